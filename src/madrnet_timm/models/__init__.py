@@ -1,0 +1,8 @@
+"""The model family: importing it registers ``madrnet_<architecture>`` with timm."""
+
+from .attention import DualAttention
+from .bilinear import BilinearPool
+from .madrnet import MADRNet
+from .reversible import ReversibleInteraction
+
+__all__ = ["BilinearPool", "DualAttention", "MADRNet", "ReversibleInteraction"]

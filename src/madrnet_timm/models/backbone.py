@@ -1,0 +1,172 @@
+"""Any timm model as backbone B of eq. 1: its last feature map, brought to NCHW."""
+
+import logging
+import math
+from typing import Any
+
+import timm
+import torch
+from timm.models import register_notrace_function
+from torch import nn
+
+__all__ = ["create_backbone"]
+
+_logger = logging.getLogger(__name__)
+
+
+class _MapFromNHWC(nn.Module):
+    """``(batch, h, w, C)`` to ``(batch, C, h, w)``."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.permute(0, 3, 1, 2)
+
+
+@register_notrace_function
+def _grid_height(tokens: int, grid_height: int, grid_width: int) -> int:
+    """Rows of a grid of ``tokens`` tokens in the shape of ``grid_height × grid_width``."""
+    return round(math.sqrt(tokens * grid_height / grid_width))
+
+
+class _MapFromTokens(nn.Module):
+    """``(batch, prefix + h*w, C)`` to ``(batch, C, h, w)``: prefix tokens dropped, the rest laid out on their grid.
+
+    Where the input's size is free, the number of tokens varies: the grid then keeps the shape found when built.
+    """
+
+    def __init__(self, num_prefix_tokens: int, grid_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.num_prefix_tokens = num_prefix_tokens
+        self.grid_height, self.grid_width = grid_size
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x[:, self.num_prefix_tokens :]
+        height = _grid_height(x.shape[1], self.grid_height, self.grid_width)
+        return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], height, x.shape[1] // height)
+
+
+class _LastOfList(nn.Module):
+    """The last map of a family that gives a list of them."""
+
+    def __init__(self, to_map: nn.Module) -> None:
+        super().__init__()
+        self.to_map = to_map
+
+    def forward(self, x: list[torch.Tensor]) -> torch.Tensor:
+        return self.to_map(x[-1])
+
+
+class _Features(nn.Module):
+    """`forward_features` as `forward`, which is what `functional_call` calls."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.backbone.forward_features(x)  # type: ignore[operator]
+
+
+def _probe(backbone: nn.Module, input_size: tuple[int, int, int]) -> tuple[Any, set[str]]:
+    """What `forward_features` gives and which parameters it never uses.
+
+    Runs forward and backward on the meta device: no memory, no arithmetic, the backbone untouched.
+
+    Returns:
+        Its output as meta tensors, and the names of the parameters that no gradient reaches.
+    """
+    names = [name for name, _ in backbone.named_parameters()]
+    state = {f"backbone.{k}": torch.empty_like(v, device="meta") for k, v in backbone.named_buffers()}
+    for name, param in backbone.named_parameters():
+        state[f"backbone.{name}"] = torch.empty_like(param, device="meta").requires_grad_()
+    dtype = next(backbone.parameters()).dtype
+    was_training = backbone.training
+    backbone.eval()  # batch statistics of a single small map, dropout and the like don't matter here
+    try:
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            x = torch.empty((1, *input_size), device="meta", dtype=dtype)
+            out = torch.func.functional_call(_Features(backbone), state, (x,))
+            total = sum(o.float().sum() for o in (out if isinstance(out, list | tuple) else [out]))
+            grads = torch.autograd.grad(total, [state[f"backbone.{n}"] for n in names], allow_unused=True)
+    finally:
+        backbone.train(was_training)
+    return out, {name for name, grad in zip(names, grads, strict=True) if grad is None}
+
+
+def _remove_unused(module: nn.Module, unused: set[str], prefix: str = "") -> None:
+    """Put `nn.Identity` in the place of every submodule (the largest) whose parameters are all in `unused`."""
+    for name, child in module.named_children():
+        path = f"{prefix}{name}."
+        params = {path + n for n, _ in child.named_parameters()}
+        if params and params <= unused:
+            setattr(module, name, nn.Identity())
+        elif params & unused:
+            _remove_unused(child, unused, path)
+    for name, _ in list(module.named_parameters(recurse=False)):
+        if prefix + name in unused:
+            setattr(module, name, None)
+
+
+def _grid(tokens: int, prefix: int | None, input_size: tuple[int, int, int]) -> tuple[int, tuple[int, int]]:
+    """Number of prefix tokens and grid ``(h, w)`` of ``tokens`` tokens, in the shape of the input picture."""
+    _, height, width = input_size
+    for skip in range(min(tokens, 17)) if prefix is None else [prefix]:
+        h = math.isqrt((tokens - skip) * height // width)
+        if h > 0 and (tokens - skip) % h == 0 and abs((tokens - skip) // h * height - h * width) < max(height, width):
+            return skip, (h, (tokens - skip) // h)
+    raise ValueError(f"{tokens} tokens ({prefix} of them prefix) fill no grid of the shape {height}×{width}")
+
+
+def _to_map(
+    features: Any, backbone: nn.Module, input_size: tuple[int, int, int]
+) -> tuple[nn.Module, tuple[int, int, int]]:
+    """The module that brings such ``features`` to NCHW, and the size ``(C, h, w)`` of the map."""
+    if isinstance(features, list | tuple):
+        to_map, size = _to_map(features[-1], backbone, input_size)
+        return _LastOfList(to_map), size
+    if features.ndim == 4 and str(getattr(backbone, "output_fmt", "NCHW")).upper().endswith("NHWC"):
+        return _MapFromNHWC(), (features.shape[3], features.shape[1], features.shape[2])
+    if features.ndim == 4:
+        return nn.Identity(), tuple(features.shape[1:])
+    if features.ndim == 3:
+        prefix, grid = _grid(features.shape[1], getattr(backbone, "num_prefix_tokens", None), input_size)
+        return _MapFromTokens(prefix, grid), (features.shape[2], *grid)
+    raise ValueError(f"forward_features gives the shape {tuple(features.shape)}, expected a map or tokens")
+
+
+def create_backbone(
+    name: str,
+    in_chans: int = 3,
+    pretrained: bool = False,
+    **kwargs: Any,
+) -> tuple[nn.Module, nn.Module, tuple[int, int, int]]:
+    """Build a timm model without its head.
+
+    Layers that only the head used are removed, so that every parameter of the result takes part in
+    `forward_features`.
+
+    Args:
+        name: timm architecture, with or without a tag.
+        in_chans: Channels of the picture.
+        pretrained: Load timm's weights for it.
+        kwargs: Passed to `timm.create_model`.
+
+    Returns:
+        The backbone, a module that brings the output of its `forward_features` to ``(batch, C, h, w)``, and the size
+        ``(C, h, w)`` at the backbone's own input size.
+
+    Raises:
+        ValueError: The output can't be laid out as a map.
+    """
+    backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=in_chans, **kwargs)
+    img_size = kwargs.get("img_size") or backbone.pretrained_cfg["input_size"][1:]
+    height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+    input_size = (in_chans, height, width)
+    features, unused = _probe(backbone, input_size)
+    if unused:
+        _logger.debug("%s: forward_features doesn't use %s", name, ", ".join(sorted(unused)))
+        _remove_unused(backbone, unused)
+    try:
+        to_map, size = _to_map(features, backbone, input_size)
+    except ValueError as error:
+        raise ValueError(f"{name} can't be a backbone: {error}") from None
+    return backbone, to_map, size

@@ -1,0 +1,347 @@
+"""MADRNet: any timm backbone B, reversible interaction R, bilinear pooling P and classifier C (eq. 1).
+
+Paper: Yang, Sun, Huang, Zhang, Zhang, "Morphology-Aware Dual-path Reversible Network for Sperm Classification".
+
+``MADRNet(x) = C(P(R^(n)(B(x))))``. Importing this module registers ``madrnet_<architecture>`` for every architecture
+that the installed timm lists.
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from timm.layers import get_device_dtype, get_norm_layer
+from timm.models import (
+    PretrainedCfg,
+    build_model_with_cfg,
+    generate_default_cfgs,
+    get_pretrained_cfg,
+    is_model,
+    list_models,
+    model_entrypoint,
+    register_model,
+)
+from timm.models._features import feature_take_indices
+from torch import nn
+
+from .backbone import create_backbone
+from .bilinear import BilinearPool
+from .reversible import ReversibleInteraction
+
+__all__ = ["MADRNet"]
+
+_PREFIX = "madrnet_"
+
+
+class MADRNet(nn.Module):
+    """Morphology-aware dual-path reversible network around a timm backbone.
+
+    Args:
+        backbone: timm architecture of B, with or without a pretrained tag.
+        in_chans: Channels of the picture.
+        num_classes: Classes; 0 leaves the classifier out, and `forward` gives the embedding.
+        global_pool: ``"bilinear"`` (P, eqs. 7-10), ``"avg"`` (global average pooling in P's place: the plain head of
+            the ablation, Table IV) or ``""`` (no head at all: the map; only with ``num_classes=0``).
+        depth: Executions n of R; 0 leaves R out.
+        share_coupling: F and G of R shared by all executions.
+        norm_layer: Norm layer of R, a name known to timm or a callable: BatchNorm2d (default), GroupNorm, LayerNorm2d.
+        bilinear_dim: Width D of P's branches; 0 means ``global_pool="avg"``.
+        embed_dim: Width of the embedding, the input of the classifier.
+        acrosome: Acrosome mask in every dual attention (AAC of Table V).
+        drop_rate: Dropout between embedding and classifier.
+        proj_drop_rate: Dropout behind F of R.
+        pretrained_backbone: Load timm's weights into B. To be told from timm's ``pretrained``, which means the
+            weights of the whole MADRNet.
+        backbone_args: Passed to the backbone's constructor: ``drop_path_rate``, ``img_size``, ...
+    """
+
+    def __init__(
+        self,
+        backbone: str = "resnet50",
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        global_pool: str = "bilinear",
+        depth: int = 3,
+        share_coupling: bool = True,
+        norm_layer: str | Callable[..., nn.Module] = "batchnorm2d",
+        bilinear_dim: int = 64,
+        embed_dim: int = 128,
+        acrosome: bool = True,
+        drop_rate: float = 0.0,
+        proj_drop_rate: float = 0.1,
+        pretrained_backbone: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **backbone_args: Any,
+    ) -> None:
+        super().__init__()
+        if depth < 0:
+            raise ValueError(f"depth={depth}: expected 0 (no reversible interaction) or more")
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.drop_rate = drop_rate
+        self.depth = depth
+        self.grad_checkpointing = False
+        self.embedding_training = False
+        dd = {"device": device, "dtype": dtype}
+
+        self.backbone, self.to_map, (self.num_features, *pool_size) = create_backbone(
+            backbone, in_chans, pretrained_backbone, **backbone_args, **_given(dd)
+        )
+        self.pool_size = tuple(pool_size)
+        norm = get_norm_layer(norm_layer)
+        self.reversible: nn.Module = nn.Identity()
+        if depth:
+            self.reversible = ReversibleInteraction(
+                self.num_features, depth, share_coupling, norm, proj_drop_rate, acrosome, **dd
+            )
+        self.feature_info = _feature_info(self.backbone, self.num_features)
+
+        self._pool_args = {"bilinear_dim": bilinear_dim, "acrosome": acrosome}
+        self.embed_dim = embed_dim
+        self.head_drop = nn.Dropout(drop_rate)
+        self._reset_head(num_classes, "avg" if global_pool == "bilinear" and not bilinear_dim else global_pool, **dd)
+
+    def _reset_head(self, num_classes: int, global_pool: str, **dd: Any) -> None:
+        if global_pool not in ("bilinear", "avg", ""):
+            raise ValueError(f"global_pool={global_pool!r}: expected 'bilinear', 'avg' or ''")
+        if global_pool == "" and num_classes > 0:
+            raise ValueError(f"global_pool='' gives a map and needs num_classes=0, not {num_classes}")
+        if global_pool == "bilinear" and not self._pool_args["bilinear_dim"]:
+            raise ValueError("global_pool='bilinear' needs bilinear_dim > 0")
+        if getattr(self, "global_pool", None) != global_pool:
+            self.global_pool = global_pool
+            self.pool: nn.Module = nn.Identity()
+            self.embedding: nn.Module = nn.Identity()
+            in_features = self.num_features
+            if global_pool == "bilinear":
+                self.pool = BilinearPool(self.num_features, **self._pool_args, **dd)
+                in_features = self.pool.num_features
+            elif global_pool == "avg":
+                self.pool = _AvgPool()
+            if global_pool:
+                self.embedding = nn.Sequential(
+                    nn.Linear(in_features, self.embed_dim, **dd), nn.BatchNorm1d(self.embed_dim, **dd)
+                )
+            self.head_hidden_size = self.embed_dim if global_pool else self.num_features
+        self.num_classes = num_classes
+        self.classifier = nn.Linear(self.embed_dim, num_classes, **dd) if num_classes > 0 else nn.Identity()
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """Names of the backbone's parameters that timm keeps out of weight decay."""
+        names = self.backbone.no_weight_decay() if hasattr(self.backbone, "no_weight_decay") else ()
+        return {f"backbone.{name}" for name in names}
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Layer groups for layer-wise decay: the backbone's own, then R, P and the embedding with the classifier."""
+        matcher = self.backbone.group_matcher(coarse) if hasattr(self.backbone, "group_matcher") else {}
+        own = [(r"^reversible", (99998,)), (r"^pool", (99999,)), (r"^embedding|^classifier", (100000,))]
+        blocks = [*_prefixed(matcher.get("blocks", r"^(?!)")), *own]
+        return {"stem": _prefixed(matcher.get("stem", r"^")), "blocks": blocks}
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute the backbone's activations in the backward pass instead of keeping them."""
+        self.backbone.set_grad_checkpointing(enable)
+        self.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def set_embedding_training(self, enable: bool = True) -> None:
+        """Let `forward` in train mode return ``(logits, embedding)``, which the hybrid loss needs."""
+        self.embedding_training = enable
+
+    @torch.jit.ignore
+    def get_classifier(self) -> nn.Module:
+        return self.classifier
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifier; P and the embedding only where ``global_pool`` changes."""
+        pool = self.global_pool if global_pool is None else global_pool
+        self._reset_head(num_classes, pool, **get_device_dtype(self))
+
+    def forward_intermediates(
+        self,
+        x: torch.Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
+        """Maps of the backbone's levels and, as the last level, of R.
+
+        Args:
+            x: Pictures, ``(batch, in_chans, height, width)``.
+            indices: Levels: the last n if an int, the levels listed, all if None.
+            norm: Apply the backbone's last norm to its maps.
+            stop_early: Stop behind the last level asked for; the final map is then not complete.
+            output_fmt: Only ``"NCHW"``.
+            intermediates_only: Leave the final map out.
+
+        Returns:
+            The maps, or ``(final map, maps)``.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt={output_fmt!r}: expected 'NCHW'")
+        levels = len(self.feature_info)
+        take, _ = feature_take_indices(levels, indices)
+        backbone_take = [i for i in take if i < levels - 1]
+        with_r = levels - 1 in take
+        features, maps = self.backbone.forward_intermediates(
+            x,
+            indices=backbone_take or [levels - 2],
+            norm=norm,
+            stop_early=stop_early and not with_r,
+            output_fmt="NCHW",
+        )
+        maps = maps if backbone_take else []
+        if intermediates_only and not with_r:
+            return maps
+        if not stop_early or with_r:
+            features = self.reversible(self.to_map(features))
+        if with_r:
+            maps = [*maps, features]
+        return maps if intermediates_only else (features, maps)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop what is not needed for the levels ``indices``; returns them as absolute indices."""
+        levels = len(self.feature_info)
+        take, _ = feature_take_indices(levels, indices)
+        if levels - 1 not in take:
+            self.backbone.prune_intermediate_layers(take, prune_norm=prune_norm, prune_head=True)
+            self.reversible = nn.Identity()
+        if prune_head:
+            self.reset_classifier(0, "")
+        return take
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """``R(B(x))``: pictures to the map ``(batch, num_features, h, w)``."""
+        return self.reversible(self.to_map(self.backbone.forward_features(x)))
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """``C(P(x))``: a map to logits, or with ``pre_logits`` to the embedding ``(batch, head_hidden_size)``."""
+        x = self.embedding(self.pool(x))
+        return x if pre_logits else self.classifier(self.head_drop(x))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_features(x)
+        if self.embedding_training and self.training and not torch.jit.is_scripting():
+            embedding = self.forward_head(x, pre_logits=True)
+            return self.classifier(self.head_drop(embedding)), embedding
+        return self.forward_head(x)
+
+
+class _AvgPool(nn.Module):
+    """Global average pooling, ``(batch, C, h, w)`` to ``(batch, C)``."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3))
+
+
+def _given(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in kwargs.items() if v is not None}
+
+
+def _feature_info(backbone: nn.Module, num_features: int) -> list[dict[str, Any]]:
+    """The backbone's levels and, behind them, the map of R."""
+    info = getattr(backbone, "feature_info", None)
+    if not info:
+        return []
+    levels = [dict(level, module=f"backbone.{level['module']}") for level in info]
+    return [*levels, {"num_chs": num_features, "reduction": levels[-1]["reduction"], "module": "reversible"}]
+
+
+def _prefixed(patterns: str | list[Any] | tuple[Any, ...] | None) -> list[tuple[str, Any]]:
+    """timm layer-group patterns of a backbone, for names that begin with ``backbone.``."""
+    if patterns is None:
+        return []
+    out: list[tuple[str, Any]] = []
+    for pattern in [(patterns, None)] if isinstance(patterns, str) else patterns:
+        regex, suffix = pattern if isinstance(pattern, list | tuple) else (pattern, None)
+        # "^" may stand in front of each alternative; lookaheads keep a group count of their own
+        out.append((r"^backbone\.(?:" + re.sub(r"(?<!\\)(?<!\[)\^", "", regex) + ")", suffix))
+    return out
+
+
+def checkpoint_filter_fn(state_dict: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
+    """Keys of a published checkpoint to those of ``model``; today they are the same."""
+    return state_dict
+
+
+def _first_conv(cfg: PretrainedCfg) -> str | tuple[str, ...] | None:
+    if isinstance(cfg.first_conv, list | tuple):
+        return tuple(f"backbone.{name}" for name in cfg.first_conv)
+    return f"backbone.{cfg.first_conv}" if cfg.first_conv else None
+
+
+def _cfg(architecture: str) -> PretrainedCfg:
+    """Configuration of ``madrnet_<architecture>`` without weights: the input of the backbone's default weights."""
+    module = sys.modules[model_entrypoint(architecture).__module__]
+    default = getattr(module, "default_cfgs", {}).get(architecture)
+    # the module's own table, where there is one: get_pretrained_cfg copies deeply, which takes 0.2 s over all names
+    cfg = default.cfgs[default.tags[0]] if hasattr(default, "cfgs") else get_pretrained_cfg(architecture)
+    cfg = cfg or PretrainedCfg()
+    return PretrainedCfg(
+        input_size=cfg.input_size,
+        test_input_size=cfg.test_input_size,
+        min_input_size=cfg.min_input_size,
+        fixed_input_size=cfg.fixed_input_size,
+        interpolation=cfg.interpolation,
+        crop_pct=cfg.crop_pct,
+        test_crop_pct=cfg.test_crop_pct,
+        crop_mode=cfg.crop_mode,
+        mean=cfg.mean,
+        std=cfg.std,
+        pool_size=cfg.pool_size,
+        test_pool_size=cfg.test_pool_size,
+        first_conv=_first_conv(cfg),
+        classifier="classifier",
+    )
+
+
+_backbones = [name for name in list_models() if not name.startswith(_PREFIX)]
+default_cfgs = generate_default_cfgs({_PREFIX + name: _cfg(name) for name in _backbones})
+
+
+def _create_madrnet(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    if pretrained and kwargs.get("pretrained_backbone"):
+        raise ValueError(
+            f"{variant}: pretrained=True loads the weights of the whole MADRNet and pretrained_backbone=True those of "
+            "the backbone alone; choose one"
+        )
+    kwargs.setdefault("backbone", variant.removeprefix(_PREFIX))
+    model = build_model_with_cfg(
+        MADRNet,
+        variant,
+        pretrained,
+        pretrained_filter_fn=checkpoint_filter_fn,
+        feature_cfg={"feature_cls": "getter"},
+        **kwargs,
+    )
+    if isinstance(model, MADRNet) and not model.pretrained_cfg.get("pool_size"):
+        model.pretrained_cfg["pool_size"] = model.pool_size
+    return model
+
+
+def _register(name: str) -> None:
+    entrypoint = partial(_create_madrnet, name)
+
+    def fn(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        return entrypoint(pretrained, **kwargs)
+
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = f"MADRNet around timm's {name.removeprefix(_PREFIX)}."
+    globals()[name] = register_model(fn)
+
+
+for _name in default_cfgs:
+    if not (is_model(_name) and model_entrypoint(_name).__module__ == __name__):
+        _register(_name)

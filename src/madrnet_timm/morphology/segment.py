@@ -1,0 +1,269 @@
+"""Finding the head in a picture: background plane, core, outline, tail and neck.
+
+Works on the green channel, where both the pale acrosome and the dark nucleus stand out from the background, in a
+frame whose long side is `FRAME` pixels. Everything here is OpenCV and numpy; pictures are never enlarged beyond
+twice the frame.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FRAME", "Segmentation", "background_plane", "segment"]
+
+FRAME = 131
+"""Long side of the working frame in pixels, that of HuSHeM's crops, for which the constants below are meant."""
+
+_ZOOM = 2  # the outline is found at twice the frame's resolution
+_ROI_MARGIN = 24  # px of the frame around the core
+_CORE_FRACTION = 0.45  # the outline's threshold, as a fraction of the core's darkness
+_TAIL_RADIUS = 0.40  # what is thinner than this fraction of the head's inscribed radius is tail
+_NECK_WIDTH = 0.55  # a neck or stem is narrower than this fraction of the head
+_NECK_PALENESS = 0.68  # and what lies behind it is paler than this fraction of the nucleus
+_ROWS = 64  # profile along the axis
+
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A head in the frame of the picture it was found in, at `zoom` times its resolution.
+
+    Attributes:
+        mask: Head, ``(h, w)`` bool, a window of the picture.
+        darkness: Background minus picture, ``(h, w)`` float32 gray levels, at least 0.
+        tail: What of the dark object was cut off: tail, neck.
+        origin: Position ``(x, y)`` of the window's corner in pixels of the picture.
+        zoom: Pixels of the window per pixel of the picture.
+        noise: Median absolute deviation of the background in gray levels.
+        cut_neck: A neck or stem was cut.
+    """
+
+    mask: BoolArray
+    darkness: FloatArray
+    tail: BoolArray
+    origin: tuple[float, float]
+    zoom: float
+    noise: float
+    cut_neck: bool
+
+
+def background_plane(channel: FloatArray) -> tuple[FloatArray, float]:
+    """Plane ``a + b x + c y`` through the background of a channel ``(h, w)``, and the noise around it.
+
+    Fitted on a grid of every fourth pixel: first to what lies within 3 median absolute deviations (MAD) of the
+    median, then twice to what lies within 3 MAD of the plane.
+
+    Returns:
+        The plane ``(h, w)`` and the MAD of the residuals, at least half a gray level.
+    """
+    height, width = channel.shape
+    ys, xs = np.mgrid[0:height:4, 0:width:4].reshape(2, -1).astype(np.float64)
+    values = channel[::4, ::4].reshape(-1).astype(np.float64)
+    design = np.stack([np.ones_like(xs), xs, ys], axis=1)
+    residual = values - np.median(values)
+    coef = np.array([np.median(values), 0.0, 0.0])
+    noise = 0.5
+    for _ in range(3):
+        noise = max(float(np.median(np.abs(residual - np.median(residual)))), 0.5)
+        keep = np.abs(residual) <= 3 * noise
+        if keep.sum() < 12:
+            break
+        coef = np.linalg.lstsq(design[keep], values[keep], rcond=None)[0]
+        residual = values - design @ coef
+    x = np.arange(width, dtype=np.float32)
+    y = np.arange(height, dtype=np.float32)[:, None]
+    plane = np.float32(coef[0]) + np.float32(coef[1]) * x + np.float32(coef[2]) * y
+    return plane, noise
+
+
+def _core(darkness: FloatArray) -> BoolArray | None:
+    """The dark object nearest to the middle of the picture, or None."""
+    levels = np.clip(darkness, 0, 255).astype(np.uint8)
+    _, binary = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    binary = cv2.morphologyEx(binary, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
+    count, labels, stats, centers = cv2.connectedComponentsWithStats(binary, connectivity=4)
+    middle = np.array([(darkness.shape[1] - 1) / 2, (darkness.shape[0] - 1) / 2])
+    area = stats[1:, cv2.CC_STAT_AREA].astype(np.float64)
+    if count < 2 or area.max() < 30:
+        return None
+    distance = np.linalg.norm(centers[1:] - middle, axis=1)
+    score = np.where(area >= 30, area / (1 + (distance / (0.12 * FRAME)) ** 4), -1)
+    return labels == 1 + int(score.argmax())
+
+
+def _fill_holes(mask: BoolArray, largest: int) -> BoolArray:
+    """Holes of fewer than ``largest`` pixels filled; the loop of a tail stays open."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
+    height, width = mask.shape
+    x, y = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP]
+    inside = (x > 0) & (y > 0) & (x + stats[:, cv2.CC_STAT_WIDTH] < width) & (y + stats[:, cv2.CC_STAT_HEIGHT] < height)
+    fill = inside & (stats[:, cv2.CC_STAT_AREA] < largest)
+    fill[0] = False
+    return mask | fill[labels] if count > 1 else mask
+
+
+def _component_at(mask: BoolArray, point: tuple[int, int]) -> BoolArray:
+    """The 8-connected part of ``mask`` that holds the point ``(x, y)``."""
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    return labels == labels[point[1], point[0]]
+
+
+def _without_tail(mask: BoolArray, core: BoolArray) -> BoolArray:
+    """``mask`` opened by a disc of `_TAIL_RADIUS` of the head's inscribed radius."""
+    padded = np.pad(mask, 1).astype(np.uint8)
+    inner = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    in_core = np.where(core, inner, 0)
+    if in_core.max() <= 0:
+        in_core = inner
+    y, x = np.unravel_index(int(in_core.argmax()), in_core.shape)
+    radius = _TAIL_RADIUS * float(in_core[y, x])
+    eroded = inner > radius
+    outer = cv2.distanceTransform((~eroded).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return _component_at((outer < radius) & mask, (int(x), int(y)))
+
+
+def principal_axis(mask: BoolArray) -> tuple[tuple[float, float], tuple[float, float], float, float]:
+    """Centre ``(x, y)``, unit vector of the long axis, and the variances along and across it, in pixels.
+
+    Central second moments of the mask's pixels, 1/12 added for the extent of a pixel.
+    """
+    moments = cv2.moments(mask.astype(np.uint8), binaryImage=True)
+    area = moments["m00"]
+    xx, yy, xy = moments["mu20"] / area + 1 / 12, moments["mu02"] / area + 1 / 12, moments["mu11"] / area
+    mean, difference = (xx + yy) / 2, (xx - yy) / 2
+    spread = float(np.hypot(difference, xy))
+    angle = 0.5 * float(np.arctan2(2 * xy, xx - yy))
+    center = (moments["m10"] / area, moments["m01"] / area)
+    return center, (float(np.cos(angle)), float(np.sin(angle))), mean + spread, max(mean - spread, 1 / 12)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Width and darkness along the long axis of a mask, in `_ROWS` rows from one end to the other.
+
+    Attributes:
+        width: Pixels across, ``(rows,)``.
+        darkness: Mean gray levels below the background, ``(rows,)``.
+        row_of: Row of each pixel of the mask, in the order of ``np.nonzero``.
+        axis: Unit vector ``(x, y)`` from row 0 to the last row.
+        length: Pixels from end to end.
+        centers: Points ``(x, y)`` on the axis, ``(rows, 2)``.
+    """
+
+    width: NDArray[np.float64]
+    darkness: NDArray[np.float64]
+    row_of: NDArray[np.int64]
+    axis: tuple[float, float]
+    length: float
+    centers: NDArray[np.float64]
+
+
+def profile(mask: BoolArray, darkness: FloatArray) -> Profile:
+    """Profile of a head along its long axis."""
+    center, axis, _, _ = principal_axis(mask)
+    ys, xs = np.nonzero(mask)
+    along = (xs - center[0]) * axis[0] + (ys - center[1]) * axis[1]
+    low, high = float(along.min()) - 0.5, float(along.max()) + 0.5
+    row_of = np.minimum(((along - low) / (high - low) * _ROWS).astype(np.int64), _ROWS - 1)
+    count = np.bincount(row_of, minlength=_ROWS).astype(np.float64)
+    dark = np.bincount(row_of, weights=darkness[ys, xs], minlength=_ROWS) / np.maximum(count, 1)
+    smooth = np.ones(3) / 3
+    count = np.convolve(np.pad(count, 1, mode="edge"), smooth, mode="valid")
+    dark = np.convolve(np.pad(dark, 1, mode="edge"), smooth, mode="valid")
+    rows = low + (np.arange(_ROWS) + 0.5) * (high - low) / _ROWS
+    centers = np.array(center) + rows[:, None] * np.array(axis)
+    return Profile(count * _ROWS / (high - low), dark, row_of, axis, high - low, centers)
+
+
+def _neck(shape: Profile, anchor: int, step: int) -> int | None:
+    """Row at which to cut, going from the anchor to one end (``step`` ±1), or None.
+
+    A neck is narrower than `_NECK_WIDTH` of the head and widens again behind; a stem stays narrow to the end. Both are
+    cut only where what lies behind is paler than the nucleus: a pyriform nucleus has a dark stem of its own.
+    """
+    rows = np.arange(anchor, _ROWS if step > 0 else -1, step)
+    width, dark = shape.width[rows], shape.darkness[rows]
+    narrow = width < _NECK_WIDTH * width[0]
+    if not narrow.any():
+        return None
+    first = int(narrow.argmax())
+    thinnest = first + int(width[first:].argmin())
+    cut = None
+    if width[thinnest:].max() > 1.25 * width[thinnest] and thinnest < len(rows) - 3:
+        cut = thinnest
+    elif narrow.sum() > 0.28 * _ROWS:
+        cut = first
+    if cut is None or dark[cut:].mean() >= _NECK_PALENESS * dark[: cut + 1].max():
+        return None
+    return int(rows[cut])
+
+
+def _cut_neck(mask: BoolArray, darkness: FloatArray, middle: tuple[float, float]) -> BoolArray | None:
+    """``mask`` without what lies behind a neck or stem, or None where there is neither."""
+    shape = profile(mask, darkness)
+    distance = np.linalg.norm(shape.centers - np.array(middle), axis=1) / (0.17 * FRAME * _ZOOM)
+    anchor = int((shape.width * shape.darkness * np.exp(-(distance**2))).argmax())
+    for step in (1, -1):
+        cut = _neck(shape, anchor, step)
+        if cut is None:
+            continue
+        keep = shape.row_of <= cut if step > 0 else shape.row_of >= cut
+        if 0.20 <= keep.mean() <= 0.97:
+            out = np.zeros_like(mask)
+            ys, xs = np.nonzero(mask)
+            out[ys[keep], xs[keep]] = True
+            return out
+    return None
+
+
+def segment(green: NDArray[np.uint8]) -> Segmentation | None:
+    """Find the head nearest to the middle of a picture.
+
+    Args:
+        green: Green channel (or gray picture), ``(height, width)``.
+
+    Returns:
+        The head, or None where nothing dark enough stands out.
+    """
+    height, width = green.shape
+    scale = FRAME / max(height, width)
+    if abs(scale - 1) > 0.01:
+        size = (max(round(width * scale), 8), max(round(height * scale), 8))
+        green = cv2.resize(green, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+    else:
+        scale = 1.0
+    smooth = cv2.GaussianBlur(green, (0, 0), 1).astype(np.float32)
+    plane, noise = background_plane(smooth)
+    darkness = np.maximum(plane - smooth, 0)
+    core = _core(darkness)
+    if core is None:
+        return None
+
+    ys, xs = np.nonzero(core)
+    top, left = max(int(ys.min()) - _ROI_MARGIN, 0), max(int(xs.min()) - _ROI_MARGIN, 0)
+    window = np.s_[top : int(ys.max()) + _ROI_MARGIN + 1, left : int(xs.max()) + _ROI_MARGIN + 1]
+    threshold = max(_CORE_FRACTION * float(np.percentile(darkness[core], 10)), 4 * noise)
+    size = (darkness[window].shape[1] * _ZOOM, darkness[window].shape[0] * _ZOOM)
+    fine = cv2.resize(darkness[window], size, interpolation=cv2.INTER_CUBIC)
+    fine_core = cv2.resize(core[window].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    _, labels = cv2.connectedComponents((fine > threshold).astype(np.uint8), connectivity=8)
+    overlap = np.bincount(labels[fine_core])
+    overlap[0] = 0
+    if overlap.max() == 0:
+        return None
+    dark = _fill_holes(labels == int(overlap.argmax()), 140)
+    mask = _fill_holes(_without_tail(dark, fine_core), dark.size)
+    middle = (((width * scale - 1) / 2 - left + 0.5) * _ZOOM - 0.5, ((height * scale - 1) / 2 - top + 0.5) * _ZOOM - 0.5)
+    cut = False
+    for _ in range(3):
+        shorter = _cut_neck(mask, fine, middle)
+        if shorter is None:
+            break
+        mask, cut = shorter, True
+    return Segmentation(
+        mask, np.maximum(fine, 0), dark & ~mask, (left / scale, top / scale), _ZOOM * scale, noise, cut
+    )
