@@ -1,0 +1,64 @@
+"""From a picture to what the network sees: named pipelines, the same in training, evaluation and prediction."""
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..morphology import align, mask_background, measure, normalize_background
+
+__all__ = ["PIPELINES", "prepare"]
+
+PIPELINES = {
+    "raw": "the picture as it lies: shorter side resized, centre crop",
+    "aligned": "head centred and upright, acrosome up",
+    "aligned-normalized": "aligned, background colour mapped to a reference",
+    "head-only": "aligned, everything but the head replaced by the reference background",
+}
+
+UInt8Array = NDArray[np.uint8]
+
+
+def _resize_and_crop(image: UInt8Array, size: int, crop_pct: float) -> UInt8Array:
+    """timm's evaluation transform: the shorter side to ``size / crop_pct``, then the middle ``size × size``."""
+    height, width = image.shape[:2]
+    scale = math.floor(size / crop_pct) / min(height, width)
+    target = (max(round(width * scale), size), max(round(height * scale), size))
+    image = cv2.resize(image, target, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+    top, left = (target[1] - size) // 2, (target[0] - size) // 2
+    return image[top : top + size, left : left + size]
+
+
+def prepare(image: UInt8Array, pipeline: str, size: int, crop_pct: float = 1.0) -> UInt8Array:
+    """Apply a pipeline to a picture.
+
+    Args:
+        image: RGB, ``(height, width, 3)`` uint8.
+        pipeline: A name of `PIPELINES`.
+        size: Side of the result in pixels.
+        crop_pct: Part of the shorter side that ``raw`` keeps.
+
+    Returns:
+        ``(size, size, 3)`` RGB uint8. Where no head is found, the aligned pipelines take the picture's middle as it lies.
+
+    Raises:
+        InputError: Unknown pipeline.
+    """
+    check_pipeline(pipeline)
+    if pipeline == "raw":
+        return _resize_and_crop(image, size, crop_pct)
+    morphology = measure(image)
+    if pipeline == "head-only":
+        image = mask_background(image, morphology)
+    if pipeline != "aligned":
+        image = normalize_background(image)
+    return align(image, morphology, size)
+
+
+def check_pipeline(pipeline: str, names: Sequence[str] = tuple(PIPELINES)) -> None:
+    """Raise `InputError` for a name that is not one of `PIPELINES`."""
+    if pipeline not in names:
+        raise InputError(f"pipeline {pipeline!r}: expected one of {', '.join(names)}")

@@ -1,0 +1,7 @@
+"""The hybrid loss of section III-E and its parts."""
+
+from .harc import HARC
+from .hybrid import HybridLoss
+from .triplet import BatchAllTriplet
+
+__all__ = ["HARC", "BatchAllTriplet", "HybridLoss"]
