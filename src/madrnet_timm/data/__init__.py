@@ -1,0 +1,1 @@
+"""Data sets, groups, folds, pipelines and pictures for training."""

@@ -26,7 +26,7 @@ from . import groups, synthetic
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["SOURCES", "Source", "class_names", "decode", "drop_conflicts", "load", "pixel_sha256"]
+__all__ = ["SOURCES", "Source", "class_names", "decode", "drop_conflicts", "load", "pictures", "pixel_sha256"]
 
 _logger = logging.getLogger(__name__)
 
@@ -243,6 +243,14 @@ def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: i
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
         raise
+
+
+def pictures(dataset: "Dataset") -> Iterator[NDArray[np.uint8]]:
+    """The pictures of the records, each RGB ``(height, width, 3)`` uint8, by `decode`."""
+    from datasets import Image
+
+    for record in dataset.select_columns(["image", "file"]).cast_column("image", Image(decode=False)):
+        yield decode(record["image"]["bytes"], record["file"])
 
 
 def class_names(dataset: "Dataset") -> list[str]:

@@ -1,0 +1,123 @@
+"""Prepared pictures as tensors, with random changes for training."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset as TorchDataset
+from torchvision.transforms import v2
+from tqdm import tqdm
+
+from .pipelines import prepare
+from .sources import pictures
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["AUGMENTATIONS", "PictureDataset"]
+
+
+class _AffineOnBackground(v2.RandomAffine):
+    """`RandomAffine` that fills with the median colour of the picture's own border, so that no black wedges appear."""
+
+    def transform(self, inpt: torch.Tensor, params: dict[str, Any]) -> torch.Tensor:
+        border = torch.cat([inpt[:, 0], inpt[:, -1], inpt[:, :, 0], inpt[:, :, -1]], dim=1)
+        fill = border.float().median(dim=1).values.tolist()
+        return v2.functional.affine(inpt, **params, interpolation=self.interpolation, fill=fill)
+
+
+def _affine(degrees: float, shift: float = 0.0, scale: float = 0.0) -> v2.Transform:
+    return _AffineOnBackground(
+        degrees,
+        translate=(shift, shift) if shift else None,
+        scale=(1 - scale, 1 + scale) if scale else None,
+        interpolation=v2.InterpolationMode.BILINEAR,
+    )
+
+
+# none of them changes the aspect ratio of a head: no shear, no perspective
+AUGMENTATIONS: dict[str, v2.Transform] = {
+    "none": v2.Identity(),
+    "light": v2.Compose([v2.RandomHorizontalFlip(), _affine(20)]),
+    "medium": v2.Compose(
+        [v2.RandomHorizontalFlip(), _affine(15, 0.05, 0.08), v2.ColorJitter(0.1, 0.2, 0.1, 0.02)]
+    ),
+    "strong": v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            v2.RandomVerticalFlip(),
+            _affine(180, 0.06, 0.1),
+            v2.ColorJitter(0.2, 0.3, 0.2, 0.04),
+        ]
+    ),
+}
+"""``light`` is the paper's: horizontal flip and rotation by up to 20°."""
+
+
+class PictureDataset(TorchDataset):
+    """Records of a `datasets.Dataset`, prepared once and kept in memory as uint8.
+
+    Items are dicts: ``image`` (float32 ``(3, size, size)``, normalised), ``label``, ``aspect_ratio`` (NaN where it is
+    missing or can't be trusted) and ``index``, the row in ``records``.
+
+    The random changes of a picture depend on ``(seed, epoch, index)`` alone, not on the order of the pictures nor on the
+    number of processes; `set_epoch` before each pass.
+
+    Args:
+        records: See `madrnet_timm.data.sources.load`.
+        pipeline: A name of `PIPELINES`.
+        size: Side of the pictures in pixels.
+        mean: Per channel, subtracted after scaling to [0, 1].
+        std: Per channel, divided by.
+        crop_pct: For the pipeline ``raw``.
+        augmentation: A name of `AUGMENTATIONS`.
+        seed: Of the random changes.
+    """
+
+    def __init__(
+        self,
+        records: "Dataset",
+        pipeline: str,
+        size: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        crop_pct: float = 1.0,
+        augmentation: str = "none",
+        seed: int = 0,
+    ) -> None:
+        images = [
+            prepare(image, pipeline, size, crop_pct)
+            for image in tqdm(pictures(records), total=len(records), desc="preparing", disable=len(records) < 500)
+        ]
+        self.images = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+        self.labels = list(records["label"])
+        self.aspect_ratios = [
+            float(value) if ok and value is not None else float("nan")
+            for value, ok in zip(records["aspect_ratio"], records["ok"], strict=True)
+        ]
+        self.mean, self.std = list(mean), list(std)
+        self.augmentation = AUGMENTATIONS[augmentation]
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the random changes of a pass; Accelerate's loaders call it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        image = self.images[index]
+        if not isinstance(self.augmentation, v2.Identity):
+            state = np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(int(state[0]))
+                image = self.augmentation(image)
+        image = v2.functional.normalize(v2.functional.to_dtype(image, torch.float32, scale=True), self.mean, self.std)
+        return {
+            "image": image,
+            "label": self.labels[index],
+            "aspect_ratio": self.aspect_ratios[index],
+            "index": index,
+        }

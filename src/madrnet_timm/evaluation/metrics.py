@@ -1,0 +1,71 @@
+"""Classification metrics of the paper's tables, as one `evaluate.Metric`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import evaluate
+import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+__all__ = ["ClassificationMetrics", "classification_metrics"]
+
+
+def classification_metrics(
+    predictions: Sequence[int], references: Sequence[int], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Accuracy, macro precision, recall and F1, the same per class, and the confusion matrix.
+
+    Args:
+        predictions: Class ids.
+        references: Class ids.
+        class_names: Name of each class id.
+
+    Returns:
+        ``accuracy``, ``precision``, ``recall``, ``f1`` (macro, fractions of 1); ``per_class``: for each class name
+        ``precision``, ``recall``, ``f1`` and ``support``; ``confusion_matrix``: rows are references, columns
+        predictions. A class that was never predicted has precision 0.
+    """
+    ids = list(range(len(class_names)))
+    precision, recall, f1, support = precision_recall_fscore_support(
+        references, predictions, labels=ids, zero_division=0.0
+    )
+    return {
+        "accuracy": float(np.mean(np.asarray(predictions) == np.asarray(references))),
+        "precision": float(precision.mean()),
+        "recall": float(recall.mean()),
+        "f1": float(f1.mean()),
+        "per_class": {
+            name: {
+                "precision": float(precision[i]),
+                "recall": float(recall[i]),
+                "f1": float(f1[i]),
+                "support": int(support[i]),
+            }
+            for i, name in enumerate(class_names)
+        },
+        "confusion_matrix": confusion_matrix(references, predictions, labels=ids).tolist(),
+    }
+
+
+class ClassificationMetrics(evaluate.Metric):
+    """`classification_metrics` with the interface of `evaluate`: ``add_batch``, ``compute``, ``combine``.
+
+    Args:
+        class_names: Name of each class id.
+    """
+
+    def __init__(self, class_names: Sequence[str], **kwargs: Any) -> None:
+        self.class_names = list(class_names)
+        super().__init__(**kwargs)
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description="Accuracy, macro and per-class precision, recall and F1, and the confusion matrix.",
+            citation="",
+            inputs_description="predictions and references: class ids.",
+            features=datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}),
+        )
+
+    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, Any]:
+        return classification_metrics(predictions, references, self.class_names)

@@ -1,0 +1,70 @@
+"""Files that are either whole or not there: written beside, then renamed."""
+
+import csv
+import io
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+__all__ = ["replacing", "replacing_folder", "reporting_disk_errors", "write_csv", "write_text"]
+
+
+@contextmanager
+def reporting_disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a folder that can't be written into one clear `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"{path}: can't be written ({reason}); free some space, check the permissions or choose another --output"
+        ) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to, renamed to ``path`` at the end; removed if anything fails."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with reporting_disk_errors(path):
+        try:
+            yield beside
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A folder beside ``path`` to fill, put in its place at the end; removed if anything fails."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    with reporting_disk_errors(path):
+        try:
+            beside.mkdir(parents=True)
+            yield beside
+            if path.exists():
+                os.replace(path, old)
+            os.replace(beside, path)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table; the columns are those of the first row."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())

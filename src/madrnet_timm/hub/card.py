@@ -1,0 +1,142 @@
+"""Model cards: YAML front matter and the measured figures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from ..evaluation.intervals import wilson_interval
+
+__all__ = ["model_card"]
+
+_METRICS = {"accuracy": "Accuracy", "precision": "Precision (macro)", "recall": "Recall (macro)", "f1": "F1 (macro)"}
+
+_BODY = """
+# {architecture} for {title}
+
+{what}
+
+**Research use only; not a medical device.** It classifies crops of single stained sperm heads like those of its
+training data ({classes}); it says nothing about fertility, and nothing about pictures of another kind.
+
+## Use
+
+```python
+import timm
+import madrnet_timm  # registers madrnet_* with timm
+
+model = timm.create_model("local-dir:path/to/this/folder", pretrained=True).eval()
+model.pretrained_cfg["label_names"]  # {labels}
+```
+
+With the preparation of the pictures that it was trained with (pipeline `{pipeline}`):
+
+```python
+from madrnet_timm.inference import Classifier
+
+Classifier("path/to/this/folder")(["head.png"])
+```
+
+## Data and protocol
+
+{protocol}
+
+## Results
+
+On the held-out fold, {count} pictures. {interval}
+
+| metric | value |
+|---|---|
+{metrics}
+
+| class | precision | recall | F1 | pictures |
+|---|---|---|---|---|
+{per_class}
+
+Confusion matrix (rows: reference, columns: predicted, in the order of the classes above): `{matrix}`
+
+One fold of a small data set: a single picture is {one:.1f} points. Compare models over all folds.
+
+## Training
+
+{command}
+"""
+
+
+def model_card(
+    *,
+    architecture: str,
+    title: str,
+    doi: str | None,
+    class_names: Sequence[str],
+    metrics: Mapping[str, Any],
+    pipeline: str,
+    protocol: str,
+    command: str,
+) -> str:
+    """Text of a README.md with the front matter that the Hub reads.
+
+    Args:
+        architecture: Name of the model.
+        title: Name of the data set.
+        doi: DOI of the data set, if it was published.
+        class_names: Name of each class id.
+        metrics: Result of `classification_metrics` on the held-out pictures.
+        pipeline: Name of the data pipeline.
+        protocol: What was trained and measured on which pictures.
+        command: How to train it again.
+    """
+    matrix = metrics["confusion_matrix"]
+    count = sum(map(sum, matrix))
+    correct = sum(row[i] for i, row in enumerate(matrix))
+    low, high = wilson_interval(correct, count)
+    results = [
+        {"type": key, "name": name, "value": round(metrics[key], 4)} for key, name in _METRICS.items()
+    ]
+    dataset = {"name": title, "type": title.lower().replace(" ", "-")}
+    front = {
+        "library_name": "timm",
+        "pipeline_tag": "image-classification",
+        "license": "apache-2.0",
+        "tags": ["image-classification", "timm", "madrnet", "sperm-morphology", "microscopy"],
+        "metrics": ["accuracy", "precision", "recall", "f1"],
+        "model-index": [
+            {
+                "name": f"{architecture}.{dataset['type']}",
+                "results": [
+                    {
+                        "task": {"type": "image-classification", "name": "Image classification"},
+                        "dataset": dataset,
+                        "metrics": results,
+                    }
+                ],
+            }
+        ],
+    }
+    source = f" ({title}, DOI {doi})" if doi else ""
+    body = _BODY.format(
+        architecture=architecture,
+        title=title,
+        what=(
+            "MADRNet (Yang et al., \"Morphology-Aware Dual-path Reversible Network for Sperm Classification\") around "
+            f"timm's {architecture.removeprefix('madrnet_')}."
+            if architecture.startswith("madrnet_")
+            else f"Plain timm {architecture}, trained as a baseline for MADRNet."
+        ),
+        classes=", ".join(class_names) + source,
+        labels=list(class_names),
+        pipeline=pipeline,
+        protocol=protocol,
+        count=count,
+        interval=f"{correct} of {count} right: {100 * correct / count:.1f} %, 95 % Wilson interval "
+        f"{100 * low:.1f} to {100 * high:.1f} %.",
+        metrics="\n".join(f"| {name} | {metrics[key]:.4f} |" for key, name in _METRICS.items()),
+        per_class="\n".join(
+            f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} | {row['support']} |"
+            for name, row in metrics["per_class"].items()
+        ),
+        matrix=matrix,
+        one=100 / count,
+        command=command,
+    )
+    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n{body}"

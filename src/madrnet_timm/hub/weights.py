@@ -1,0 +1,65 @@
+"""Weights from files: safetensors only, checked before they are used."""
+
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from ..errors import InputError
+from ..models import MADRNet
+
+__all__ = ["check_safetensors", "load_backbone_weights"]
+
+
+def check_safetensors(path: str | Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors in a safetensors file, from its header alone.
+
+    Raises:
+        InputError: No such file, or something else than safetensors; a pickle is never opened.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such weights file; expected a .safetensors file")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        with path.open("rb") as opened:
+            start = opened.read(2)
+        pickled = start in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+        what = "a pickled checkpoint, which is never opened" if pickled else f"not a whole safetensors file ({error})"
+        raise InputError(f"{path}: {what}; convert the weights to safetensors or fetch the file again") from None
+
+
+def load_backbone_weights(model: nn.Module, path: str | Path) -> None:
+    """Load the weights of a timm model into the backbone of a MADRNet, or into a plain timm model.
+
+    The classifier of the weights is left out; everything else must fit.
+
+    Args:
+        model: A `MADRNet`, or a timm model.
+        path: A safetensors file with timm's names.
+
+    Raises:
+        InputError: The file can't be read, or does not fit; the message names the first tensor that does not.
+    """
+    shapes = check_safetensors(path)
+    target = model.backbone if isinstance(model, MADRNet) else model
+    own = {name: tuple(value.shape) for name, value in target.state_dict().items()}
+    architecture = model.pretrained_cfg.get("architecture", "the model")
+    classifier = model.pretrained_cfg.get("classifier") or ()
+    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    needed = {name: s for name, s in own.items() if isinstance(model, MADRNet) or not name.startswith(heads)}
+    wrong = [name for name, shape in needed.items() if shapes.get(name) != shape]
+    if wrong:
+        name = wrong[0]
+        found = "not in the file" if name not in shapes else f"{shapes[name]} in the file"
+        raise InputError(
+            f"{path}: does not fit {architecture}: {len(wrong)} of {len(needed)} tensors differ, the first is {name}, "
+            f"{needed[name]} in the model and {found}; choose the weights of the same timm architecture"
+        )
+    state = load_file(path)
+    with torch.no_grad():
+        target.load_state_dict({name: state[name] for name in needed}, strict=False)

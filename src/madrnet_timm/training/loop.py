@@ -1,0 +1,304 @@
+"""Training one fold: the loop, its checkpoints and what it writes."""
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import timm
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, set_seed
+from timm.data import resolve_data_config
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from ..data.folds import make_folds
+from ..data.pictures import PictureDataset
+from ..data.sources import SOURCES, class_names, drop_conflicts, load
+from ..errors import InputError
+from ..evaluation.figures import confusion_matrix_figure, learning_curves_figure
+from ..evaluation.metrics import ClassificationMetrics
+from ..files import replacing, replacing_folder, write_csv, write_text
+from ..hub import load_backbone_weights, save_model_folder
+from ..hub.card import model_card
+from ..losses import HybridLoss
+from .optimizer import create_optimizer, create_scheduler
+from .options import RunOptions, check
+from .run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["train"]
+
+_logger = logging.getLogger(__name__)
+
+_CHECKPOINT_SECONDS = 60.0
+
+
+@dataclass
+class _Progress:
+    """Epochs done and their history; part of the checkpoint."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.history = state["history"]
+
+
+def _create_model(options: RunOptions, names: list[str]) -> nn.Module:
+    kwargs = {"drop_rate": options.recipe.drop_rate, "drop_path_rate": options.recipe.drop_path_rate}
+    kwargs = {k: v for k, v in kwargs.items() if v} | options.model_kwargs
+    is_madrnet = options.model.startswith("madrnet_")
+    fetch = {"pretrained_backbone": True} if is_madrnet else {"pretrained": True}
+    try:
+        model = timm.create_model(
+            options.model, num_classes=len(names), **kwargs, **(fetch if options.pretrained_backbone else {})
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--model {options.model} with --model-kwargs {options.model_kwargs}: {error}") from None
+    if options.backbone_weights is not None:
+        load_backbone_weights(model, options.backbone_weights)
+    if is_madrnet and options.hybrid:
+        model.set_embedding_training(True)
+    return model.to(memory_format=torch.channels_last)
+
+
+def _data_config(model: nn.Module, options: RunOptions) -> dict[str, Any]:
+    """Size, mean, std and crop of the pictures; mean and std are those of the backbone's weights, from its config."""
+    size = options.recipe.img_size
+    config = resolve_data_config({"input_size": (3, size, size)}, model=model)
+    if options.recipe.pipeline != "raw":
+        config["crop_pct"] = 1.0  # the aligned pipelines frame the head themselves
+    return config
+
+
+class _Run:
+    """One fold on the way from options to a model folder."""
+
+    def __init__(self, options: RunOptions) -> None:
+        check(options)
+        self.options = options
+        self.folder = RunFolder(options.output)
+        self.folder.check(options.to_config(), options.resume)
+        self.accelerator = Accelerator(
+            log_with=options.tracker,
+            project_dir=str(options.output),
+            dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=options.seed),
+        )
+        self.source = SOURCES[options.dataset]
+        with self.accelerator.main_process_first():
+            records = load(options.dataset, options.data_dir)
+        records, self.conflicts = drop_conflicts(records)
+        self.names = class_names(records)
+        self.folds = make_folds(records, options.folds)
+        self.train_records = records.select(np.flatnonzero(self.folds != options.fold))
+        self.test_records = records.select(np.flatnonzero(self.folds == options.fold))
+        set_seed(options.seed)
+        model = _create_model(options, self.names)
+        self.data_config = _data_config(model, options)
+        if self.accelerator.is_main_process:
+            self.folder.begin(options.to_config(), self._fold_rows(records))
+        self._prepare(model)
+
+    def _fold_rows(self, records: "Dataset") -> list[dict[str, Any]]:
+        columns = ("pixel_sha256", "file", "group", "label")
+        rows = zip(*(records[column] for column in columns), self.folds.tolist(), strict=True)
+        out = [dict(zip((*columns, "fold"), row, strict=True)) for row in rows]
+        return [row | {"label": self.names[row["label"]]} for row in out]
+
+    def _pictures(self, records: "Dataset", augmentation: str) -> PictureDataset:
+        config = self.data_config
+        return PictureDataset(
+            records,
+            self.options.recipe.pipeline,
+            self.options.recipe.img_size,
+            config["mean"],
+            config["std"],
+            config["crop_pct"],
+            augmentation,
+            self.options.seed,
+        )
+
+    def _prepare(self, model: nn.Module) -> None:
+        recipe = self.options.recipe
+        pictures = self._pictures(self.train_records, recipe.augmentation)
+        batch = min(recipe.batch_size, len(pictures))
+        loader = DataLoader(
+            pictures, batch, shuffle=True, drop_last=len(pictures) % batch == 1, pin_memory=torch.cuda.is_available()
+        )
+        test_loader = DataLoader(self._pictures(self.test_records, "none"), 2 * recipe.batch_size)
+        optimizer = create_optimizer(model, recipe)
+        self.model, self.optimizer, self.loader, self.test_loader = self.accelerator.prepare(
+            model, optimizer, loader, test_loader
+        )
+        self.bare = self.accelerator.unwrap_model(self.model)
+        self.scheduler = create_scheduler(self.optimizer.optimizer, recipe, recipe.epochs * len(self.loader))
+        self.ema = ModelEmaV3(self.bare, recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
+        cross_entropy = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        normal = self.names.index(self.source.normal) if self.source.normal in self.names else None
+        if self.options.hybrid and normal is None:
+            _logger.warning("no class means a normal head here: the aspect ratio constraint (HARC) is off")
+        self.criterion = HybridLoss(normal, recipe.alpha, recipe.beta, recipe.margin, recipe.harc, cross_entropy)
+        self.progress = _Progress()
+        self.accelerator.register_for_checkpointing(self.progress, self.scheduler)
+        if self.ema is not None:
+            self.accelerator.register_for_checkpointing(self.ema)
+
+    def _loss(self, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        output = self.model(batch["image"].contiguous(memory_format=torch.channels_last))
+        if self.options.hybrid:
+            return self.criterion(*output, batch["label"], batch["aspect_ratio"].float())
+        loss = self.criterion.cross_entropy(output, batch["label"])
+        return loss, {"cross_entropy": loss}
+
+    def _train_epoch(self, epoch: int, bar: tqdm) -> dict[str, float]:
+        self.model.train()
+        self.loader.set_epoch(epoch)
+        sums: dict[str, torch.Tensor] = {}
+        for batch in self.loader:
+            total, parts = self._loss(batch)
+            self.accelerator.backward(total)
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.recipe.clip_grad)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.scheduler.step()
+            if self.ema is not None:
+                self.ema.update(self.bare)
+            for name, value in ({"loss": total} | {f"loss_{k}": v for k, v in parts.items()}).items():
+                sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach()
+            bar.update()
+        means = {name: self.accelerator.reduce(value, "mean") / len(self.loader) for name, value in sums.items()}
+        return {name: float(value) for name, value in means.items()}
+
+    @torch.no_grad()
+    def evaluate(self) -> tuple[dict[str, Any], np.ndarray]:
+        """Metrics on the held-out fold, and the probabilities of its pictures in the order of the records."""
+        model = self.ema.module if self.ema is not None else self.model
+        model.eval()
+        metric = ClassificationMetrics(self.names, keep_in_memory=True)
+        probabilities = np.zeros((len(self.test_records), len(self.names)), dtype=np.float32)
+        for batch in self.test_loader:
+            logits = model(batch["image"].contiguous(memory_format=torch.channels_last)).float()
+            gathered = self.accelerator.gather_for_metrics((logits.softmax(dim=1), batch["label"], batch["index"]))
+            probability, label, index = (value.cpu().numpy() for value in gathered)
+            probabilities[index] = probability
+            metric.add_batch(predictions=probability.argmax(axis=1), references=label)
+        return metric.compute(), probabilities
+
+    def _save_checkpoint(self) -> None:
+        if self.accelerator.num_processes > 1:
+            self.accelerator.save_state(str(self.folder.checkpoint))
+            return
+        with replacing_folder(self.folder.checkpoint) as beside:
+            self.accelerator.save_state(str(beside))
+
+    def fit(self) -> tuple[dict[str, Any], np.ndarray]:
+        """Train to the last epoch; the held-out fold chooses nothing."""
+        recipe, main = self.options.recipe, self.accelerator.is_main_process
+        if self.options.resume and self.folder.checkpoint.exists():
+            self.accelerator.load_state(str(self.folder.checkpoint))
+        if self.options.tracker:
+            self.accelerator.init_trackers("madrnet-timm", config={k: str(v) for k, v in asdict(recipe).items()})
+        done = len(self.progress.history)
+        steps = len(self.loader)
+        bar = tqdm(total=recipe.epochs * steps, initial=done * steps, unit="step", disable=not main)
+        saved = time.monotonic()
+        for epoch in range(done, recipe.epochs):
+            bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
+            losses = self._train_epoch(epoch, bar)
+            metrics, _ = self.evaluate()
+            row = {"epoch": epoch + 1, **losses, **{k: metrics[k] for k in ("accuracy", "precision", "recall", "f1")}}
+            row |= {f"f1_{name}": figures["f1"] for name, figures in metrics["per_class"].items()}
+            self.progress.history.append(row)
+            if main:
+                bar.write(_epoch_line(row, recipe.epochs))
+                write_csv(self.folder.history, self.progress.history)
+            self.accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch + 1)
+            if time.monotonic() - saved > _CHECKPOINT_SECONDS or epoch + 1 == recipe.epochs:
+                self._save_checkpoint()
+                saved = time.monotonic()
+        bar.close()
+        self.accelerator.end_training()
+        return self.evaluate()
+
+    def finish(self, metrics: Mapping[str, Any], probabilities: np.ndarray) -> None:
+        """Write metrics, predictions, figures and the model folder."""
+        options, folder = self.options, self.folder
+        write_text(folder.metrics, json.dumps(metrics, indent=2) + "\n")
+        write_csv(folder.predictions, self._prediction_rows(probabilities))
+        with replacing(folder.learning_curves) as path:
+            learning_curves_figure(self.progress.history, path)
+        with replacing(folder.confusion_matrix) as path:
+            confusion_matrix_figure(metrics["confusion_matrix"], self.names, path)
+        model = self.ema.module if self.ema is not None else self.bare
+        protocol = (
+            f"Trained on {len(self.train_records)} pictures of {self.source.title}, measured on the "
+            f"{len(self.test_records)} of fold {options.fold} of {options.folds} (stratified; pictures of one cell are never "
+            f"on both sides; seed 0). Fixed number of epochs ({options.recipe.epochs}): the held-out fold chose nothing."
+        )
+        save_model_folder(
+            model.eval(),
+            folder.model,
+            label_names=self.names,
+            data_config=self.data_config,
+            madrnet={"pipeline": options.recipe.pipeline, "dataset": options.dataset, "fold": options.fold},
+            card=model_card(
+                architecture=options.model,
+                title=self.source.title,
+                doi=self.source.doi,
+                class_names=self.names,
+                metrics=metrics,
+                pipeline=options.recipe.pipeline,
+                protocol=protocol,
+                command="Every option stands in `config.yaml` of the run; `examples/train.py --help` explains them.",
+            ),
+        )
+
+    def _prediction_rows(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
+        columns = ("file", "pixel_sha256", "group", "label", "aspect_ratio")
+        rows = zip(*(self.test_records[column] for column in columns), probabilities, strict=True)
+        return [
+            {
+                "file": file,
+                "pixel_sha256": pixels,
+                "group": group,
+                "label": self.names[label],
+                "prediction": self.names[int(probability.argmax())],
+                **{f"p_{name}": f"{p:.6f}" for name, p in zip(self.names, probability, strict=True)},
+                "aspect_ratio": "" if ratio is None else f"{ratio:.4f}",
+            }
+            for file, pixels, group, label, ratio, probability in rows
+        ]
+
+
+def _epoch_line(row: Mapping[str, float], epochs: int) -> str:
+    losses = " ".join(f"{k.removeprefix('loss_')} {v:.3f}" for k, v in row.items() if k.startswith("loss_"))
+    figures = " ".join(f"{k} {row[k]:.3f}" for k in ("accuracy", "precision", "recall", "f1"))
+    return f"epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:.3f} ({losses})  held out: {figures}"
+
+
+def train(options: RunOptions) -> dict[str, Any]:
+    """Train one fold and write its run folder.
+
+    Returns:
+        The metrics on the held-out fold, see `classification_metrics`.
+
+    Raises:
+        InputError: A user's mistake, found before training starts; or a disk that can't be written, later.
+    """
+    run = _Run(options)
+    metrics, probabilities = run.fit()
+    if run.accelerator.is_main_process:
+        run.finish(metrics, probabilities)
+    run.accelerator.wait_for_everyone()
+    return metrics

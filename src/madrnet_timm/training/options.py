@@ -1,0 +1,147 @@
+"""Options of a training run, from the command line to checked values."""
+
+import argparse
+import ast
+import difflib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import timm
+
+from ..data.sources import SOURCES
+from ..errors import InputError
+from ..hub.weights import check_safetensors
+from .recipe import PRESETS, Recipe
+
+__all__ = ["RunOptions", "add_arguments", "check", "from_arguments"]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What is trained, on what, and where it goes.
+
+    Attributes:
+        model: timm name, with or without ``madrnet_``.
+        dataset: A name of `madrnet_timm.data.sources.SOURCES`.
+        data_dir: Its folder.
+        fold: Number of the fold held out.
+        folds: Number of folds.
+        seed: Of initialisation, order and random changes. (Folds always have the seed 0.)
+        backbone_weights: safetensors file for the backbone, or for a plain timm model.
+        pretrained_backbone: Let timm fetch the backbone's weights.
+        model_kwargs: Further arguments of the model.
+        output: Run folder.
+        resume: Continue the run in it.
+        tracker: Name of one of Accelerate's trackers.
+        recipe: How it is trained.
+    """
+
+    model: str
+    dataset: str
+    output: Path
+    data_dir: Path | None = None
+    fold: int = 0
+    folds: int = 5
+    seed: int = 0
+    backbone_weights: Path | None = None
+    pretrained_backbone: bool = False
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
+    resume: bool = False
+    tracker: str | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+
+    @property
+    def hybrid(self) -> bool:
+        """Train with the hybrid loss, which needs a model that gives embeddings."""
+        return self.recipe.loss == "hybrid" or (self.recipe.loss == "auto" and self.model.startswith("madrnet_"))
+
+    def to_config(self) -> dict[str, Any]:
+        """Everything that decides the result, for ``config.yaml``."""
+        config = asdict(self)
+        recipe = config.pop("recipe")
+        for key in ("output", "resume", "tracker"):
+            config.pop(key)
+        return {k: str(v) if isinstance(v, Path) else v for k, v in (config | recipe).items()}
+
+
+def _keyword(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected name=value")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a run to a parser."""
+    what = parser.add_argument_group("what is trained")
+    what.add_argument(
+        "--model", default="madrnet_tf_efficientnet_lite0", help="timm name, with or without madrnet_ (%(default)s)"
+    )
+    what.add_argument(
+        "--model-kwargs", nargs="*", type=_keyword, default=[], metavar="NAME=VALUE",
+        help="further arguments of the model, as in timm: depth=0 global_pool=avg",
+    )  # fmt: skip
+    what.add_argument("--backbone-weights", type=Path, metavar="FILE", help="safetensors file with the backbone's weights")
+    what.add_argument(
+        "--pretrained-backbone", action="store_true", help="let timm fetch the backbone's weights from the Hub"
+    )
+
+    data = parser.add_argument_group("data")
+    data.add_argument("--dataset", default="synthetic", choices=tuple(SOURCES), help="data set (%(default)s)")
+    data.add_argument("--data-dir", type=Path, metavar="DIR", help="its folder, which holds one folder per class")
+    data.add_argument("--folds", type=int, default=5, help="number of folds (%(default)s)")
+
+    run = parser.add_argument_group("run")
+    run.add_argument("--output", type=Path, default=None, metavar="DIR", help="folder of the run")
+    run.add_argument("--seed", type=int, default=0, help="of initialisation, order and random changes (%(default)s)")
+    run.add_argument("--tracker", metavar="NAME", help="tracker of Accelerate: tensorboard, trackio, wandb, ...")
+
+    recipe = parser.add_argument_group("recipe")
+    recipe.add_argument(
+        "--recipe", default="quick", choices=tuple(PRESETS),
+        help="preset: quick (2 CPU cores) or paper (Table I); the options below change it (%(default)s)",
+    )  # fmt: skip
+    default = PRESETS["quick"]
+    for option in fields(Recipe):
+        value = getattr(default, option.name)
+        recipe.add_argument(
+            f"--{option.name.replace('_', '-')}",
+            type=type(value),
+            metavar=option.name.upper() if isinstance(value, str) else "N",
+            help=f"{option.metadata['help']} ({value})",
+        )
+
+
+def from_arguments(args: argparse.Namespace, **overrides: Any) -> RunOptions:
+    """Options from parsed arguments; ``overrides`` win."""
+    given = vars(args) | overrides
+    recipe = PRESETS[args.recipe].with_options(given)
+    output = given["output"] or Path("runs") / f"{args.dataset}-{args.model}-fold{given['fold']}"
+    names = {f.name for f in fields(RunOptions)} - {"recipe", "output", "model_kwargs"}
+    values = {k: v for k, v in given.items() if k in names}
+    return RunOptions(output=Path(output), recipe=recipe, model_kwargs=dict(args.model_kwargs), **values)
+
+
+def check(options: RunOptions) -> None:
+    """Find a user's mistakes that need neither the data nor the model.
+
+    Raises:
+        InputError: Unknown model, fold out of range, weights that can't be read, a loss that the model has no output for.
+    """
+    name = options.model
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.6)
+        hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models('madrnet_*')"
+        raise InputError(f"--model {name}: timm knows no such model; {hint}")
+    if not 0 <= options.fold < options.folds:
+        raise InputError(f"--fold {options.fold}: expected 0 to {options.folds - 1} (--folds {options.folds})")
+    if options.backbone_weights is not None:
+        if options.pretrained_backbone:
+            raise InputError("--backbone-weights and --pretrained-backbone contradict each other; choose one")
+        check_safetensors(options.backbone_weights)
+    if options.hybrid and not name.startswith("madrnet_"):
+        raise InputError(f"--loss hybrid needs embeddings, which plain {name} does not give; use --loss ce")

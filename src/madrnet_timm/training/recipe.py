@@ -1,0 +1,84 @@
+"""Recipes: everything that decides what a training run computes, with presets."""
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from ..data.pictures import AUGMENTATIONS
+from ..data.pipelines import check_pipeline
+from ..errors import InputError
+
+__all__ = ["PRESETS", "Recipe"]
+
+
+def _option(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained. Every field is an option of ``examples/train.py``."""
+
+    epochs: int = _option(60, "passes over the training pictures")
+    batch_size: int = _option(32, "pictures per step and process")
+    img_size: int = _option(112, "side of the network's input in pixels")
+    pipeline: str = _option("aligned-normalized", "preparation of the pictures")
+    augmentation: str = _option("medium", "preset of random changes during training")
+    lr_backbone: float = _option(5e-4, "highest learning rate of the backbone")
+    lr_reversible: float = _option(1e-3, "highest learning rate of R")
+    lr_head: float = _option(1e-3, "highest learning rate of P, the embedding and the classifier")
+    weight_decay: float = _option(0.05, "AdamW's weight decay, on weights with more than one dimension")
+    warmup: float = _option(0.2, "part of the steps in which OneCycleLR raises the learning rates")
+    clip_grad: float = _option(1.0, "norm that gradients are clipped to")
+    label_smoothing: float = _option(0.1, "of the cross entropy")
+    ema_decay: float = _option(0.0, "decay of an exponential moving average of the weights; 0: none")
+    drop_rate: float = _option(0.0, "dropout in front of the classifier")
+    drop_path_rate: float = _option(0.0, "stochastic depth of the backbone")
+    loss: str = _option("auto", "hybrid (cross entropy, triplet and HARC), ce, or auto: hybrid for madrnet_*, else ce")
+    alpha: float = _option(0.4, "weight of the triplet loss")
+    beta: float = _option(0.3, "weight of the aspect ratio constraint")
+    margin: float = _option(0.3, "margin of the triplet loss")
+    harc: str = _option("coupled", "form of the aspect ratio constraint: coupled, or literal as eq. 14 is printed")
+
+    def __post_init__(self) -> None:
+        check_pipeline(self.pipeline)
+        for name, allowed in (
+            ("augmentation", tuple(AUGMENTATIONS)),
+            ("loss", ("auto", "hybrid", "ce")),
+            ("harc", ("coupled", "literal")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(allowed)}")
+        for name in ("epochs", "batch_size", "img_size", "lr_backbone", "lr_reversible", "lr_head", "clip_grad"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected more than 0")
+        for name in ("weight_decay", "alpha", "beta", "margin"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"--{name} {getattr(self, name)}: expected 0 or more")
+        for name in ("warmup", "label_smoothing", "ema_decay", "drop_rate", "drop_path_rate"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected a number in [0, 1)")
+        if self.batch_size < 2:
+            raise InputError(f"--batch-size {self.batch_size}: expected at least 2, MADRNet uses batch statistics")
+        if self.img_size < 32:
+            raise InputError(f"--img-size {self.img_size}: expected at least 32")
+
+    def with_options(self, options: dict[str, Any]) -> "Recipe":
+        """The recipe with those of ``options`` that are not None."""
+        names = {f.name for f in fields(self)}
+        return replace(self, **{k: v for k, v in options.items() if k in names and v is not None})
+
+
+PRESETS = {
+    "quick": Recipe(),
+    "paper": Recipe(
+        epochs=400,
+        batch_size=64,
+        img_size=512,
+        pipeline="raw",
+        augmentation="light",
+        lr_backbone=3e-4,
+        warmup=0.3,
+        label_smoothing=0.0,
+    ),
+}
+"""``quick``: minutes on two CPU cores. ``paper``: Table I and section IV of the paper."""

@@ -1,0 +1,71 @@
+"""The folder that a training run writes: what it was told, what it saw, what came out."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import InputError
+from ..files import reporting_disk_errors, write_csv, write_text
+
+__all__ = ["RunFolder"]
+
+
+class RunFolder:
+    """Paths of a run.
+
+    ``config.yaml`` (every option), ``folds.csv`` (which picture is held out in which fold), ``history.csv`` (a row an
+    epoch), ``metrics.json``, ``predictions.csv`` (a row a held-out picture), ``learning_curves.png``,
+    ``confusion_matrix.png``, ``checkpoint/`` (the last one, for ``--resume``) and ``model/``, the model folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.folds = self.path / "folds.csv"
+        self.history = self.path / "history.csv"
+        self.metrics = self.path / "metrics.json"
+        self.predictions = self.path / "predictions.csv"
+        self.learning_curves = self.path / "learning_curves.png"
+        self.confusion_matrix = self.path / "confusion_matrix.png"
+        self.checkpoint = self.path / "checkpoint"
+        self.model = self.path / "model"
+
+    def check(self, config: Mapping[str, Any], resume: bool) -> None:
+        """Refuse a folder that is not this run's; nothing is written.
+
+        Raises:
+            InputError: Without ``resume``, a folder that is not empty; with it, one that holds no run, or a run with other
+                options.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path}: is a file; --output expects a folder")
+        if not resume:
+            if self.config.exists():
+                raise InputError(
+                    f"{self.path}: holds another run; choose another --output, or continue that run with --resume"
+                )
+            if self.path.is_dir() and any(self.path.iterdir()):
+                raise InputError(f"{self.path}: is not empty; choose another --output")
+            return
+        if not self.config.exists():
+            raise InputError(f"{self.path}: holds no run to --resume (config.yaml is missing)")
+        before = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        for key in sorted(before.keys() | config.keys()):
+            if before.get(key) != config.get(key):
+                raise InputError(
+                    f"{self.path}: that run has {key} = {before.get(key)}, not {config.get(key)}; "
+                    "--resume needs the same options"
+                )
+
+    def begin(self, config: Mapping[str, Any], folds: Sequence[Mapping[str, Any]]) -> None:
+        """Write ``config.yaml`` and ``folds.csv``.
+
+        Raises:
+            InputError: The folder can't be written.
+        """
+        with reporting_disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        write_csv(self.folds, folds)
+        write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
