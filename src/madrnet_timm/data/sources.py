@@ -8,7 +8,6 @@ seconds; it is cached as Arrow, under a key that covers the content of every fil
 import hashlib
 import io
 import logging
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,23 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..errors import InputError
 from ..morphology import measure
 from . import groups, synthetic
+from .reading import SUFFIXES, decode, pixel_sha256, read
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["SOURCES", "Source", "class_names", "decode", "drop_conflicts", "load", "pictures", "pixel_sha256"]
+__all__ = ["SOURCES", "Source", "class_names", "drop_conflicts", "load", "pictures"]
 
 _logger = logging.getLogger(__name__)
-
-_SUFFIXES = frozenset(
-    ".avif .bmp .gif .jfif .jp2 .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
-)
-
 
 @dataclass(frozen=True)
 class Source:
@@ -70,41 +65,6 @@ SOURCES = {
 }
 
 
-def decode(data: bytes, name: str) -> NDArray[np.uint8]:
-    """A picture file's bytes as RGB ``(height, width, 3)`` uint8.
-
-    EXIF orientation is honoured; gray, palette and 16-bit pictures are converted, transparency is laid on white.
-
-    Raises:
-        InputError: Not a picture, truncated, or smaller than 8×8; the message names ``name``.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as opened:
-                image: Image.Image = ImageOps.exif_transpose(opened)
-                image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        reason = "empty file" if not data else str(error).split(" <")[0]
-        raise InputError(f"{name}: can't read it as a picture ({reason}); replace or remove the file") from None
-    if image.mode.startswith(("I", "F")):
-        values = np.asarray(image, dtype=np.float64)
-        values = values / 257 if values.max() > 255 else values  # 16 bits to 8
-        image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
-    elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    if min(image.size) < 8:
-        raise InputError(f"{name}: {image.width}×{image.height} pixels, expected at least 8×8; remove the file")
-    return np.asarray(image.convert("RGB"))
-
-
-def pixel_sha256(image: NDArray[np.uint8]) -> str:
-    """Hash of height, width and RGB bytes: the same for every lossless encoding of a picture."""
-    height, width = image.shape[:2]
-    return hashlib.sha256(f"{height} {width} ".encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
-
-
 def _listed(root: Path, source: Source) -> tuple[list[Path], list[int], list[str]]:
     """Files in a stable order, their class ids, and the class names."""
     if not root.is_dir():
@@ -128,20 +88,13 @@ def _listed(root: Path, source: Source) -> tuple[list[Path], list[int], list[str
         found = sorted(
             p
             for p in (root / folder).rglob("*")
-            if p.is_file() and p.suffix.lower() in _SUFFIXES and not p.name.startswith(".")
+            if p.is_file() and p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
         )
         if not found:
             raise InputError(f"{root / folder}: holds no pictures; put this class's pictures there or remove the folder")
         files += found
         labels += [label] * len(found)
     return files, labels, list(classes.values())
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror}); check its permissions") from None
 
 
 def _draw(name: str, seed: int) -> bytes:
@@ -162,7 +115,7 @@ def _code_digest() -> str:
 
 def _records(root: str | None, names: Sequence[str], labels: Sequence[int], seed: int, digest: str) -> Iterator[dict]:
     """One record a picture; ``digest`` only is part of the cache's key."""
-    contents = [_read(Path(root, name)) if root is not None else _draw(name, seed) for name in names]
+    contents = [read(Path(root, name)) if root is not None else _draw(name, seed) for name in names]
     images = [decode(data, str(Path(root or "", name))) for data, name in zip(contents, names, strict=True)]
     hashes = [pixel_sha256(image) for image in images]
     group = groups.find_groups(images, hashes)
@@ -215,7 +168,7 @@ def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: i
         root = Path(data_dir)
         files, labels, classes = _listed(root, source)
         names = [path.relative_to(root).as_posix() for path in files]
-        content = b"".join(hashlib.sha256(_read(path)).digest() for path in files)
+        content = b"".join(hashlib.sha256(read(path)).digest() for path in files)
     features = Features(
         {
             "image": Image(),

@@ -55,43 +55,6 @@ class _LastOfList(nn.Module):
         return self.to_map(x[-1])
 
 
-class _Features(nn.Module):
-    """`forward_features` as `forward`, which is what `functional_call` calls."""
-
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, x: torch.Tensor) -> Any:
-        return self.backbone.forward_features(x)  # type: ignore[operator]
-
-
-def _probe(backbone: nn.Module, input_size: tuple[int, int, int]) -> tuple[Any, set[str]]:
-    """What `forward_features` gives and which parameters it never uses.
-
-    Runs forward and backward on the meta device: no memory, no arithmetic, the backbone untouched.
-
-    Returns:
-        Its output as meta tensors, and the names of the parameters that no gradient reaches.
-    """
-    names = [name for name, _ in backbone.named_parameters()]
-    state = {f"backbone.{k}": torch.empty_like(v, device="meta") for k, v in backbone.named_buffers()}
-    for name, param in backbone.named_parameters():
-        state[f"backbone.{name}"] = torch.empty_like(param, device="meta").requires_grad_()
-    dtype = next(backbone.parameters()).dtype
-    was_training = backbone.training
-    backbone.eval()  # batch statistics of a single small map, dropout and the like don't matter here
-    try:
-        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            x = torch.empty((1, *input_size), device="meta", dtype=dtype)
-            out = torch.func.functional_call(_Features(backbone), state, (x,))
-            total = sum(o.float().sum() for o in (out if isinstance(out, list | tuple) else [out]))
-            grads = torch.autograd.grad(total, [state[f"backbone.{n}"] for n in names], allow_unused=True)
-    finally:
-        backbone.train(was_training)
-    return out, {name for name, grad in zip(names, grads, strict=True) if grad is None}
-
-
 def _remove_unused(module: nn.Module, unused: set[str], prefix: str = "") -> None:
     """Put `nn.Identity` in the place of every submodule (the largest) whose parameters are all in `unused`."""
     for name, child in module.named_children():
@@ -133,10 +96,30 @@ def _to_map(
     raise ValueError(f"forward_features gives the shape {tuple(features.shape)}, expected a map or tokens")
 
 
+def _probe(name: str, input_size: tuple[int, int, int], **kwargs: Any) -> tuple[nn.Module, tuple[int, int, int], set[str]]:
+    """How `forward_features` of a timm model is brought to a map, and which of its parameters the map does not use.
+
+    Runs forward and backward of a twin on the meta device: no memory, no arithmetic.
+
+    Returns:
+        The module that makes the map, the map's size ``(C, h, w)``, and the names of the parameters that no gradient
+        reaches.
+    """
+    with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.enable_grad():
+        twin = timm.create_model(name, num_classes=0, in_chans=input_size[0], **kwargs).eval().requires_grad_()
+        features = twin.forward_features(torch.empty((1, *input_size)))
+        to_map, size = _to_map(features, twin, input_size)
+        names, params = zip(*twin.named_parameters(), strict=True)
+        grads = torch.autograd.grad(to_map(features).sum(), params, allow_unused=True)
+    return to_map, size, {name for name, grad in zip(names, grads, strict=True) if grad is None}
+
+
 def create_backbone(
     name: str,
     in_chans: int = 3,
     pretrained: bool = False,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
     **kwargs: Any,
 ) -> tuple[nn.Module, nn.Module, tuple[int, int, int]]:
     """Build a timm model without its head.
@@ -148,6 +131,8 @@ def create_backbone(
         name: timm architecture, with or without a tag.
         in_chans: Channels of the picture.
         pretrained: Load timm's weights for it.
+        device: Device of its parameters.
+        dtype: Their type.
         kwargs: Passed to `timm.create_model`.
 
     Returns:
@@ -157,16 +142,16 @@ def create_backbone(
     Raises:
         ValueError: The output can't be laid out as a map.
     """
-    backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=in_chans, **kwargs)
+    dd = {k: v for k, v in (("device", device), ("dtype", dtype)) if v is not None}
+    backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=in_chans, **kwargs, **dd)
     img_size = kwargs.get("img_size") or backbone.pretrained_cfg["input_size"][1:]
     height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
     input_size = (in_chans, height, width)
-    features, unused = _probe(backbone, input_size)
-    if unused:
-        _logger.debug("%s: forward_features doesn't use %s", name, ", ".join(sorted(unused)))
-        _remove_unused(backbone, unused)
     try:
-        to_map, size = _to_map(features, backbone, input_size)
+        to_map, size, unused = _probe(name, input_size, **kwargs)
     except ValueError as error:
         raise ValueError(f"{name} can't be a backbone: {error}") from None
+    if unused:
+        _logger.debug("%s: the map doesn't use %s", name, ", ".join(sorted(unused)))
+        _remove_unused(backbone, unused)
     return backbone, to_map, size

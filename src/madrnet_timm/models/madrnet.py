@@ -90,7 +90,7 @@ class MADRNet(nn.Module):
         dd = {"device": device, "dtype": dtype}
 
         self.backbone, self.to_map, (self.num_features, *pool_size) = create_backbone(
-            backbone, in_chans, pretrained_backbone, **backbone_args, **_given(dd)
+            backbone, in_chans, pretrained_backbone, **backbone_args, **dd
         )
         self.pool_size = tuple(pool_size)
         norm = get_norm_layer(norm_layer)
@@ -141,7 +141,8 @@ class MADRNet(nn.Module):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layer groups for layer-wise decay: the backbone's own, then R, P and the embedding with the classifier."""
         matcher = self.backbone.group_matcher(coarse) if hasattr(self.backbone, "group_matcher") else {}
-        own = [(r"^reversible", (99998,)), (r"^pool", (99999,)), (r"^embedding|^classifier", (100000,))]
+        # behind any backbone's numbers; timm keeps 99999 for "as the group before"
+        own = [(r"^reversible", (90000,)), (r"^pool", (90001,)), (r"^embedding|^classifier", (90002,))]
         blocks = [*_prefixed(matcher.get("blocks", r"^(?!)")), *own]
         return {"stem": _prefixed(matcher.get("stem", r"^")), "blocks": blocks}
 
@@ -244,10 +245,6 @@ class _AvgPool(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.mean((2, 3))
-
-
-def _given(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in kwargs.items() if v is not None}
 
 
 def _feature_info(backbone: nn.Module, num_features: int) -> list[dict[str, Any]]:

@@ -1,0 +1,65 @@
+"""Reading picture files: one way for training and prediction."""
+
+import hashlib
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from ..errors import InputError
+
+__all__ = ["SUFFIXES", "decode", "pixel_sha256", "read"]
+
+SUFFIXES = frozenset(
+    ".avif .bmp .gif .jfif .jp2 .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
+)
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        InputError: It can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror}); check its permissions") from None
+
+
+def decode(data: bytes, name: str) -> NDArray[np.uint8]:
+    """A picture file's bytes as RGB ``(height, width, 3)`` uint8.
+
+    EXIF orientation is honoured; gray, palette and 16-bit pictures are converted, transparency is laid on white.
+
+    Raises:
+        InputError: Not a picture, truncated, or smaller than 8×8; the message names ``name``.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as opened:
+                image: Image.Image = ImageOps.exif_transpose(opened)
+                image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        reason = "empty file" if not data else str(error).split(" <")[0]
+        raise InputError(f"{name}: can't read it as a picture ({reason}); replace or remove the file") from None
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image, dtype=np.float64)
+        values = values / 257 if values.max() > 255 else values  # 16 bits to 8
+        image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if min(image.size) < 8:
+        raise InputError(f"{name}: {image.width}×{image.height} pixels, expected at least 8×8; remove the file")
+    return np.asarray(image.convert("RGB"))
+
+
+def pixel_sha256(image: NDArray[np.uint8]) -> str:
+    """Hash of height, width and RGB bytes: the same for every lossless encoding of a picture."""
+    height, width = image.shape[:2]
+    return hashlib.sha256(f"{height} {width} ".encode() + np.ascontiguousarray(image).tobytes()).hexdigest()

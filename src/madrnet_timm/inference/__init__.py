@@ -1,0 +1,5 @@
+"""Using a trained model."""
+
+from .classifier import Classifier, Prediction
+
+__all__ = ["Classifier", "Prediction"]

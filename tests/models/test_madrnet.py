@@ -1,0 +1,178 @@
+"""The assembled model and its registration with timm."""
+
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+
+import madrnet_timm  # noqa: F401
+from madrnet_timm.models import MADRNet
+
+# one small backbone a route: NCHW, NHWC, tokens with and without prefix, list of tokens
+BACKBONES = [
+    "test_resnet",
+    "test_efficientnet",
+    "mobilenetv3_small_050",
+    "test_convnext",
+    "test_mambaout",
+    "test_vit",
+    "test_vit_relpos",
+    "vit_tiny_r_s16_p8_224",
+    "gmlp_s16_224",
+    "regnetx_002",
+    "coat_tiny",
+]
+
+
+@pytest.mark.parametrize(("name", "exact", "paper"), [("resnet50", 44_177_359, 44.35e6), ("efficientnet_b0", 12_346_995, 12.34e6)])
+def test_parameter_counts(name, exact, paper):
+    model = timm.create_model(f"madrnet_{name}", num_classes=4, device="meta")
+    count = sum(p.numel() for p in model.parameters())
+    assert count == exact
+    assert abs(count / paper - 1) < 0.005
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_any_backbone_builds_and_learns(backbone):
+    name = f"madrnet_{backbone}"
+    size = timm.get_pretrained_cfg(name).input_size
+    model = timm.create_model(name, num_classes=5).train()
+    x = torch.randn(2, *size)
+    features = model.forward_features(x)
+    assert features.shape == (2, model.num_features, *model.pretrained_cfg["pool_size"])
+    model(x).sum().backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+    model.eval()
+    with torch.no_grad():
+        assert model(x).shape == (2, 5)
+        assert model.forward_head(model.forward_features(x), pre_logits=True).shape == (2, model.head_hidden_size)
+
+
+@pytest.mark.parametrize("backbone", ["test_mambaout", "test_vit"])
+def test_map_of_other_layouts_is_the_backbones(backbone):
+    """NHWC and token maps hold the value of the right place: against timm's own conversion."""
+    model = timm.create_model(f"madrnet_{backbone}", num_classes=0, depth=0).eval()
+    x = torch.randn(2, *timm.get_pretrained_cfg(backbone).input_size)
+    with torch.no_grad():
+        expected = model.backbone.forward_intermediates(x, indices=1, norm=True, intermediates_only=True)[0]
+        torch.testing.assert_close(model.forward_features(x), expected)
+
+
+def test_is_the_composition_of_equation_1():
+    model = timm.create_model("madrnet_test_resnet", num_classes=4).eval()
+    x = torch.randn(2, 3, 96, 96)
+    with torch.no_grad():
+        embedding = model.embedding(model.pool(model.reversible(model.backbone.forward_features(x))))
+        torch.testing.assert_close(model(x), model.classifier(embedding))
+
+
+def test_starts_with_r_as_identity():
+    model = timm.create_model("madrnet_test_resnet", num_classes=4).eval()
+    x = torch.randn(2, 3, 96, 96)
+    with torch.no_grad():
+        assert torch.equal(model.forward_features(x), model.backbone.forward_features(x))
+
+
+def test_depth_0_and_avg_are_the_plain_head():
+    model = timm.create_model("madrnet_test_resnet", num_classes=4, depth=0, global_pool="avg").eval()
+    x = torch.randn(2, 3, 96, 96)
+    with torch.no_grad():
+        pooled = model.backbone.forward_features(x).mean((2, 3))
+        torch.testing.assert_close(model(x), model.classifier(model.embedding(pooled)))
+    other = timm.create_model("madrnet_test_resnet", num_classes=4, depth=0, bilinear_dim=0)
+    assert other.state_dict().keys() == model.state_dict().keys()
+
+
+def test_embedding_training_returns_both_in_train_mode_only():
+    model = timm.create_model("madrnet_test_resnet", num_classes=4).train()
+    model.set_embedding_training(True)
+    x = torch.randn(3, 3, 96, 96)
+    logits, embedding = model(x)
+    assert logits.shape == (3, 4)
+    assert embedding.shape == (3, 128)
+    torch.testing.assert_close(model.classifier(embedding), logits)
+    assert isinstance(model.eval()(x), torch.Tensor)
+
+
+def test_reset_classifier():
+    model = timm.create_model("madrnet_test_resnet", num_classes=4, dtype=torch.float64).eval()
+    x = torch.randn(2, 3, 96, 96, dtype=torch.float64)
+    model.reset_classifier(7)
+    assert model(x).shape == (2, 7)
+    assert model.classifier.weight.dtype == torch.float64
+    model.reset_classifier(0)
+    assert model(x).shape == (2, 128)
+    model.reset_classifier(0, "")
+    assert model(x).shape == (2, model.num_features, 3, 3)
+    model.reset_classifier(3, "avg")
+    assert model(x).shape == (2, 3)
+
+
+def test_forward_intermediates_and_features_only():
+    model = timm.create_model("madrnet_test_resnet").eval()
+    x = torch.randn(1, 3, 96, 96)
+    final, maps = model.forward_intermediates(x)
+    torch.testing.assert_close(final, model.forward_features(x))
+    assert [m.shape[1] for m in maps] == [level["num_chs"] for level in model.feature_info]
+    torch.testing.assert_close(maps[-1], final)
+    only = timm.create_model("madrnet_test_resnet", features_only=True, out_indices=(1, 3))
+    assert [m.shape[1] for m in only(x)] == only.feature_info.channels()
+
+
+def test_group_matcher_puts_every_parameter_into_its_part():
+    from timm.models import group_parameters
+
+    model = timm.create_model("madrnet_test_resnet", num_classes=4)
+    groups = group_parameters(model, model.group_matcher(), reverse=True)
+    assert groups[f"{model.pretrained_cfg['first_conv']}.weight"] == 0
+    last = max(groups[name] for name in groups if name.startswith("backbone."))
+    assert last < groups["reversible.f.conv.0.weight"] < groups["pool.fc1.weight"] < groups["classifier.weight"]
+
+
+def test_bad_arguments():
+    with pytest.raises(TypeError):
+        timm.create_model("madrnet_test_resnet", no_such_argument=1)
+    with pytest.raises(ValueError, match="depth=-1"):
+        timm.create_model("madrnet_test_resnet", depth=-1)
+    with pytest.raises(ValueError, match="global_pool='max'"):
+        timm.create_model("madrnet_test_resnet", global_pool="max")
+    with pytest.raises(ValueError, match="pretrained_backbone"):
+        timm.create_model("madrnet_test_resnet", pretrained=True, pretrained_backbone=True)
+
+
+def test_every_architecture_has_a_name_with_its_backbones_input():
+    names = [n for n in timm.list_models() if not n.startswith("madrnet_")]
+    assert timm.list_models("madrnet_*") == timm.list_models(module="madrnet")
+    assert len(timm.list_models("madrnet_*")) == len(names)
+    for name in ("resnet50", "tf_efficientnet_lite0", "vit_base_patch16_224"):
+        own, backbone = timm.get_pretrained_cfg(f"madrnet_{name}"), timm.get_pretrained_cfg(name)
+        assert (own.mean, own.std, own.input_size) == (backbone.mean, backbone.std, backbone.input_size)
+    assert timm.get_pretrained_cfg("madrnet_tf_efficientnet_lite0").mean == (0.5, 0.5, 0.5)
+
+
+def test_import_is_light_quick_and_silent():
+    code = """
+import sys, time, warnings
+warnings.simplefilter("error")
+import timm
+start = time.perf_counter()
+import madrnet_timm
+seconds = time.perf_counter() - start
+import importlib
+importlib.reload(madrnet_timm.models.madrnet)
+heavy = "accelerate datasets evaluate sklearn matplotlib cv2 pandas".split()
+print([m for m in heavy if m in sys.modules], seconds)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded, seconds = run.stdout.strip().rsplit(" ", 1)
+    assert loaded == "[]"
+    assert run.stderr == ""
+    assert float(seconds) < 0.5
+
+
+def test_is_a_timm_model():
+    assert isinstance(timm.create_model("madrnet_test_resnet"), MADRNet)
+    with pytest.raises(RuntimeError, match="No pretrained weights"):
+        timm.create_model("madrnet_test_resnet", pretrained=True)
