@@ -1,6 +1,6 @@
 """The whole way in about a minute, without any data: draw heads, train, save, load through timm, classify.
 
-    python examples/quickstart.py [--output DIR]
+python examples/quickstart.py [--output DIR]
 """
 
 import argparse

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from .errors import InputError
 
 __all__ = ["replacing", "replacing_folder", "reporting_disk_errors", "write_csv", "write_text"]
@@ -19,8 +21,8 @@ def reporting_disk_errors(path: Path) -> Iterator[None]:
     """Turn a full disk or a folder that can't be written into one clear `InputError`."""
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise InputError(
             f"{path}: can't be written ({reason}); free some space, check the permissions or choose another --output"
         ) from error

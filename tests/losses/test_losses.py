@@ -34,7 +34,9 @@ def test_triplet_is_equation_13(reduction, margin):
     assert float(value) == pytest.approx(loop_triplet(embeddings, target, margin, reduction), rel=1e-12)
 
 
-@pytest.mark.parametrize(("reduction", "reducer"), [("mean", reducers.MeanReducer), ("nonzero", reducers.AvgNonZeroReducer)])
+@pytest.mark.parametrize(
+    ("reduction", "reducer"), [("mean", reducers.MeanReducer), ("nonzero", reducers.AvgNonZeroReducer)]
+)
 def test_triplet_agrees_with_pytorch_metric_learning(reduction, reducer):
     embeddings, target = torch.randn(24, 16), torch.randint(0, 4, (24,))
     # their cosine similarity is inverted: larger is closer, as in 1 - d

@@ -111,7 +111,9 @@ def test_bilinear_pool_is_equations_7_to_10():
     x = torch.randn(3, 10, 4, 4, dtype=torch.float64)
     branches = []
     for branch in (pool.branch1, pool.branch2):
-        projected = torch.einsum("oc,nchw->nohw", branch.proj.weight[:, :, 0, 0], x) + branch.proj.bias.view(1, -1, 1, 1)
+        projected = torch.einsum("oc,nchw->nohw", branch.proj.weight[:, :, 0, 0], x) + branch.proj.bias.view(
+            1, -1, 1, 1
+        )
         branches.append(plain_attention(projected, branch.attn).sum((2, 3)) / 16)
     expected = torch.empty(3, 5, dtype=torch.float64)
     for n in range(3):

@@ -26,7 +26,9 @@ BACKBONES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "exact", "paper"), [("resnet50", 44_177_359, 44.35e6), ("efficientnet_b0", 12_346_995, 12.34e6)])
+@pytest.mark.parametrize(
+    ("name", "exact", "paper"), [("resnet50", 44_177_359, 44.35e6), ("efficientnet_b0", 12_346_995, 12.34e6)]
+)
 def test_parameter_counts(name, exact, paper):
     model = timm.create_model(f"madrnet_{name}", num_classes=4, device="meta")
     count = sum(p.numel() for p in model.parameters())

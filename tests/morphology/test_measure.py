@@ -72,9 +72,7 @@ def test_never_raises(shape, kind):
         "black": np.zeros(shape, np.uint8),
         "white": np.full(shape, 255, np.uint8),
         "noise": rng.integers(0, 256, shape, dtype=np.uint8),
-        "checks": np.broadcast_to(
-            (255 * (np.indices(shape).sum(0) // 4 % 2)).astype(np.uint8), shape
-        ).copy(),
+        "checks": np.broadcast_to((255 * (np.indices(shape).sum(0) // 4 % 2)).astype(np.uint8), shape).copy(),
     }[kind]
     found = measure(image)
     assert found.mask.shape == shape[:2]
@@ -82,7 +80,9 @@ def test_never_raises(shape, kind):
         assert found.flags == {"no_head"}
         assert found.aspect_ratio is None
         assert not found.ok
-    align(image if image.ndim == 3 and image.shape[2] == 3 else np.repeat(image.reshape(*shape[:2], 1), 3, 2), found, 32)
+    align(
+        image if image.ndim == 3 and image.shape[2] == 3 else np.repeat(image.reshape(*shape[:2], 1), 3, 2), found, 32
+    )
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def _overlap_is_equal(a: NDArray[np.uint8], b: NDArray[np.uint8], dy: int, dx: i
 
 
 def overlapping_pairs(images: Images) -> Pairs:
-    """Pairs of pictures ``(h, w, 3)`` that are crops of one field: they share a patch and are equal wherever they overlap.
+    """Pairs of pictures ``(h, w, 3)`` that are crops of one field: a patch in common, and equal wherever they overlap.
 
     Of more than two pictures that share a patch, those next to each other in the sequence are compared.
     """

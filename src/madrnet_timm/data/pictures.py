@@ -39,9 +39,7 @@ def _affine(degrees: float, shift: float = 0.0, scale: float = 0.0) -> v2.Transf
 AUGMENTATIONS: dict[str, v2.Transform] = {
     "none": v2.Identity(),
     "light": v2.Compose([v2.RandomHorizontalFlip(), _affine(20)]),
-    "medium": v2.Compose(
-        [v2.RandomHorizontalFlip(), _affine(15, 0.05, 0.08), v2.ColorJitter(0.1, 0.2, 0.1, 0.02)]
-    ),
+    "medium": v2.Compose([v2.RandomHorizontalFlip(), _affine(15, 0.05, 0.08), v2.ColorJitter(0.1, 0.2, 0.1, 0.02)]),
     "strong": v2.Compose(
         [
             v2.RandomHorizontalFlip(),
@@ -60,8 +58,8 @@ class PictureDataset(TorchDataset):
     Items are dicts: ``image`` (float32 ``(3, size, size)``, normalised), ``label``, ``aspect_ratio`` (NaN where it is
     missing or can't be trusted) and ``index``, the row in ``records``.
 
-    The random changes of a picture depend on ``(seed, epoch, index)`` alone, not on the order of the pictures nor on the
-    number of processes; `set_epoch` before each pass.
+    The random changes of a picture depend on ``(seed, epoch, index)`` alone, not on the order of the pictures nor
+    on the number of processes; `set_epoch` before each pass.
 
     Args:
         records: See `madrnet_timm.data.sources.load`.

@@ -42,7 +42,7 @@ def prepare(image: UInt8Array, pipeline: str, size: int, crop_pct: float = 1.0) 
         crop_pct: Part of the shorter side that ``raw`` keeps.
 
     Returns:
-        ``(size, size, 3)`` RGB uint8. Where no head is found, the aligned pipelines take the picture's middle as it lies.
+        ``(size, size, 3)`` RGB uint8. Without a head the aligned pipelines take the picture's middle as it lies.
 
     Raises:
         InputError: Unknown pipeline.

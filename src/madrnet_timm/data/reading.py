@@ -14,8 +14,10 @@ from ..errors import InputError
 __all__ = ["SUFFIXES", "decode", "pixel_sha256", "read"]
 
 SUFFIXES = frozenset(
-    ".avif .bmp .gif .jfif .jp2 .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
+    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga"}
+    | {".tif", ".tiff", ".webp"}
 )
+"""Files that are taken for pictures."""
 
 
 def read(path: Path) -> bytes:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ __all__ = ["SOURCES", "Source", "class_names", "drop_conflicts", "load", "pictur
 
 _logger = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True)
 class Source:
     """Where a data set's classes lie.
@@ -37,13 +38,13 @@ class Source:
     Attributes:
         title: Name of the data set, for cards and messages.
         classes: Class name of each folder, in the order of the class ids; None: the folders' own names, sorted.
-        normal: Name of the class that means a normal head, None if there is none.
+        normal: Name of the class that means a normal head, where the data set has one.
         doi: Where it was published.
     """
 
     title: str
     classes: dict[str, str] | None = None
-    normal: str | None = None
+    normal: str = "Normal"
     doi: str | None = None
 
 
@@ -51,17 +52,15 @@ SOURCES = {
     "hushem": Source(
         "HuSHeM",
         {"01_Normal": "Normal", "02_Tapered": "Tapered", "03_Pyriform": "Pyriform", "04_Amorphous": "Amorphous"},
-        "Normal",
-        "10.17632/tt3yj2pf38",
+        doi="10.17632/tt3yj2pf38",
     ),
     "smids": Source(
         "SMIDS",
         {"Abnormal_Sperm": "Abnormal", "Non-Sperm": "Non-Sperm", "Normal_Sperm": "Normal"},
-        "Normal",
-        "10.17632/6xvdhc9fyb",
+        doi="10.17632/6xvdhc9fyb",
     ),
     "folder": Source("own folder"),
-    "synthetic": Source("synthetic heads", {name: name for name in synthetic.SHAPES}, "Normal"),
+    "synthetic": Source("synthetic heads", {name: name for name in synthetic.SHAPES}),
 }
 
 
@@ -91,7 +90,9 @@ def _listed(root: Path, source: Source) -> tuple[list[Path], list[int], list[str
             if p.is_file() and p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
         )
         if not found:
-            raise InputError(f"{root / folder}: holds no pictures; put this class's pictures there or remove the folder")
+            raise InputError(
+                f"{root / folder}: holds no pictures; put this class's pictures there or remove the folder"
+            )
         files += found
         labels += [label] * len(found)
     return files, labels, list(classes.values())

@@ -67,7 +67,7 @@ def _fill(polygon: NDArray[np.float64], size: int) -> NDArray[np.float32]:
     canvas = np.zeros((size * k, size * k), dtype=np.uint8)
     points = np.rint(((polygon + 0.5) * k - 0.5) * 2**_SHIFT).astype(np.int32)
     cv2.fillPoly(canvas, [points], 255, shift=_SHIFT)
-    return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
 
 
 def draw_head(

@@ -90,9 +90,7 @@ def model_card(
     count = sum(map(sum, matrix))
     correct = sum(row[i] for i, row in enumerate(matrix))
     low, high = wilson_interval(correct, count)
-    results = [
-        {"type": key, "name": name, "value": round(metrics[key], 4)} for key, name in _METRICS.items()
-    ]
+    results = [{"type": key, "name": name, "value": round(metrics[key], 4)} for key, name in _METRICS.items()]
     dataset = {"name": title, "type": title.lower().replace(" ", "-")}
     front = {
         "library_name": "timm",
@@ -118,7 +116,7 @@ def model_card(
         architecture=architecture,
         title=title,
         what=(
-            "MADRNet (Yang et al., \"Morphology-Aware Dual-path Reversible Network for Sperm Classification\") around "
+            'MADRNet (Yang et al., "Morphology-Aware Dual-path Reversible Network for Sperm Classification") around '
             f"timm's {architecture.removeprefix('madrnet_')}."
             if architecture.startswith("madrnet_")
             else f"Plain timm {architecture}, trained as a baseline for MADRNet."

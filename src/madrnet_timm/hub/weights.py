@@ -1,11 +1,11 @@
 """Weights from files: safetensors only, checked before they are used."""
 
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 from ..errors import InputError
 from ..models import MADRNet
@@ -33,7 +33,7 @@ def check_safetensors(path: str | Path) -> dict[str, tuple[int, ...]]:
         raise InputError(f"{path}: {what}; convert the weights to safetensors or fetch the file again") from None
 
 
-def load_backbone_weights(model: nn.Module, path: str | Path) -> None:
+def load_backbone_weights(model: Any, path: str | Path) -> None:
     """Load the weights of a timm model into the backbone of a MADRNet, or into a plain timm model.
 
     The classifier of the weights is left out; everything else must fit.

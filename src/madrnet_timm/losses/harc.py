@@ -22,9 +22,7 @@ class HARC(nn.Module):
         tolerance: Half of its width, δ.
     """
 
-    def __init__(
-        self, normal_class: int, form: str = "coupled", center: float = 1.5, tolerance: float = 0.3
-    ) -> None:
+    def __init__(self, normal_class: int, form: str = "coupled", center: float = 1.5, tolerance: float = 0.3) -> None:
         super().__init__()
         if form not in ("coupled", "literal"):
             raise ValueError(f"form={form!r}: expected 'coupled' or 'literal'")

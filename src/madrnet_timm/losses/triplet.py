@@ -10,8 +10,8 @@ __all__ = ["BatchAllTriplet"]
 class BatchAllTriplet(nn.Module):
     """Mean of ``max(d(a, p) - d(a, n) + margin, 0)`` over all valid triplets of a batch (eq. 13).
 
-    Valid are a and p of one class, a ≠ p, and n of another. ``d(u, v) = 1 - cos(u, v)``, a choice: the paper calls d the
-    cosine similarity, but eq. 13 needs a distance. So is the margin, which the paper does not print.
+    Valid are a and p of one class, a ≠ p, and n of another. ``d(u, v) = 1 - cos(u, v)``, a choice: the paper calls d
+    the cosine similarity, but eq. 13 needs a distance. So is the margin, which the paper does not print.
 
     Args:
         margin: Wanted difference of the distances.
@@ -26,7 +26,7 @@ class BatchAllTriplet(nn.Module):
         self.reduction = reduction
 
     def forward(self, embeddings: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Embeddings ``(batch, dim)`` and classes ``(batch,)`` to a scalar; 0, with a graph, without a valid triplet."""
+        """Embeddings ``(batch, dim)`` and classes ``(batch,)`` to a scalar; 0 (with a graph) without a triplet."""
         unit = F.normalize(embeddings if embeddings.dtype == torch.float64 else embeddings.float(), dim=1)
         distance = 1 - unit @ unit.T
         same = target[:, None] == target[None, :]

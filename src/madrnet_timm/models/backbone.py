@@ -96,7 +96,9 @@ def _to_map(
     raise ValueError(f"forward_features gives the shape {tuple(features.shape)}, expected a map or tokens")
 
 
-def _probe(name: str, input_size: tuple[int, int, int], **kwargs: Any) -> tuple[nn.Module, tuple[int, int, int], set[str]]:
+def _probe(
+    name: str, input_size: tuple[int, int, int], **kwargs: Any
+) -> tuple[nn.Module, tuple[int, int, int], set[str]]:
     """How `forward_features` of a timm model is brought to a map, and which of its parameters the map does not use.
 
     Runs forward and backward of a twin on the meta device: no memory, no arithmetic.
@@ -121,7 +123,7 @@ def create_backbone(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     **kwargs: Any,
-) -> tuple[nn.Module, nn.Module, tuple[int, int, int]]:
+) -> tuple[Any, nn.Module, tuple[int, int, int]]:
     """Build a timm model without its head.
 
     Layers that only the head used are removed, so that every parameter of the result takes part in

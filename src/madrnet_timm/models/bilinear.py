@@ -1,5 +1,7 @@
 """Bilinear pooling P, eqs. 7-10 of the paper."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -16,10 +18,10 @@ def signed_sqrt(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
 class _Branch(nn.Sequential):
     """Eq. 7: ``B_k = GAP(DA(Conv1×1(X)))``, from ``(batch, in_chs, h, w)`` to ``(batch, out_chs)``."""
 
-    def __init__(self, in_chs: int, out_chs: int, acrosome: bool, device: object, dtype: torch.dtype | None) -> None:
+    def __init__(self, in_chs: int, out_chs: int, acrosome: bool, **dd: Any) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(in_chs, out_chs, 1, device=device, dtype=dtype)
-        self.attn = DualAttention(out_chs, acrosome=acrosome, device=device, dtype=dtype)
+        self.proj = nn.Conv2d(in_chs, out_chs, 1, **dd)
+        self.attn = DualAttention(out_chs, acrosome=acrosome, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.attn(self.proj(x)).mean((2, 3))
@@ -52,12 +54,13 @@ class BilinearPool(nn.Module):
     ) -> None:
         super().__init__()
         self.num_features = num_features
-        self.branch1 = _Branch(in_chs, bilinear_dim, acrosome, device, dtype)
-        self.branch2 = _Branch(in_chs, bilinear_dim, acrosome, device, dtype)
-        self.fc1 = nn.Linear(bilinear_dim * bilinear_dim, hidden_dim, device=device, dtype=dtype)
-        self.norm = nn.BatchNorm1d(hidden_dim, device=device, dtype=dtype)
+        dd: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.branch1 = _Branch(in_chs, bilinear_dim, acrosome, **dd)
+        self.branch2 = _Branch(in_chs, bilinear_dim, acrosome, **dd)
+        self.fc1 = nn.Linear(bilinear_dim * bilinear_dim, hidden_dim, **dd)
+        self.norm = nn.BatchNorm1d(hidden_dim, **dd)
         self.act = nn.ReLU()
-        self.fc2 = nn.Linear(hidden_dim, num_features, device=device, dtype=dtype)
+        self.fc2 = nn.Linear(hidden_dim, num_features, **dd)
 
     def outer_product(self, x: torch.Tensor) -> torch.Tensor:
         """Eqs. 7 and 8: ``(batch, in_chs, h, w)`` to the matrix ``B_1ᵀ B_2``, ``(batch, D, D)``."""

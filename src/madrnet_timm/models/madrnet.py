@@ -9,13 +9,12 @@ that the installed timm lists.
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
 from timm.layers import get_device_dtype, get_norm_layer
 from timm.models import (
+    DefaultCfg,
     PretrainedCfg,
     build_model_with_cfg,
     generate_default_cfgs,
@@ -87,7 +86,7 @@ class MADRNet(nn.Module):
         self.depth = depth
         self.grad_checkpointing = False
         self.embedding_training = False
-        dd = {"device": device, "dtype": dtype}
+        dd: dict[str, Any] = {"device": device, "dtype": dtype}
 
         self.backbone, self.to_map, (self.num_features, *pool_size) = create_backbone(
             backbone, in_chans, pretrained_backbone, **backbone_args, **dd
@@ -101,7 +100,7 @@ class MADRNet(nn.Module):
             )
         self.feature_info = _feature_info(self.backbone, self.num_features)
 
-        self._pool_args = {"bilinear_dim": bilinear_dim, "acrosome": acrosome}
+        self._pool_args: dict[str, Any] = {"bilinear_dim": bilinear_dim, "acrosome": acrosome}
         self.embed_dim = embed_dim
         self.head_drop = nn.Dropout(drop_rate)
         self._reset_head(num_classes, "avg" if global_pool == "bilinear" and not bilinear_dim else global_pool, **dd)
@@ -236,7 +235,7 @@ class MADRNet(nn.Module):
         x = self.forward_features(x)
         if self.embedding_training and self.training and not torch.jit.is_scripting():
             embedding = self.forward_head(x, pre_logits=True)
-            return self.classifier(self.head_drop(embedding)), embedding
+            return self.classifier(self.head_drop(embedding)), embedding  # type: ignore[return-value]
         return self.forward_head(x)
 
 
@@ -284,8 +283,10 @@ def _cfg(architecture: str) -> PretrainedCfg:
     module = sys.modules[model_entrypoint(architecture).__module__]
     default = getattr(module, "default_cfgs", {}).get(architecture)
     # the module's own table, where there is one: get_pretrained_cfg copies deeply, which takes 0.2 s over all names
-    cfg = default.cfgs[default.tags[0]] if hasattr(default, "cfgs") else get_pretrained_cfg(architecture)
-    cfg = cfg or PretrainedCfg()
+    if isinstance(default, DefaultCfg):
+        cfg = default.cfgs[default.tags[0]]
+    else:
+        cfg = get_pretrained_cfg(architecture) or PretrainedCfg()
     return PretrainedCfg(
         input_size=cfg.input_size,
         test_input_size=cfg.test_input_size,
@@ -308,14 +309,14 @@ _backbones = [name for name in list_models() if not name.startswith(_PREFIX)]
 default_cfgs = generate_default_cfgs({_PREFIX + name: _cfg(name) for name in _backbones})
 
 
-def _create_madrnet(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+def _create_madrnet(variant: str, pretrained: bool = False, **kwargs: Any) -> Any:
     if pretrained and kwargs.get("pretrained_backbone"):
         raise ValueError(
             f"{variant}: pretrained=True loads the weights of the whole MADRNet and pretrained_backbone=True those of "
             "the backbone alone; choose one"
         )
     kwargs.setdefault("backbone", variant.removeprefix(_PREFIX))
-    model = build_model_with_cfg(
+    model: Any = build_model_with_cfg(
         MADRNet,
         variant,
         pretrained,
@@ -323,16 +324,14 @@ def _create_madrnet(variant: str, pretrained: bool = False, **kwargs: Any) -> nn
         feature_cfg={"feature_cls": "getter"},
         **kwargs,
     )
-    if isinstance(model, MADRNet) and not model.pretrained_cfg.get("pool_size"):
+    if not kwargs.get("features_only") and not model.pretrained_cfg.get("pool_size"):  # known once it is built
         model.pretrained_cfg["pool_size"] = model.pool_size
     return model
 
 
 def _register(name: str) -> None:
-    entrypoint = partial(_create_madrnet, name)
-
     def fn(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        return entrypoint(pretrained, **kwargs)
+        return _create_madrnet(name, pretrained, **kwargs)
 
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = f"MADRNet around timm's {name.removeprefix(_PREFIX)}."

@@ -1,6 +1,7 @@
 """Reversible interaction R, eqs. 5 and 6 of the paper."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -35,14 +36,11 @@ class _F(nn.Module):
         convs: int,
         norm_layer: Callable[..., nn.Module],
         drop_rate: float,
-        **dd: object,
+        **dd: Any,
     ) -> None:
         super().__init__()
         self.pre_norm = PerExecution(norm_layer(in_chs, **dd) for _ in range(depth))
-        self.conv = PerExecution(
-            nn.Conv2d(in_chs, out_chs, 3, padding=1, bias=False, **dd)  # type: ignore[arg-type]
-            for _ in range(convs)
-        )
+        self.conv = PerExecution(nn.Conv2d(in_chs, out_chs, 3, padding=1, bias=False, **dd) for _ in range(convs))
         self.norm = PerExecution(norm_layer(out_chs, **dd) for _ in range(depth))
         self.act = nn.GELU()
         self.drop = nn.Dropout(drop_rate)
@@ -63,17 +61,11 @@ class _G(nn.Module):
         convs: int,
         norm_layer: Callable[..., nn.Module],
         acrosome: bool,
-        **dd: object,
+        **dd: Any,
     ) -> None:
         super().__init__()
-        self.attn = PerExecution(
-            DualAttention(in_chs, acrosome=acrosome, **dd)  # type: ignore[arg-type]
-            for _ in range(convs)
-        )
-        self.conv = PerExecution(
-            nn.Conv2d(in_chs, out_chs, 3, padding=1, bias=False, **dd)  # type: ignore[arg-type]
-            for _ in range(convs)
-        )
+        self.attn = PerExecution(DualAttention(in_chs, acrosome=acrosome, **dd) for _ in range(convs))
+        self.conv = PerExecution(nn.Conv2d(in_chs, out_chs, 3, padding=1, bias=False, **dd) for _ in range(convs))
         self.norm = PerExecution(norm_layer(out_chs, **dd) for _ in range(depth))
         self.act = nn.GELU()
 
@@ -126,7 +118,7 @@ class ReversibleInteraction(nn.Module):
         self.depth = depth
         self.dim1 = dim - dim // 2
         convs = 1 if share_coupling else depth
-        dd = {"device": device, "dtype": dtype}
+        dd: dict[str, Any] = {"device": device, "dtype": dtype}
         self.f = _F(dim // 2, self.dim1, depth, convs, norm_layer, drop_rate, **dd)
         self.g = _G(self.dim1, dim // 2, depth, convs, norm_layer, acrosome, **dd)
         self.init_weights()
@@ -136,7 +128,7 @@ class ReversibleInteraction(nn.Module):
         """Start as the identity: zero scale of the last norm of F and G (eq. 5)."""
         for norm in [*self.f.norm, *self.g.norm]:
             if getattr(norm, "weight", None) is not None:
-                nn.init.zeros_(norm.weight)  # type: ignore[arg-type]
+                nn.init.zeros_(norm.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x1, x2 = x[:, : self.dim1], x[:, self.dim1 :]

@@ -146,8 +146,8 @@ def principal_axis(mask: BoolArray) -> tuple[tuple[float, float], tuple[float, f
 def _refine_outline(mask: BoolArray, darkness: FloatArray) -> BoolArray:
     """``mask`` without the blurred rim outside of the edge: half of the darkness behind it, at each place.
 
-    One threshold for the whole head would lie too far out where the head is dark, and make γ of a head with γ = 2.1 four
-    per cent too small.
+    One threshold for the whole head would lie too far out where the head is dark, and make γ of a head with γ = 2.1
+    four per cent too small.
     """
     inside = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
     inner = (inside > _RIM).astype(np.float32)
@@ -276,7 +276,10 @@ def segment(green: NDArray[np.uint8]) -> Segmentation | None:
         return None
     dark = _fill_holes(labels == int(overlap.argmax()), 140)
     mask = _fill_holes(_without_tail(dark, fine_core), dark.size)
-    middle = (((width * scale - 1) / 2 - left + 0.5) * _ZOOM - 0.5, ((height * scale - 1) / 2 - top + 0.5) * _ZOOM - 0.5)
+    middle = (
+        ((width * scale - 1) / 2 - left + 0.5) * _ZOOM - 0.5,
+        ((height * scale - 1) / 2 - top + 0.5) * _ZOOM - 0.5,
+    )
     cut = False
     for _ in range(3):
         shorter = _cut_neck(mask, fine, middle)
@@ -284,6 +287,4 @@ def segment(green: NDArray[np.uint8]) -> Segmentation | None:
             break
         mask, cut = shorter, True
     mask = _without_tail(_refine_outline(mask, fine), fine_core)
-    return Segmentation(
-        mask, np.maximum(fine, 0), dark & ~mask, (left / scale, top / scale), _ZOOM * scale, noise, cut
-    )
+    return Segmentation(mask, np.maximum(fine, 0), dark & ~mask, (left / scale, top / scale), _ZOOM * scale, noise, cut)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
 from ..evaluation.intervals import t_interval, wilson_interval
 from ..evaluation.metrics import classification_metrics
-from ..errors import InputError
 from ..files import write_csv, write_text
 from .loop import train
 from .options import RunOptions

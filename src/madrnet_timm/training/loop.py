@@ -147,7 +147,7 @@ class _Run:
         cross_entropy = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         normal = self.names.index(self.source.normal) if self.source.normal in self.names else None
         if self.options.hybrid and normal is None:
-            _logger.warning("no class means a normal head here: the aspect ratio constraint (HARC) is off")
+            _logger.warning("no class is called %s here: the aspect ratio constraint (HARC) is off", self.source.normal)
         self.criterion = HybridLoss(normal, recipe.alpha, recipe.beta, recipe.margin, recipe.harc, cross_entropy)
         self.progress = _Progress()
         self.accelerator.register_for_checkpointing(self.progress, self.scheduler)
@@ -243,8 +243,9 @@ class _Run:
         model = self.ema.module if self.ema is not None else self.bare
         protocol = (
             f"Trained on {len(self.train_records)} pictures of {self.source.title}, measured on the "
-            f"{len(self.test_records)} of fold {options.fold} of {options.folds} (stratified; pictures of one cell are never "
-            f"on both sides; seed 0). Fixed number of epochs ({options.recipe.epochs}): the held-out fold chose nothing."
+            f"{len(self.test_records)} of fold {options.fold} of {options.folds} (stratified; pictures of one cell are "
+            f"never on both sides; seed 0). The number of epochs was fixed ({options.recipe.epochs}): the held-out "
+            "fold chose nothing."
         )
         save_model_folder(
             model.eval(),

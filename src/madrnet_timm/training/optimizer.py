@@ -1,7 +1,8 @@
 """Parameter groups: each part of the model its learning rate, no weight decay on norms and biases."""
 
+from typing import Any
+
 from timm.optim import create_optimizer_v2
-from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 
@@ -11,7 +12,7 @@ from .recipe import Recipe
 __all__ = ["create_optimizer", "create_scheduler", "part_of"]
 
 
-def part_of(name: str, model: nn.Module) -> str:
+def part_of(name: str, model: Any) -> str:
     """``backbone``, ``reversible`` or ``head``: the part of the model that a parameter belongs to."""
     if isinstance(model, MADRNet):
         prefix = name.split(".", 1)[0]
@@ -21,7 +22,7 @@ def part_of(name: str, model: nn.Module) -> str:
     return "head" if name.startswith(tuple(f"{head}." for head in heads)) else "backbone"
 
 
-def create_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
+def create_optimizer(model: Any, recipe: Recipe) -> Optimizer:
     """AdamW over groups named ``<part>`` and ``<part>_no_decay``."""
     rates = {"backbone": recipe.lr_backbone, "reversible": recipe.lr_reversible, "head": recipe.lr_head}
     skip = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()

@@ -85,7 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model-kwargs", nargs="*", type=_keyword, default=[], metavar="NAME=VALUE",
         help="further arguments of the model, as in timm: depth=0 global_pool=avg",
     )  # fmt: skip
-    what.add_argument("--backbone-weights", type=Path, metavar="FILE", help="safetensors file with the backbone's weights")
+    what.add_argument(
+        "--backbone-weights", type=Path, metavar="FILE", help="safetensors file with the backbone's weights"
+    )
     what.add_argument(
         "--pretrained-backbone", action="store_true", help="let timm fetch the backbone's weights from the Hub"
     )
@@ -130,7 +132,7 @@ def check(options: RunOptions) -> None:
     """Find a user's mistakes that need neither the data nor the model.
 
     Raises:
-        InputError: Unknown model, fold out of range, weights that can't be read, a loss that the model has no output for.
+        InputError: Unknown model, fold out of range, weights that can't be read, a loss that does not fit.
     """
     name = options.model
     if not timm.is_model(name):

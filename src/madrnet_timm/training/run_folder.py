@@ -36,8 +36,8 @@ class RunFolder:
         """Refuse a folder that is not this run's; nothing is written.
 
         Raises:
-            InputError: Without ``resume``, a folder that is not empty; with it, one that holds no run, or a run with other
-                options.
+            InputError: Without ``resume``, a folder that is not empty; with it, one that holds no run, or a run with
+                other options.
         """
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path}: is a file; --output expects a folder")

@@ -1,0 +1,127 @@
+"""Records: reading, hashing, class ids, the cache."""
+
+import hashlib
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from madrnet_timm.data.pipelines import PIPELINES, prepare
+from madrnet_timm.data.reading import decode, pixel_sha256
+from madrnet_timm.data.sources import class_names, drop_conflicts, load, pictures
+from madrnet_timm.data.synthetic import draw_head
+from madrnet_timm.errors import InputError
+
+
+def encoded(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+HEAD = Image.fromarray(draw_head("Normal", 1, size=60).image)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
+def test_pixel_hash_survives_lossless_formats(kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    assert pixel_sha256(decode(encoded(HEAD, kind, **options), "x")) == pixel_sha256(np.asarray(HEAD))
+
+
+def test_pixel_hash_tells_shapes_apart():
+    image = np.arange(8 * 16 * 3, dtype=np.uint8).reshape(8, 16, 3)
+    assert pixel_sha256(image) != pixel_sha256(image.reshape(16, 8, 3))
+    assert pixel_sha256(image) == hashlib.sha256(b"8 16 " + image.tobytes()).hexdigest()
+
+
+def test_other_modes_become_rgb():
+    gray = np.linspace(0, 255, 100).astype(np.uint8).reshape(10, 10)
+    assert np.array_equal(decode(encoded(Image.fromarray(gray), "PNG"), "x"), np.repeat(gray[..., None], 3, 2))
+    deep = Image.fromarray(gray.astype(np.uint16) * 257)
+    assert np.array_equal(decode(encoded(deep, "PNG"), "x")[..., 0], gray)
+    clear = Image.new("RGBA", (9, 9), (10, 20, 30, 0))
+    assert (decode(encoded(clear, "PNG"), "x") == 255).all()
+    palette = HEAD.convert("P")
+    assert np.array_equal(decode(encoded(palette, "PNG"), "x"), np.asarray(palette.convert("RGB")))
+
+
+def test_exif_orientation_is_honoured():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera lay on its side
+    image = Image.new("RGB", (40, 20))
+    image.paste((255, 0, 0), (0, 0, 10, 20))
+    out = decode(encoded(image, "PNG", exif=exif), "x")
+    assert out.shape == (40, 20, 3)
+    assert (out[:10, :, 0] == 255).all()
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", encoded(HEAD, "PNG")[:500], encoded(HEAD, "BMP")[:500]])
+def test_broken_files_are_named(data):
+    with pytest.raises(InputError, match=r"scan/7\.png: can't read it"):
+        decode(data, "scan/7.png")
+
+
+def write(folder, name, image):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+
+
+def test_folder_records(tmp_path):
+    for index in range(3):
+        write(tmp_path, f"b/{index}.png", draw_head("Tapered", index).image)
+        write(tmp_path, f"A/deep/{index}.bmp", draw_head("Normal", 10 + index).image)
+    (tmp_path / "b" / "notes.txt").write_text("not a picture")
+    records = load("folder", tmp_path)
+    assert class_names(records) == ["A", "b"]
+    assert records["file"] == ["A/deep/0.bmp", "A/deep/1.bmp", "A/deep/2.bmp", "b/0.png", "b/1.png", "b/2.png"]
+    assert records["label"] == [0, 0, 0, 1, 1, 1]
+    assert records["sha256"][3] == hashlib.sha256((tmp_path / "b/0.png").read_bytes()).hexdigest()
+    for image, value in zip(pictures(records), records["pixel_sha256"], strict=True):
+        assert pixel_sha256(image) == value
+    truth = [draw_head("Tapered", index).aspect_ratio for index in range(3)]
+    assert records["aspect_ratio"][3:] == pytest.approx(truth, rel=0.03)
+
+
+def test_a_changed_file_is_not_taken_from_the_cache(tmp_path):
+    for name, shape in (("a", "Normal"), ("b", "Tapered")):
+        write(tmp_path, f"{name}/0.png", draw_head(shape, 1).image)
+    before = load("folder", tmp_path)
+    write(tmp_path, "a/0.png", draw_head("Normal", 2).image)
+    after = load("folder", tmp_path)
+    assert before["pixel_sha256"][0] != after["pixel_sha256"][0]
+    assert before["pixel_sha256"][1] == after["pixel_sha256"][1]
+    assert load("folder", tmp_path)._fingerprint == after._fingerprint
+
+
+def test_conflicting_labels_are_left_out(tmp_path):
+    same = draw_head("Normal", 0).image
+    for name, image in (("a/0.png", same), ("a/1.png", draw_head("Normal", 1).image), ("b/0.bmp", same)):
+        write(tmp_path, name, image)
+    rest, dropped = drop_conflicts(load("folder", tmp_path))
+    assert dropped == ["a/0.png", "b/0.bmp"]
+    assert rest["file"] == ["a/1.png"]
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_pipelines_give_a_square_of_the_size(pipeline):
+    for image in (draw_head("Normal", 0).image, np.zeros((50, 90, 3), np.uint8)):
+        out = prepare(image, pipeline, 64, crop_pct=0.9)
+        assert out.shape == (64, 64, 3)
+        assert out.dtype == np.uint8
+
+
+def test_raw_pipeline_keeps_the_middle():
+    image = np.zeros((100, 200, 3), np.uint8)
+    image[:, 100:] = 200
+    out = prepare(image, "raw", 50, crop_pct=1.0)
+    assert (out[:, :24] == 0).all()
+    assert (out[:, 26:] == 200).all()
+
+
+def test_aligned_pipelines_do_not_depend_on_the_direction():
+    head = draw_head("Pyriform", 4, debris=False, tail=False)
+    for pipeline in ("aligned", "aligned-normalized", "head-only"):
+        a, b = (prepare(i, pipeline, 64).astype(float) for i in (head.image, np.rot90(head.image, 2).copy()))
+        assert np.abs(a - b).mean() < 3

@@ -1,0 +1,75 @@
+"""Metrics against counting by hand, intervals against scipy and known values, figures as pictures."""
+
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from madrnet_timm.evaluation.figures import confusion_matrix_figure, learning_curves_figure
+from madrnet_timm.evaluation.intervals import t_interval, wilson_interval
+from madrnet_timm.evaluation.metrics import ClassificationMetrics, classification_metrics
+
+NAMES = ["Normal", "Tapered", "Pyriform"]
+REFERENCES = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
+PREDICTIONS = [0, 0, 1, 2, 1, 1, 0, 2, 2, 1]
+
+
+def test_metrics_by_counting():
+    out = classification_metrics(PREDICTIONS, REFERENCES, NAMES)
+    assert out["confusion_matrix"] == [[2, 1, 1], [1, 2, 0], [0, 1, 2]]
+    assert out["accuracy"] == pytest.approx(6 / 10)
+    precision, recall = [2 / 3, 2 / 4, 2 / 3], [2 / 4, 2 / 3, 2 / 3]
+    f1 = [2 * p * r / (p + r) for p, r in zip(precision, recall, strict=True)]
+    assert out["precision"] == pytest.approx(sum(precision) / 3)
+    assert out["recall"] == pytest.approx(sum(recall) / 3)
+    assert out["f1"] == pytest.approx(sum(f1) / 3)
+    for i, name in enumerate(NAMES):
+        assert out["per_class"][name] == pytest.approx(
+            {"precision": precision[i], "recall": recall[i], "f1": f1[i], "support": REFERENCES.count(i)}
+        )
+
+
+def test_class_that_is_absent_counts_as_zero():
+    out = classification_metrics([0, 0], [0, 0], NAMES)
+    assert out["accuracy"] == 1
+    assert out["recall"] == pytest.approx(1 / 3)
+    assert out["per_class"]["Pyriform"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
+
+
+def test_metric_in_batches_is_the_metric_of_all():
+    metric = ClassificationMetrics(NAMES, keep_in_memory=True)
+    metric.add_batch(predictions=np.array(PREDICTIONS[:7]), references=np.array(REFERENCES[:7]))
+    metric.add_batch(predictions=np.array(PREDICTIONS[7:]), references=np.array(REFERENCES[7:]))
+    assert metric.compute() == classification_metrics(PREDICTIONS, REFERENCES, NAMES)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 5), (5, 5), (8, 200), (16, 400), (208, 216)])
+def test_wilson_is_scipys(k, n):
+    expected = stats.binomtest(k, n).proportion_ci(0.95, method="wilson")
+    assert wilson_interval(k, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_known_values():
+    assert [round(100 * v, 1) for v in wilson_interval(208, 216)] == [92.9, 98.1]
+    with pytest.raises(ValueError, match="expected"):
+        wilson_interval(3, 2)
+
+
+def test_t_interval():
+    mean, sd, half = t_interval([0.9, 0.8, 1.0, 0.85, 0.95])
+    assert mean == pytest.approx(0.9)
+    assert sd == pytest.approx(math.sqrt(0.025 / 4))
+    assert half == pytest.approx(2.776445 * sd / math.sqrt(5), rel=1e-6)
+    with pytest.raises(ValueError, match="at least two"):
+        t_interval([1.0])
+
+
+def test_figures_are_pictures(tmp_path):
+    history = [{"epoch": e, "loss": 1 / e, "loss_triplet": 0.5 / e, "accuracy": 0.5, "f1": 0.4} for e in (1, 2, 3)]
+    learning_curves_figure(history, tmp_path / "curves.png")
+    confusion_matrix_figure([[5, 1], [0, 7]], ["Normal", "Tapered"], tmp_path / "matrix.png")
+    for name in ("curves.png", "matrix.png"):
+        with Image.open(tmp_path / name) as image:
+            assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 20

@@ -1,0 +1,45 @@
+"""A small folder of drawn heads, and the training command in this process."""
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from madrnet_timm.data.synthetic import draw_head
+from madrnet_timm.training.command import run_command
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+# enough to go through everything in seconds
+SMALL = ["--model", "madrnet_test_resnet", "--img-size", "48", "--batch-size", "8", "--folds", "2"]
+
+
+def write_heads(folder: Path, per_class: int = 8, classes: tuple[str, ...] = ("Normal", "Tapered")) -> Path:
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for index in range(per_class):
+            image = draw_head(name, seed=100 * label + index, size=80).image
+            Image.fromarray(image).save(folder / name / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def heads(tmp_path: Path) -> Path:
+    return write_heads(tmp_path / "heads")
+
+
+@pytest.fixture(scope="session")
+def train_command() -> Callable[..., int]:
+    """Run examples/train.py with arguments; returns its exit status."""
+    main = runpy.run_path(str(EXAMPLES / "train.py"))["main"]
+
+    def run(*args: object) -> int:
+        try:
+            run_command(lambda: main([str(a) for a in args]))
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    return run

@@ -1,0 +1,180 @@
+"""A user's mistakes: one clear line, exit status 2, nothing written."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from .conftest import EXAMPLES, SMALL
+
+
+@pytest.fixture
+def refused(tmp_path, heads, train_command, capsys):
+    """Run with arguments that should be refused; returns the message."""
+
+    def run(*args, data=heads, output=tmp_path / "run", dataset="folder", written=False):
+        base = ["--dataset", dataset, "--data-dir", data, "--output", output, *SMALL, "--epochs", 1]
+        assert train_command(*base, *args) == 2
+        err = capsys.readouterr().err
+        assert "Traceback" not in err
+        lines = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, err
+        if not written:
+            assert not (tmp_path / "run").exists()
+        return lines[0]
+
+    return run
+
+
+def test_missing_folder(refused, tmp_path):
+    message = refused(data=tmp_path / "nowhere")
+    assert "nowhere: no such folder; --data-dir expects" in message
+
+
+def test_empty_folder(refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "empty: holds no folders; expected one folder of pictures per class" in refused(data=tmp_path / "empty")
+
+
+def test_empty_class(refused, heads):
+    (heads / "Pyriform").mkdir()
+    assert "Pyriform: holds no pictures" in refused()
+
+
+def test_no_data_dir(train_command, capsys):
+    assert train_command("--dataset", "hushem") == 2
+    assert "needs --data-dir" in capsys.readouterr().err
+
+
+def test_one_class(refused, heads):
+    for path in (heads / "Tapered").iterdir():
+        path.unlink()
+    (heads / "Tapered").rmdir()
+    assert "only one class folder (Normal)" in refused()
+
+
+def test_unknown_class_folder(refused, heads):
+    message = refused(dataset="hushem")
+    assert "Normal: not a class of HuSHeM; expected the folders 01_Normal, 02_Tapered" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", "truncated"])
+def test_unreadable_picture(refused, heads, content):
+    path = heads / "Normal" / "3.png"
+    path.write_bytes(path.read_bytes()[:900] if content == "truncated" else content)
+    message = refused()
+    assert f"{path}: can't read it as a picture" in message
+    assert "remove the file" in message
+
+
+def test_tiny_picture(refused, heads):
+    Image.new("RGB", (7, 30)).save(heads / "Normal" / "3.png")
+    assert "3.png: 7×30 pixels, expected at least 8×8" in refused()
+
+
+def test_too_few_groups_for_the_folds(refused):
+    assert "class Normal: 8 groups of pictures" in refused("--folds", 9)
+
+
+def test_unknown_model(refused):
+    message = refused("--model", "madrnet_resnet51")
+    assert "--model madrnet_resnet51: timm knows no such model; did you mean" in message
+    assert "madrnet_resnet50" in message
+
+
+def test_unknown_model_argument(refused):
+    assert "--model-kwargs {'depths': 2}" in refused("--model-kwargs", "depths=2")
+
+
+def test_fold_out_of_range(refused):
+    assert "--fold 2: expected 0 to 1" in refused("--fold", 2)
+
+
+def test_hybrid_loss_for_a_plain_model(refused):
+    assert "use --loss ce" in refused("--model", "test_resnet", "--loss", "hybrid")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--pipeline", "turned", "expected one of raw, aligned"),
+        ("--epochs", 0, "expected more than 0"),
+        ("--label-smoothing", 1, "expected a number in [0, 1)"),
+        ("--batch-size", 1, "expected at least 2"),
+        ("--augmentation", "wild", "expected one of none, light"),
+    ],
+)
+def test_recipe_out_of_range(refused, option, value, expected):
+    assert expected in refused(option, value)
+
+
+def test_weights_missing(refused, tmp_path):
+    assert "none.safetensors: no such weights file" in refused("--backbone-weights", tmp_path / "none.safetensors")
+
+
+def test_weights_pickled(refused, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'exploded'}",)
+
+    torch.save({"w": Bomb()}, tmp_path / "weights.pth")
+    assert "a pickled checkpoint, which is never opened" in refused("--backbone-weights", tmp_path / "weights.pth")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_weights_cut_off(refused, tmp_path, lite0_weights):
+    (tmp_path / "cut.safetensors").write_bytes(lite0_weights.read_bytes()[:5000])
+    assert "not a whole safetensors file" in refused("--backbone-weights", tmp_path / "cut.safetensors")
+
+
+def test_weights_that_do_not_fit(refused, lite0_weights):
+    message = refused("--backbone-weights", lite0_weights)
+    assert "does not fit madrnet_test_resnet" in message
+    assert "not in the file" in message
+
+
+def test_output_holds_another_run(refused, tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "config.yaml").write_text("model: other\n")
+    assert "old: holds another run; choose another --output, or continue" in refused(output=tmp_path / "old")
+    message = refused("--resume", output=tmp_path / "old")
+    assert "--resume needs the same options" in message
+    assert (tmp_path / "old" / "config.yaml").read_text() == "model: other\n"
+
+
+def test_output_not_empty(refused, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    assert "mine: is not empty" in refused(output=tmp_path / "mine")
+
+
+def test_nothing_to_resume(refused, tmp_path):
+    assert "holds no run to --resume" in refused("--resume", output=tmp_path / "none")
+
+
+def test_output_can_not_be_written(refused, tmp_path):
+    (tmp_path / "file").write_text("x")
+    assert "can't be written" in refused(output=tmp_path / "file" / "run")
+    assert "is a file; --output expects a folder" in refused(output=tmp_path / "file")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
+def test_full_disk_leaves_no_half_written_file(tmp_path, heads):
+    """A limit on the size of files stands for the full disk: the tables fit, the checkpoint does not."""
+    code = f"""
+import resource, runpy, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+sys.argv[0] = {str(EXAMPLES / "train.py")!r}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    args = ["--dataset", "folder", "--data-dir", heads, "--output", tmp_path / "run", *SMALL, "--epochs", 1]
+    run = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 2, run.stderr
+    assert "checkpoint: can't be written" in run.stderr
+    assert "Traceback" not in run.stderr
+    left = {p.name for p in (tmp_path / "run").iterdir()}
+    assert left <= {"config.yaml", "folds.csv", "history.csv"}

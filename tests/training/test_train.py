@@ -1,0 +1,208 @@
+"""The training command: what it writes, that it learns, that it can be continued."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import timm
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from madrnet_timm.inference import Classifier
+
+from .conftest import EXAMPLES, SMALL
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, train_command):
+    """A finished run on drawn heads."""
+    from .conftest import write_heads
+
+    tmp = tmp_path_factory.mktemp("run")
+    data = write_heads(tmp / "heads", per_class=14)
+    args = ["--dataset", "folder", "--data-dir", data, "--output", tmp / "run", *SMALL, "--epochs", 3]
+    assert train_command(*args) == 0
+    return tmp / "run", data, args
+
+
+def rows(path):
+    with path.open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def test_run_folder(run):
+    folder, _, _ = run
+    assert {p.name for p in folder.iterdir()} == {
+        "config.yaml", "folds.csv", "history.csv", "metrics.json", "predictions.csv", "learning_curves.png",
+        "confusion_matrix.png", "checkpoint", "model",
+    }  # fmt: skip
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (config["model"], config["epochs"], config["img_size"]) == ("madrnet_test_resnet", 3, 48)
+    assert [int(row["epoch"]) for row in rows(folder / "history.csv")] == [1, 2, 3]
+    first = rows(folder / "history.csv")[0]
+    total = sum(w * float(first[f"loss_{k}"]) for k, w in (("cross_entropy", 1), ("triplet", 0.4), ("harc", 0.3)))
+    assert float(first["loss"]) == pytest.approx(total, rel=1e-5)
+
+
+def test_predictions_are_of_the_held_out_fold_and_give_the_metrics(run):
+    folder, _, _ = run
+    held_out = {row["file"] for row in rows(folder / "folds.csv") if row["fold"] == "0"}
+    predictions = rows(folder / "predictions.csv")
+    assert {row["file"] for row in predictions} == held_out
+    metrics = json.loads((folder / "metrics.json").read_text())
+    right = sum(row["label"] == row["prediction"] for row in predictions)
+    assert metrics["accuracy"] == pytest.approx(right / len(predictions))
+    for row in predictions:
+        assert float(row["p_Normal"]) + float(row["p_Tapered"]) == pytest.approx(1, abs=1e-5)
+
+
+LOAD = """
+import sys, torch, timm, madrnet_timm
+model = timm.create_model("local-dir:" + sys.argv[1], pretrained=True).eval()
+torch.manual_seed(0)
+x = torch.randn(2, 3, 48, 48)
+with torch.no_grad():
+    torch.save(model(x), sys.argv[2])
+config = timm.data.resolve_model_data_config(model)
+print(model.pretrained_cfg["label_names"], config["input_size"], config["mean"], config["crop_pct"])
+"""
+
+
+def test_model_folder_in_a_fresh_process(run, tmp_path):
+    folder, _, _ = run
+    assert {p.name for p in (folder / "model").iterdir()} == {"config.json", "model.safetensors", "README.md"}
+    model = timm.create_model("madrnet_test_resnet", num_classes=2).eval()
+    model.load_state_dict(load_file(folder / "model" / "model.safetensors"))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        expected = model(torch.randn(2, 3, 48, 48))
+    command = [sys.executable, "-c", LOAD, str(folder / "model"), str(tmp_path / "logits.pt")]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert torch.equal(torch.load(tmp_path / "logits.pt"), expected)
+    mean = list(timm.get_pretrained_cfg("test_resnet").mean)
+    assert out.strip() == f"['Normal', 'Tapered'] (3, 48, 48) {mean} 1.0"
+
+
+def test_classifier_repeats_the_held_out_predictions(run):
+    folder, data, _ = run
+    predictions = rows(folder / "predictions.csv")
+    own = Classifier(folder / "model")([data / row["file"] for row in predictions])
+    for row, prediction in zip(predictions, own, strict=True):
+        assert prediction.label == row["prediction"]
+        for name, p in prediction.probabilities.items():
+            assert p == pytest.approx(float(row[f"p_{name}"]), abs=1e-4)
+
+
+def test_card(run):
+    folder, _, _ = run
+    text = (folder / "model" / "README.md").read_text()
+    front = yaml.safe_load(text.split("---\n")[1])
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert front["library_name"] == "timm"
+    figures = front["model-index"][0]["results"][0]["metrics"]
+    assert figures[0] == {"type": "accuracy", "name": "Accuracy", "value": round(metrics["accuracy"], 4)}
+    assert "import madrnet_timm" in text.split("```")[1]
+    assert "not a medical device" in text
+
+
+def test_learns_the_training_pictures(tmp_path, heads, train_command):
+    assert train_command(
+        "--dataset", "folder", "--data-dir", heads, "--output", tmp_path / "run", *SMALL, "--epochs", 12,
+        "--augmentation", "none",
+    ) == 0  # fmt: skip
+    history = rows(tmp_path / "run" / "history.csv")
+    assert float(history[-1]["loss"]) < 0.75 * float(history[0]["loss"])
+
+
+def test_plain_timm_model(tmp_path, heads, train_command):
+    args = ["--dataset", "folder", "--data-dir", heads, "--output", tmp_path / "run", *SMALL, "--epochs", 1]
+    assert train_command(*args, "--model", "test_resnet") == 0
+    assert "loss_triplet" not in rows(tmp_path / "run" / "history.csv")[0]
+    model = timm.create_model(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True)
+    assert model.pretrained_cfg["label_names"] == ["Normal", "Tapered"]
+
+
+def test_killed_run_continues_to_the_same_weights(run, tmp_path, monkeypatch, train_command):
+    folder, _, args = run
+    from madrnet_timm.training import loop
+
+    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
+    real = loop._Run._train_epoch
+
+    def killed(self, epoch, bar):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return real(self, epoch, bar)
+
+    other = tmp_path / "other"
+    args = [other if a == folder else a for a in args]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Run, "_train_epoch", killed)
+        assert train_command(*args) == 130
+    assert not (other / "model").exists()
+    assert train_command(*args, "--resume") == 0
+    expected, own = (load_file(f / "model" / "model.safetensors") for f in (folder, other))
+    assert all(torch.equal(expected[k], own[k]) for k in expected)
+    assert (other / "history.csv").read_text() == (folder / "history.csv").read_text()
+
+
+def test_augmentation_depends_on_seed_epoch_and_index_alone():
+    from madrnet_timm.data.pictures import PictureDataset
+    from madrnet_timm.data.sources import load
+
+    records = load("synthetic", count=2)
+    pictures = PictureDataset(records, "aligned", 48, (0.5,) * 3, (0.5,) * 3, augmentation="strong")
+    pictures.set_epoch(4)
+    a = pictures[3]["image"]
+    state = torch.get_rng_state()
+    _ = pictures[5]
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(pictures[3]["image"], a)
+    pictures.set_epoch(5)
+    assert not torch.equal(pictures[3]["image"], a)
+
+
+def test_mean_and_std_come_from_the_backbones_config():
+    from madrnet_timm.data.pictures import PictureDataset
+    from madrnet_timm.data.sources import load
+
+    records = load("synthetic", count=1)
+    raw = PictureDataset(records, "raw", 64, (0.0,) * 3, (1.0,) * 3)[0]["image"]
+    own = PictureDataset(records, "raw", 64, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))[0]["image"]
+    expected = (raw - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / torch.tensor([0.2, 0.3, 0.4]).view(3, 1, 1)
+    torch.testing.assert_close(own, expected)
+
+
+def test_backbone_weights(tmp_path, lite0_weights, train_command, heads):
+    from madrnet_timm.hub import load_backbone_weights
+
+    state = load_file(lite0_weights)
+    model = timm.create_model("madrnet_tf_efficientnet_lite0", num_classes=4)
+    load_backbone_weights(model, lite0_weights)
+    for name, value in model.backbone.state_dict().items():
+        assert torch.equal(value, state[name])
+    plain = timm.create_model("tf_efficientnet_lite0", num_classes=4)
+    load_backbone_weights(plain, lite0_weights)
+    assert torch.equal(plain.conv_stem.weight, state["conv_stem.weight"])
+
+
+@pytest.mark.slow
+def test_two_processes(tmp_path, heads):
+    """Accelerate's launcher with two processes: every held-out picture counted once."""
+    env = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0",
+        str(EXAMPLES / "train.py"), "--dataset", "folder", "--data-dir", str(heads), "--output", str(tmp_path / "run"),
+        *SMALL, "--batch-size", "4", "--epochs", "1",
+    ]  # fmt: skip
+    subprocess.run(command, env=env, check=True, timeout=300)
+    predictions = rows(tmp_path / "run" / "predictions.csv")
+    assert len(predictions) == 8
+    assert len({row["file"] for row in predictions}) == 8
+    total = np.sum(json.loads((tmp_path / "run" / "metrics.json").read_text())["confusion_matrix"])
+    assert total == 8
