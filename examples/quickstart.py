@@ -19,7 +19,7 @@ def main() -> None:
 
     import madrnet_timm  # noqa: F401  registers madrnet_* with timm
     from madrnet_timm.data.synthetic import SHAPES, draw_head
-    from madrnet_timm.inference import Classifier
+    from madrnet_timm.inference import Classifier, prediction_sheet
     from madrnet_timm.training.loop import train
     from madrnet_timm.training.options import RunOptions
     from madrnet_timm.training.recipe import PRESETS
@@ -33,10 +33,14 @@ def main() -> None:
     print(f"   {model.pretrained_cfg['architecture']}: {', '.join(model.pretrained_cfg['label_names'])}")
 
     print("3. Classify heads that it has never seen")
-    heads = [draw_head(shape, seed=10_000 + number) for number, shape in enumerate(SHAPES)]
-    for shape, prediction in zip(SHAPES, Classifier(args.output / "model")(h.image for h in heads), strict=True):
+    shapes = [*SHAPES, *SHAPES]
+    images = [draw_head(shape, seed=10_000 + number).image for number, shape in enumerate(shapes)]
+    classifier = Classifier(args.output / "model")
+    predictions = classifier(images)
+    for shape, prediction in zip(shapes, predictions, strict=True):
         print(f"   drawn {shape:<10} predicted {prediction.label:<10} {prediction.probabilities[prediction.label]:.2f}")
-    print(f"Everything of the run lies in {args.output}")
+    prediction_sheet(images, predictions, classifier.pipeline, args.output / "heads.png")
+    print(f"Everything of the run lies in {args.output}; look at heads.png and learning_curves.png")
 
 
 if __name__ == "__main__":

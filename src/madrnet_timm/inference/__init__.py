@@ -1,5 +1,6 @@
 """Using a trained model."""
 
 from .classifier import Classifier, Prediction
+from .sheet import prediction_sheet
 
-__all__ = ["Classifier", "Prediction"]
+__all__ = ["Classifier", "Prediction", "prediction_sheet"]

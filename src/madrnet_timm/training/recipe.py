@@ -18,19 +18,19 @@ def _option(default: Any, help: str) -> Any:
 class Recipe:
     """How a model is trained. Every field is an option of ``examples/train.py``."""
 
-    epochs: int = _option(60, "passes over the training pictures")
-    batch_size: int = _option(32, "pictures per step and process")
+    epochs: int = _option(80, "passes over the training pictures")
+    batch_size: int = _option(16, "pictures per step and process")
     img_size: int = _option(112, "side of the network's input in pixels")
-    pipeline: str = _option("aligned-normalized", "preparation of the pictures")
+    pipeline: str = _option("head-only", "preparation of the pictures")
     augmentation: str = _option("medium", "preset of random changes during training")
     lr_backbone: float = _option(5e-4, "highest learning rate of the backbone")
-    lr_reversible: float = _option(1e-3, "highest learning rate of R")
-    lr_head: float = _option(1e-3, "highest learning rate of P, the embedding and the classifier")
+    lr_reversible: float = _option(5e-4, "highest learning rate of R")
+    lr_head: float = _option(2e-3, "highest learning rate of P, the embedding and the classifier")
     weight_decay: float = _option(0.05, "AdamW's weight decay, on weights with more than one dimension")
     warmup: float = _option(0.2, "part of the steps in which OneCycleLR raises the learning rates")
     clip_grad: float = _option(1.0, "norm that gradients are clipped to")
     label_smoothing: float = _option(0.1, "of the cross entropy")
-    ema_decay: float = _option(0.0, "decay of an exponential moving average of the weights; 0: none")
+    ema_decay: float = _option(0.98, "decay of an exponential moving average of the weights; 0: none")
     drop_rate: float = _option(0.0, "dropout in front of the classifier")
     drop_path_rate: float = _option(0.0, "stochastic depth of the backbone")
     loss: str = _option("auto", "hybrid (cross entropy, triplet and HARC), ce, or auto: hybrid for madrnet_*, else ce")
@@ -77,8 +77,11 @@ PRESETS = {
         pipeline="raw",
         augmentation="light",
         lr_backbone=3e-4,
+        lr_reversible=1e-3,
+        lr_head=1e-3,
         warmup=0.3,
         label_smoothing=0.0,
+        ema_decay=0.0,
     ),
 }
 """``quick``: minutes on two CPU cores. ``paper``: Table I and section IV of the paper."""
