@@ -87,6 +87,45 @@ def test_depth_0_and_avg_are_the_plain_head():
     assert other.state_dict().keys() == model.state_dict().keys()
 
 
+@pytest.mark.parametrize("memory", ["checkpoint", "reversible"])
+def test_memory_modes_give_plains_step(memory):
+    results = []
+    for mode in ("plain", memory):
+        torch.manual_seed(0)
+        model = timm.create_model("madrnet_test_resnet", num_classes=4, memory=mode, dtype=torch.float64).train()
+        for norm in (*model.reversible.f.norm, *model.reversible.g.norm):  # away from the identity
+            norm.weight.data.fill_(0.5)
+        model(torch.randn(3, 3, 96, 96, dtype=torch.float64)).square().sum().backward()
+        results.append(({n: p.grad for n, p in model.named_parameters()}, dict(model.named_buffers())))
+    (grads, buffers), (own_grads, own_buffers) = results
+    for name, grad in grads.items():
+        torch.testing.assert_close(own_grads[name], grad, rtol=1e-8, atol=1e-8 * float(grad.abs().max()) + 1e-10)
+    for name, buffer in buffers.items():
+        assert torch.equal(own_buffers[name], buffer), name
+
+
+@pytest.mark.parametrize("memory", ["plain", "reversible"])
+def test_script_trace_and_export(memory):
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    model = timm.create_model("madrnet_test_resnet", num_classes=4, memory=memory, scriptable=True).eval()
+    x = torch.randn(2, 3, 96, 96)
+    with torch.no_grad():
+        expected = model(x)
+    torch.testing.assert_close(torch.jit.script(model)(x), expected)
+    graph = create_feature_extractor(model, return_nodes=["classifier"])
+    assert torch.equal(graph(x)["classifier"], expected)
+    torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), expected)
+
+
+def test_set_memory():
+    model = timm.create_model("madrnet_test_resnet")
+    model.set_memory("reversible")
+    assert model.reversible.memory == "reversible"
+    with pytest.raises(ValueError, match="memory='none'"):
+        model.set_memory("none")
+
+
 def test_embedding_training_returns_both_in_train_mode_only():
     model = timm.create_model("madrnet_test_resnet", num_classes=4).train()
     model.set_embedding_training(True)

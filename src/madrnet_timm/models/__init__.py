@@ -2,7 +2,8 @@
 
 from .attention import DualAttention
 from .bilinear import BilinearPool
+from .interaction import ReversibleInteraction
 from .madrnet import MADRNet
-from .reversible import ReversibleInteraction
+from .reversible import ReversibleSequence
 
-__all__ = ["BilinearPool", "DualAttention", "MADRNet", "ReversibleInteraction"]
+__all__ = ["BilinearPool", "DualAttention", "MADRNet", "ReversibleInteraction", "ReversibleSequence"]

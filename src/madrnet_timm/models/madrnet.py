@@ -29,7 +29,8 @@ from torch import nn
 
 from .backbone import create_backbone
 from .bilinear import BilinearPool
-from .reversible import ReversibleInteraction
+from .interaction import ReversibleInteraction
+from .reversible import MEMORY_MODES
 
 __all__ = ["MADRNet"]
 
@@ -47,6 +48,8 @@ class MADRNet(nn.Module):
             the ablation, Table IV) or ``""`` (no head at all: the map; only with ``num_classes=0``).
         depth: Executions n of R; 0 leaves R out.
         share_coupling: F and G of R shared by all executions.
+        memory: What R keeps for the backward pass: ``"plain"`` all activations, ``"checkpoint"`` the input of each
+            execution, ``"reversible"`` its output alone. `set_memory` changes it.
         norm_layer: Norm layer of R, a name known to timm or a callable: BatchNorm2d (default), GroupNorm, LayerNorm2d.
         bilinear_dim: Width D of P's branches; 0 means ``global_pool="avg"``.
         embed_dim: Width of the embedding, the input of the classifier.
@@ -66,6 +69,7 @@ class MADRNet(nn.Module):
         global_pool: str = "bilinear",
         depth: int = 3,
         share_coupling: bool = True,
+        memory: str = "plain",
         norm_layer: str | Callable[..., nn.Module] = "batchnorm2d",
         bilinear_dim: int = 64,
         embed_dim: int = 128,
@@ -93,14 +97,12 @@ class MADRNet(nn.Module):
         )
         self.pool_size = tuple(pool_size)
         norm = get_norm_layer(norm_layer)
-        self.reversible: nn.Module = nn.Identity()
-        if depth:
-            self.reversible = ReversibleInteraction(
-                self.num_features, depth, share_coupling, norm, proj_drop_rate, acrosome, **dd
-            )
+        r_args = (self.num_features, depth, share_coupling, norm, proj_drop_rate, acrosome, memory)
+        self.reversible = ReversibleInteraction(*r_args, **dd) if depth else nn.Identity()
         self.feature_info = _feature_info(self.backbone, self.num_features)
 
-        self._pool_args: dict[str, Any] = {"bilinear_dim": bilinear_dim, "acrosome": acrosome}
+        self.bilinear_dim = bilinear_dim
+        self.acrosome = acrosome
         self.embed_dim = embed_dim
         self.head_drop = nn.Dropout(drop_rate)
         self._reset_head(num_classes, "avg" if global_pool == "bilinear" and not bilinear_dim else global_pool, **dd)
@@ -110,7 +112,7 @@ class MADRNet(nn.Module):
             raise ValueError(f"global_pool={global_pool!r}: expected 'bilinear', 'avg' or ''")
         if global_pool == "" and num_classes > 0:
             raise ValueError(f"global_pool='' gives a map and needs num_classes=0, not {num_classes}")
-        if global_pool == "bilinear" and not self._pool_args["bilinear_dim"]:
+        if global_pool == "bilinear" and not self.bilinear_dim:
             raise ValueError("global_pool='bilinear' needs bilinear_dim > 0")
         if getattr(self, "global_pool", None) != global_pool:
             self.global_pool = global_pool
@@ -118,7 +120,7 @@ class MADRNet(nn.Module):
             self.embedding: nn.Module = nn.Identity()
             in_features = self.num_features
             if global_pool == "bilinear":
-                self.pool = BilinearPool(self.num_features, **self._pool_args, **dd)
+                self.pool = BilinearPool(self.num_features, self.bilinear_dim, acrosome=self.acrosome, **dd)
                 in_features = self.pool.num_features
             elif global_pool == "avg":
                 self.pool = _AvgPool()
@@ -150,6 +152,14 @@ class MADRNet(nn.Module):
         """Recompute the backbone's activations in the backward pass instead of keeping them."""
         self.backbone.set_grad_checkpointing(enable)
         self.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def set_memory(self, memory: str) -> None:
+        """Choose what R keeps for the backward pass; see the constructor's ``memory``."""
+        if memory not in MEMORY_MODES:
+            raise ValueError(f"memory={memory!r}: expected one of {', '.join(MEMORY_MODES)}")
+        if isinstance(self.reversible, ReversibleInteraction):
+            self.reversible.memory = memory
 
     @torch.jit.ignore
     def set_embedding_training(self, enable: bool = True) -> None:

@@ -1,153 +1,350 @@
-"""Reversible interaction R, eqs. 5 and 6 of the paper."""
+"""Additive couplings of two streams that need not keep their activations, eqs. 5 and 6; usable on its own.
 
-from collections.abc import Callable
+`ReversibleSequence` wraps couplings that are modules; `run_couplings` takes any callables and what they use, shared
+between executions or not. In the reversible mode one `autograd.Function` spans the whole sequence: it saves the two
+output streams and the parameters, and the backward pass rebuilds the inputs of one half step after the other by eq. 6
+and takes its gradients by local autograd, so that never more than one half step's graph is alive.
+
+Under FSDP2 the module that holds all couplings is one unit, not its parts.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
-from .attention import DualAttention
+__all__ = ["MEMORY_MODES", "ReversibleSequence", "invert_couplings", "run_couplings"]
 
-__all__ = ["PerExecution", "ReversibleInteraction"]
+MEMORY_MODES = ("plain", "checkpoint", "reversible")
+
+Half = Callable[[torch.Tensor], torch.Tensor]
+Couplings = Sequence[tuple[Half, Half]]
+Streams = tuple[torch.Tensor, torch.Tensor]
+
+_GRID = 2.0**13  # exact couplings: float32 sums of multiples of 1/_GRID are exact below 2^24 / _GRID
+_GRID_LIMIT = 2.0**24 / _GRID
 
 
-class PerExecution(nn.ModuleList):
-    """Layers for the executions of a coupling: execution ``i`` uses layer ``i mod len``.
+def _on_grid(x: torch.Tensor) -> torch.Tensor:
+    """``x`` rounded to multiples of 2^-13, with the gradient of the identity."""
+    return (x.detach() * _GRID).round() / _GRID + (x - x.detach())
 
-    One layer is shared by all executions; as many layers as executions give each its own.
+
+def _execute(f: Half, g: Half, x1: torch.Tensor, x2: torch.Tensor, exact: bool) -> Streams:
+    """One execution, eq. 5."""
+    x1 = x1 + (_on_grid(f(x2)) if exact else f(x2))
+    x2 = x2 + (_on_grid(g(x1)) if exact else g(x1))
+    return x1, x2
+
+
+@contextmanager
+def _statistics_kept(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Let training batch norms update copies of their running statistics.
+
+    Switching `track_running_stats` off would do for the reversible mode, but `checkpoint` counts what is saved.
+    """
+    norms = [m for m in modules if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    own = [dict(norm._buffers) for norm in norms]
+    for norm in norms:
+        norm._buffers.update({k: None if v is None else v.clone() for k, v in norm._buffers.items()})
+    try:
+        yield
+    finally:
+        for norm, buffers in zip(norms, own, strict=True):
+            norm._buffers.update(buffers)
+
+
+def _checkpoint_contexts(module: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _statistics_kept(list(module.modules()))
+
+
+class _RandomStates:
+    """The random states in front of the half steps, in one buffer: many small tensors would fragment the heap."""
+
+    def __init__(self, steps: int, device: torch.device) -> None:
+        self.generators = [torch.default_generator]
+        if device.type == "cuda":
+            self.generators.append(torch.cuda.default_generators[device.index or 0])
+        self.sizes = [len(generator.get_state()) for generator in self.generators]
+        self.buffer: torch.Tensor | None = torch.empty(steps, sum(self.sizes), dtype=torch.uint8)
+        self.drew = [False] * steps
+
+    def _now(self) -> torch.Tensor:
+        return torch.cat([generator.get_state() for generator in self.generators])
+
+    def _set(self, state: torch.Tensor) -> None:
+        for generator, part in zip(self.generators, state.split(self.sizes), strict=True):
+            generator.set_state(part.clone())
+
+    @contextmanager
+    def recorded(self, step: int) -> Iterator[None]:
+        """Note the state in front of a half step, and whether the half step drew."""
+        assert self.buffer is not None
+        self.buffer[step].copy_(self._now())
+        yield
+        self.drew[step] = not torch.equal(self.buffer[step], self._now())
+
+    def finish(self) -> None:
+        """Give the buffer back if nothing was drawn."""
+        if not any(self.drew):
+            self.buffer = None
+
+    @contextmanager
+    def replayed(self, step: int) -> Iterator[None]:
+        """Draw again what the half step drew; the caller's generators are left as they were."""
+        if not self.drew[step]:
+            yield
+            return
+        assert self.buffer is not None
+        before = self._now()
+        self._set(self.buffer[step])
+        try:
+            yield
+        finally:
+            self._set(before)
+
+
+class _BufferWatch:
+    """Refuses modules that change their own buffers in `forward`: a second run would not repeat the first.
+
+    Training batch norm is no such module, since its output does not depend on its running statistics.
     """
 
-    def forward(self, x: torch.Tensor, execution: int) -> torch.Tensor:
-        index = execution % len(self)
-        for i, layer in enumerate(self):  # TorchScript can't index a ModuleList by a variable
-            if i == index:
-                x = layer(x)
-        return x
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self.owners = [
+            (module, name)
+            for module in modules
+            if module.training and not isinstance(module, _BatchNorm)
+            for name, buffer in module._buffers.items()
+            if buffer is not None
+        ]
+        self.before = self._versions()
+
+    def _versions(self) -> list[tuple[int, int]]:
+        return [(id(m._buffers[name]), m._buffers[name]._version) for m, name in self.owners]  # type: ignore[union-attr]
+
+    def check(self) -> None:
+        for (module, name), before, now in zip(self.owners, self.before, self._versions(), strict=True):
+            if before != now:
+                raise RuntimeError(
+                    f"{type(module).__name__} changes its buffer {name!r} while it runs, so the reversible backward "
+                    "pass can't repeat it; use memory='plain' or another module"
+                )
 
 
-class _F(nn.Module):
-    """``F(Norm(X2))`` of eq. 5: norm, Conv3×3, norm, GELU, dropout."""
+class _Sequence:
+    """One call of a reversible sequence: what its backward pass needs besides tensors."""
 
-    def __init__(
+    def __init__(self, couplings: Couplings, modules: Sequence[nn.Module], exact: bool, x: torch.Tensor) -> None:
+        self.couplings = couplings
+        self.modules = modules
+        self.exact = exact
+        self.modes = [module.training for module in modules]
+        self.states = _RandomStates(2 * len(couplings), x.device)
+        kind = x.device.type
+        # never cached: a cast made without a graph would be taken for one with a graph
+        self.autocast = partial(
+            torch.autocast,
+            kind,
+            dtype=torch.get_autocast_dtype(kind),
+            enabled=torch.is_autocast_enabled(kind),
+            cache_enabled=False,
+        )
+
+    def _half(self, half: Half, source: torch.Tensor) -> torch.Tensor:
+        with self.autocast():
+            out = half(source)
+        return _on_grid(out) if self.exact else out
+
+    def forward(self, x1: torch.Tensor, x2: torch.Tensor) -> Streams:
+        watch = _BufferWatch(self.modules)
+        for i, (f, g) in enumerate(self.couplings):
+            with self.states.recorded(2 * i):
+                x1 = x1 + self._half(f, x2)
+            with self.states.recorded(2 * i + 1):
+                x2 = x2 + self._half(g, x1)
+        watch.check()
+        self.states.finish()
+        if self.exact and max(float(x1.abs().max()), float(x2.abs().max())) >= _GRID_LIMIT:
+            raise RuntimeError(f"exact couplings need streams below {_GRID_LIMIT:.0f}; use exact=False")
+        return x1, x2
+
+    def _undo(
         self,
-        in_chs: int,
-        out_chs: int,
-        depth: int,
-        convs: int,
-        norm_layer: Callable[..., nn.Module],
-        drop_rate: float,
-        **dd: Any,
-    ) -> None:
-        super().__init__()
-        self.pre_norm = PerExecution(norm_layer(in_chs, **dd) for _ in range(depth))
-        self.conv = PerExecution(nn.Conv2d(in_chs, out_chs, 3, padding=1, bias=False, **dd) for _ in range(convs))
-        self.norm = PerExecution(norm_layer(out_chs, **dd) for _ in range(depth))
-        self.act = nn.GELU()
-        self.drop = nn.Dropout(drop_rate)
+        step: int,
+        half: Half,
+        source: torch.Tensor,
+        target: torch.Tensor,
+        d_target: torch.Tensor,
+        params: Sequence[torch.Tensor],
+    ) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+        """Undo ``target += half(source)``; returns the target before, and gradients of source and parameters."""
+        with torch.enable_grad(), self.states.replayed(step), _statistics_kept(self.modules):
+            leaf = source.detach().requires_grad_()
+            out = self._half(half, leaf)
+        before = target - out.detach()
+        grads = torch.autograd.grad(out, [leaf, *params], d_target.to(out.dtype), allow_unused=True)
+        return before, list(grads)
 
-    def forward(self, x: torch.Tensor, execution: int) -> torch.Tensor:
-        x = self.conv(self.pre_norm(x, execution), execution)
-        return self.drop(self.act(self.norm(x, execution)))
+    def backward(
+        self, y1: torch.Tensor, y2: torch.Tensor, d1: torch.Tensor, d2: torch.Tensor, params: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor | None]]:
+        if [module.training for module in self.modules] != self.modes:
+            raise RuntimeError("train/eval mode changed between forward and backward of a reversible sequence")
+        totals: list[torch.Tensor | None] = [None] * len(params)
 
+        def add(grads: list[torch.Tensor | None]) -> None:
+            for k, grad in enumerate(grads):
+                total = totals[k]
+                if grad is not None:
+                    totals[k] = grad if total is None else total + grad
 
-class _G(nn.Module):
-    """``G(X1)`` of eq. 5: dual attention, Conv3×3, norm, GELU."""
-
-    def __init__(
-        self,
-        in_chs: int,
-        out_chs: int,
-        depth: int,
-        convs: int,
-        norm_layer: Callable[..., nn.Module],
-        acrosome: bool,
-        **dd: Any,
-    ) -> None:
-        super().__init__()
-        self.attn = PerExecution(DualAttention(in_chs, acrosome=acrosome, **dd) for _ in range(convs))
-        self.conv = PerExecution(nn.Conv2d(in_chs, out_chs, 3, padding=1, bias=False, **dd) for _ in range(convs))
-        self.norm = PerExecution(norm_layer(out_chs, **dd) for _ in range(depth))
-        self.act = nn.GELU()
-
-    def forward(self, x: torch.Tensor, execution: int) -> torch.Tensor:
-        x = self.conv(self.attn(x, execution), execution)
-        return self.act(self.norm(x, execution))
+        for i, (f, g) in reversed(list(enumerate(self.couplings))):
+            y2, (d_source, *grads) = self._undo(2 * i + 1, g, y1, y2, d2, params)
+            d1 = d1 if d_source is None else d1 + d_source
+            add(grads)
+            y1, (d_source, *grads) = self._undo(2 * i, f, y2, y1, d1, params)
+            d2 = d2 if d_source is None else d2 + d_source
+            add(grads)
+        return d1, d2, totals
 
 
-class ReversibleInteraction(nn.Module):
-    """``R^(n)``: the channels of a map, split into two streams that correct each other ``depth`` times.
+class _Reversible(torch.autograd.Function):
+    """The whole sequence as one node of the graph; parameters are inputs, so that it works under every wrapper."""
 
-    One execution (eq. 5) and its inverse (eq. 6)::
+    @staticmethod
+    def forward(ctx: Any, sequence: _Sequence, x1: torch.Tensor, x2: torch.Tensor, *params: torch.Tensor) -> Streams:
+        ctx.sequence = sequence
+        y1, y2 = sequence.forward(x1, x2)
+        ctx.save_for_backward(y1, y2, *params)
+        return y1, y2
 
-        X1 = X1 + F(Norm(X2))        X2 = X2 - G(X1)
-        X2 = X2 + G(X1)              X1 = X1 - F(Norm(X2))
+    @staticmethod
+    def backward(ctx: Any, d1: torch.Tensor, d2: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        if torch.is_grad_enabled():  # once_differentiable would return zeros silently for autograd.grad(params)
+            raise RuntimeError("create_graph=True needs the activations: use memory='plain' for second derivatives")
+        y1, y2, *params = ctx.saved_tensors  # raises if a parameter was changed in place since the forward pass
+        d1, d2, grads = ctx.sequence.backward(y1, y2, d1, d2, params)
+        return None, d1, d2, *grads
 
-    The weights of F and G are shared by all executions ("hierarchical parameter reuse"), so their number does not
-    depend on ``depth``; every execution has normalisation layers of its own, because the variance in front of them
-    differs up to 11-fold from one execution to the next and a shared running average would fit none of them.
 
-    F is one 3×3 convolution without expansion, a choice: the paper says "simple convolution and normalization", and
-    this setting meets its parameter counts. The scale of the last norm of F and G starts at zero, so that R starts as
-    the identity; GELU behind it has a slope at zero, without which F and G would never learn.
+@torch.compiler.disable
+def _apply(couplings: Couplings, module: nn.Module, x1: torch.Tensor, x2: torch.Tensor, exact: bool) -> Streams:
+    params = [p for p in module.parameters() if p.requires_grad]
+    return _Reversible.apply(_Sequence(couplings, list(module.modules()), exact, x1), x1, x2, *params)
+
+
+def run_couplings(
+    couplings: Couplings,
+    module: nn.Module,
+    x1: torch.Tensor,
+    x2: torch.Tensor,
+    memory: str = "reversible",
+    keep_last: bool = True,
+    exact: bool = False,
+) -> Streams:
+    """Run ``x1 += F_i(x2); x2 += G_i(x1)`` for each coupling ``(F_i, G_i)``, eq. 5.
+
+    Outputs, gradients and randomness are the same in every memory mode.
 
     Args:
-        dim: Channels of the map; of an odd number the first stream takes the extra one.
-        depth: Number n of executions, at least 1.
-        share_coupling: One F and one G for all executions; False gives each execution its own.
-        norm_layer: Called with the number of channels: BatchNorm2d, GroupNorm or LayerNorm2d as timm defines them.
-        drop_rate: Dropout behind F.
-        acrosome: Passed to the `DualAttention` in G.
+        couplings: Pairs of callables.
+        module: Holds every module that the callables use.
+        x1: First stream.
+        x2: Second stream.
+        memory: ``"plain"`` keeps all activations, ``"checkpoint"`` the streams of each execution, ``"reversible"`` the
+            output streams alone.
+        keep_last: Run the last execution under plain autograd: the peak stays the same, since its graph is alive at the
+            beginning of the backward pass anyway, and 1/n of the recomputation is saved.
+        exact: Round couplings to multiples of 2^-13, so that the inverse restores every bit; for bfloat16 and many
+            executions.
+
+    Returns:
+        The output streams, at least float32 under autocast.
+
+    Raises:
+        ValueError: Unknown memory mode.
+        RuntimeError: In the reversible mode: a module that changes its own buffers; and in the backward pass: a change
+            of train/eval mode or of a parameter since the forward pass, or ``create_graph=True``.
+    """
+    if memory not in MEMORY_MODES:
+        raise ValueError(f"memory={memory!r}: expected one of {', '.join(MEMORY_MODES)}")
+    tracing = torch.jit.is_tracing() or torch.compiler.is_exporting() or isinstance(x1, torch.fx.Proxy)
+    if tracing or not torch.is_grad_enabled():
+        memory = "plain"
+    if not tracing and torch.is_autocast_enabled(x1.device.type) and x1.dtype in (torch.bfloat16, torch.float16):
+        x1, x2 = x1.float(), x2.float()
+    if exact:
+        x1, x2 = _on_grid(x1), _on_grid(x2)
+    if memory == "reversible":
+        kept = list(couplings[-1:]) if keep_last else []
+        spanned = couplings[: len(couplings) - len(kept)]
+        if spanned:
+            x1, x2 = _apply(spanned, module, x1, x2, exact)
+    else:
+        kept = list(couplings)
+    for f, g in kept:
+        if memory == "checkpoint":
+            contexts = partial(_checkpoint_contexts, module)
+            x1, x2 = checkpoint(_execute, f, g, x1, x2, exact, use_reentrant=False, context_fn=contexts)
+        else:
+            x1, x2 = _execute(f, g, x1, x2, exact)
+    return x1, x2
+
+
+@torch.no_grad()
+def invert_couplings(couplings: Couplings, module: nn.Module, y1: torch.Tensor, y2: torch.Tensor) -> Streams:
+    """The streams that `run_couplings` maps to ``(y1, y2)``, exact to rounding, eq. 6.
+
+    Raises:
+        RuntimeError: In train mode, where dropout and batch statistics make F and G differ from call to call.
+    """
+    if module.training:
+        raise RuntimeError("inverse() needs eval mode (call .eval() first): F and G vary from call to call here")
+    for f, g in reversed(couplings):
+        y2 = y2 - g(y1)
+        y1 = y1 - f(y2)
+    return y1, y2
+
+
+class ReversibleSequence(nn.Module):
+    """Executions of additive couplings, each a pair of modules ``(F_i, G_i)``.
+
+    ``x1 += F_i(x2); x2 += G_i(x1)`` for each in turn (eq. 5). F and G may change the number of channels, so the two
+    streams need not be equally wide, and executions may share modules.
+
+    Args:
+        couplings: The ``(F_i, G_i)`` of each execution; none is the identity.
+        memory: ``"plain"``, ``"checkpoint"`` or ``"reversible"``; an attribute that may be changed at any time.
+        keep_last: See `run_couplings`.
+        exact: See `run_couplings`.
     """
 
     def __init__(
         self,
-        dim: int,
-        depth: int = 3,
-        share_coupling: bool = True,
-        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
-        drop_rate: float = 0.0,
-        acrosome: bool = True,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        couplings: Sequence[tuple[nn.Module, nn.Module]],
+        memory: str = "reversible",
+        keep_last: bool = True,
+        exact: bool = False,
     ) -> None:
         super().__init__()
-        if dim < 2:
-            raise ValueError(f"dim={dim}: two streams need at least 2 channels")
-        if depth < 1:
-            raise ValueError(f"depth={depth}: expected at least 1 execution")
-        self.depth = depth
-        self.dim1 = dim - dim // 2
-        convs = 1 if share_coupling else depth
-        dd: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.f = _F(dim // 2, self.dim1, depth, convs, norm_layer, drop_rate, **dd)
-        self.g = _G(self.dim1, dim // 2, depth, convs, norm_layer, acrosome, **dd)
-        self.init_weights()
+        self.f = nn.ModuleList(f for f, _ in couplings)
+        self.g = nn.ModuleList(g for _, g in couplings)
+        self.memory = memory
+        self.keep_last = keep_last
+        self.exact = exact
 
-    @torch.jit.ignore
-    def init_weights(self) -> None:
-        """Start as the identity: zero scale of the last norm of F and G (eq. 5)."""
-        for norm in [*self.f.norm, *self.g.norm]:
-            if getattr(norm, "weight", None) is not None:
-                nn.init.zeros_(norm.weight)
+    def _couplings(self) -> list[tuple[Half, Half]]:
+        return list(zip(self.f, self.g, strict=True))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x1, x2 = x[:, : self.dim1], x[:, self.dim1 :]
-        for i in range(self.depth):
-            x1 = x1 + self.f(x2, i)
-            x2 = x2 + self.g(x1, i)
-        return torch.cat([x1, x2], dim=1)
+    def forward(self, x1: torch.Tensor, x2: torch.Tensor) -> Streams:
+        return run_couplings(self._couplings(), self, x1, x2, self.memory, self.keep_last, self.exact)
 
-    @torch.jit.ignore
-    def inverse(self, y: torch.Tensor) -> torch.Tensor:
-        """The input that `forward` maps to ``y``, exact to rounding (eq. 6).
-
-        Raises:
-            RuntimeError: In train mode, where dropout and batch statistics make F and G differ from call to call.
-        """
-        if self.training:
-            raise RuntimeError("inverse() needs eval mode (call .eval() first): F and G vary from call to call here")
-        x1, x2 = y[:, : self.dim1], y[:, self.dim1 :]
-        for i in reversed(range(self.depth)):
-            x2 = x2 - self.g(x1, i)
-            x1 = x1 - self.f(x2, i)
-        return torch.cat([x1, x2], dim=1)
+    def inverse(self, y1: torch.Tensor, y2: torch.Tensor) -> Streams:
+        """The inputs that `forward` maps to ``(y1, y2)``, see `invert_couplings`."""
+        return invert_couplings(self._couplings(), self, y1, y2)

@@ -1,0 +1,304 @@
+"""The reversible engine against plain autograd: every row of what public engines get wrong."""
+
+import copy
+import gc
+
+import pytest
+import torch
+from torch import nn
+
+from madrnet_timm.models.attention import DualAttention
+from madrnet_timm.models.reversible import MEMORY_MODES, ReversibleSequence
+
+WIDE, NARROW = 5, 4  # an odd number of channels, split
+
+
+def make_f(drop=0.4):
+    conv, mix = nn.Conv2d(NARROW, WIDE, 3, padding=1), nn.Conv2d(WIDE, WIDE, 1)
+    return nn.Sequential(nn.GroupNorm(1, NARROW), conv, nn.GELU(), nn.Dropout(drop), mix)
+
+
+def make_g():
+    return nn.Sequential(DualAttention(WIDE), nn.Conv2d(WIDE, NARROW, 3, padding=1), nn.BatchNorm2d(NARROW), nn.GELU())
+
+
+def sequence(depth=3, shared=True, memory="reversible", dtype=torch.float64, drop=0.4, **kwargs):
+    torch.manual_seed(1)
+    couplings = [(make_f(drop), make_g()) for _ in range(1 if shared else depth)]
+    couplings = couplings * depth if shared else couplings
+    return ReversibleSequence(couplings, memory=memory, **kwargs).to(dtype).train()
+
+
+def streams(dtype=torch.float64, grad=True, seed=2, size=6):
+    g = torch.Generator().manual_seed(seed)
+    return [
+        torch.randn(3, c, size, size, generator=g, dtype=torch.float64).to(dtype).requires_grad_(grad)
+        for c in (WIDE, NARROW)
+    ]
+
+
+def loss_of(outputs):
+    weights = [torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y) for y in outputs]
+    return sum((w * y).sum() + (y**2).mean() for w, y in zip(weights, outputs, strict=True))
+
+
+def step(module, inputs, seed=3):
+    """Loss, gradients of parameters and inputs, and buffers after one step."""
+    torch.manual_seed(seed)
+    loss = loss_of(module(*inputs))
+    loss.backward()
+    params = {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
+    return loss.detach(), params, [x.grad for x in inputs], {n: b.clone() for n, b in module.named_buffers()}
+
+
+def assert_same_step(a, b, rtol=1e-10):
+    torch.testing.assert_close(a[0], b[0], rtol=rtol, atol=0)
+    assert a[1].keys() == b[1].keys()
+    # one scale for all: a bias in front of batch norm has gradient zero
+    scale = max(float(grad.abs().max()) for grad in [*b[1].values(), *filter(torch.is_tensor, b[2])])
+    for name in a[1]:
+        assert float((a[1][name] - b[1][name]).abs().max()) <= rtol * scale, name
+    for x, y in zip(a[2], b[2], strict=True):
+        if y is not None:
+            assert float((x - y).abs().max()) <= rtol * float(y.abs().max())
+    for name in b[3]:
+        assert torch.equal(a[3][name], b[3][name]), name
+
+
+@pytest.mark.parametrize("memory", ["checkpoint", "reversible"])
+@pytest.mark.parametrize("keep_last", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("depth", [1, 3, 6])
+def test_step_is_plain_autograds(memory, keep_last, shared, depth):
+    """Gradients, dropout masks, loss and batch norm buffers, in float64."""
+    plain = step(sequence(depth, shared, "plain"), streams())
+    own = step(sequence(depth, shared, memory, keep_last=keep_last), streams())
+    assert_same_step(own, plain)
+
+
+def test_float32_to_rounding():
+    plain = step(sequence(memory="plain", dtype=torch.float32), streams(torch.float32))
+    own = step(sequence(dtype=torch.float32), streams(torch.float32))
+    assert_same_step(own, plain, rtol=1e-6)
+
+
+@pytest.mark.parametrize("memory", MEMORY_MODES)
+def test_callers_randomness_is_left_alone(memory):
+    module = sequence(memory=memory)
+    torch.manual_seed(5)
+    loss = loss_of(module(*streams()))
+    after_forward = torch.get_rng_state()
+    loss.backward()
+    assert torch.equal(torch.get_rng_state(), after_forward)
+
+
+def test_inputs_are_left_alone_and_may_need_no_gradient():
+    inputs = streams(grad=False)
+    before = [x.clone() for x in inputs]
+    own = step(sequence(), inputs)
+    assert all(torch.equal(a, b) for a, b in zip(inputs, before, strict=True))
+    assert_same_step(own, step(sequence(memory="plain"), streams(grad=False)))
+
+
+@pytest.mark.parametrize("frozen", ["f", "g", ""])
+def test_frozen_parts(frozen):
+    results = []
+    for memory in ("plain", "reversible"):
+        module = sequence(memory=memory)
+        for name, param in module.named_parameters():
+            param.requires_grad_(not name.startswith(frozen))
+        results.append(step(module, streams()))
+    assert_same_step(*reversed(results))
+
+
+def test_two_live_graphs():
+    results = []
+    for memory in ("plain", "reversible"):
+        module = sequence(memory=memory)
+        torch.manual_seed(6)
+        first, second = loss_of(module(*streams(seed=7))), loss_of(module(*streams(seed=8)))
+        first.backward()
+        second.backward()
+        results.append({n: p.grad for n, p in module.named_parameters()})
+    for name, grad in results[0].items():
+        torch.testing.assert_close(results[1][name], grad, rtol=1e-9, atol=1e-12)
+
+
+def test_retain_graph_gives_the_same_twice():
+    module = sequence()
+    loss = loss_of(module(*streams()))
+    params = list(module.parameters())
+    first = torch.autograd.grad(loss, params, retain_graph=True)
+    second = torch.autograd.grad(loss, params)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_hooks_fire_once():
+    module, fired = sequence(), []
+    for name, param in module.named_parameters():
+        param.register_post_accumulate_grad_hook(lambda _, name=name: fired.append(name))
+    loss_of(module(*streams())).backward()
+    assert sorted(fired) == sorted(n for n, _ in module.named_parameters())
+
+
+def test_in_place_change_of_a_parameter_raises():
+    module = sequence(keep_last=False)
+    loss = loss_of(module(*streams()))
+    with torch.no_grad():
+        next(module.parameters()).add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_second_derivatives_raise_both_ways():
+    module = sequence(keep_last=False)
+    inputs = streams()
+    with pytest.raises(RuntimeError, match="memory='plain'"):
+        torch.autograd.grad(loss_of(module(*inputs)), list(module.parameters()), create_graph=True)
+    with pytest.raises(RuntimeError, match="memory='plain'"):
+        loss_of(module(*inputs)).backward(create_graph=True)
+
+
+def test_change_of_mode_raises():
+    module = sequence(keep_last=False)
+    loss = loss_of(module(*streams()))
+    module.eval()
+    with pytest.raises(RuntimeError, match="train/eval mode changed"):
+        loss.backward()
+
+
+def test_module_that_changes_its_own_buffers_is_refused():
+    torch.manual_seed(0)
+    f = nn.utils.parametrizations.spectral_norm(nn.Conv2d(NARROW, WIDE, 1))
+    module = ReversibleSequence([(f, nn.Conv2d(WIDE, NARROW, 1))] * 2).double().train()
+    with pytest.raises(RuntimeError, match="_SpectralNorm changes its buffer"):
+        module(*streams())
+
+
+def test_recompute_restores_batch_norm_after_an_error():
+    module = sequence(keep_last=False)
+    running_mean = module.g[0][2].running_mean
+    loss = loss_of(module(*streams()))
+
+    def broken(*_):
+        raise ValueError("broken")
+
+    handle = module.g[0][3].register_forward_hook(broken)
+    with pytest.raises(ValueError, match="broken"):
+        loss.backward()
+    handle.remove()
+    assert module.g[0][2]._buffers["running_mean"] is running_mean
+
+
+@pytest.mark.parametrize("depth", [1, 3, 12])
+def test_inverse(depth):
+    module = sequence(depth).eval()
+    inputs = streams(grad=False)
+    with torch.no_grad():
+        outputs = module(*inputs)
+    for x, y in zip(module.inverse(*outputs), inputs, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-9, atol=1e-9)
+
+
+def test_exact_couplings_restore_every_bit():
+    module = sequence(12, dtype=torch.float32, exact=True, drop=0.0).eval()
+    inputs = [(x * 2**13).round() / 2**13 for x in streams(torch.float32, grad=False)]
+    with torch.no_grad():
+        y1, y2 = module(*inputs)
+        for f, g in reversed(module._couplings()):
+            y2 = y2 - (g(y1) * 2**13).round() / 2**13
+            y1 = y1 - (f(y2) * 2**13).round() / 2**13
+    assert torch.equal(y1, inputs[0])
+    assert torch.equal(y2, inputs[1])
+    plain = step(sequence(6, memory="plain", exact=True), streams())
+    assert_same_step(step(sequence(6, exact=True), streams()), plain, rtol=1e-9)
+
+
+@pytest.mark.parametrize("memory", MEMORY_MODES)
+def test_eval_mode_and_no_grad(memory):
+    plain, own = sequence(memory="plain").eval(), sequence(memory=memory).eval()
+    with torch.no_grad():
+        for a, b in zip(own(*streams()), plain(*streams()), strict=True):
+            assert torch.equal(a, b)
+    assert_same_step(step(own, streams()), step(plain, streams()))
+
+
+def test_autocast_keeps_float32_streams_and_replays_its_state():
+    results = []
+    for memory in ("plain", "reversible"):
+        module = sequence(memory=memory, dtype=torch.float32, keep_last=False)
+        inputs = [x.to(torch.bfloat16) for x in streams(torch.float32, grad=False)]
+        torch.manual_seed(3)
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            outputs = module(*inputs)
+        assert all(y.dtype == torch.float32 for y in outputs)
+        loss_of(outputs).backward()  # outside of the context, as documented by torch
+        results.append({n: p.grad for n, p in module.named_parameters()})
+    for name, grad in results[0].items():
+        assert float((results[1][name] - grad).abs().max()) <= 0.02 * max(float(grad.abs().max()), 1e-2), name
+
+
+def test_autocast_cache_does_not_cut_off_the_last_execution():
+    """Shared weights, cast first where no graph is recorded, then where one is."""
+    module = sequence(dtype=torch.float32, drop=0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = module(*streams(torch.float32))
+    loss_of(outputs).backward()
+    plain = sequence(dtype=torch.float32, drop=0.0, memory="plain")
+    with torch.autocast("cpu", torch.bfloat16):
+        loss_of(plain(*streams(torch.float32))).backward()
+    for own, other in zip(module.parameters(), plain.parameters(), strict=True):
+        assert float((own.grad - other.grad).abs().max()) <= 0.05 * max(float(other.grad.abs().max()), 1e-2)
+
+
+def live_bytes():
+    gc.collect()
+    seen = {}
+    for item in gc.get_objects():
+        if type(item) in (torch.Tensor, nn.Parameter) and item.device.type == "cpu":
+            storage = item.untyped_storage()
+            seen[storage.data_ptr()] = storage.nbytes()
+    return sum(seen.values())
+
+
+def held_bytes(depth, memory):
+    """Bytes that are alive between forward and backward, by a census of storages (contexts included)."""
+    module = sequence(depth, memory=memory, dtype=torch.float32, drop=0.0, keep_last=False)
+    inputs = streams(torch.float32, size=32)
+    before = live_bytes()
+    saved = []
+
+    def pack(tensor):
+        saved.append(tensor.untyped_storage())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        outputs = module(*inputs)
+    known = {s.data_ptr(): s.nbytes() for s in saved}
+    for tensor in [*module.parameters(), *module.buffers(), *inputs]:
+        known.pop(tensor.untyped_storage().data_ptr(), None)
+    return sum(known.values()), outputs, before
+
+
+def test_held_bytes_do_not_grow_with_depth():
+    held = {depth: held_bytes(depth, "reversible")[0] for depth in (1, 3, 12)}
+    stream_bytes = 3 * (WIDE + NARROW) * 32 * 32 * 4
+    assert held[1] == held[3] == held[12] == stream_bytes
+    assert held_bytes(3, "plain")[0] > 5 * stream_bytes
+
+
+def test_modes_share_state_and_can_be_switched():
+    module = sequence(memory="plain")
+    other = sequence(memory="reversible")
+    other.load_state_dict(module.state_dict())
+    module.memory = "reversible"
+    assert_same_step(step(module, streams()), step(other, streams()))
+    with pytest.raises(ValueError, match="memory='frugal'"):
+        ReversibleSequence([(make_f(), make_g())], memory="frugal")(*streams(torch.float32))
+
+
+def test_deepcopy_and_identity():
+    module = copy.deepcopy(sequence())
+    assert_same_step(step(module, streams()), step(sequence(), streams()))
+    x1, x2 = streams()
+    assert ReversibleSequence([])(x1, x2) == (x1, x2)
