@@ -217,3 +217,13 @@ def test_is_a_timm_model():
     assert isinstance(timm.create_model("madrnet_test_resnet"), MADRNet)
     with pytest.raises(RuntimeError, match="No pretrained weights"):
         timm.create_model("madrnet_test_resnet", pretrained=True)
+
+
+def test_inference_needs_no_training_library():
+    code = """
+import sys
+import madrnet_timm.inference
+print([m for m in "accelerate datasets evaluate sklearn matplotlib pandas".split() if m in sys.modules])
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

@@ -16,8 +16,8 @@ __all__ = ["PerExecution", "ReversibleInteraction"]
 class PerExecution(nn.Sequential):
     """Layers for the executions of a coupling: execution ``i`` uses layer ``i mod len``.
 
-    One layer is shared by all executions; as many layers as executions give each its own. (A Sequential for its keys, and
-    because TorchScript takes a `forward` of it.)
+    One layer is shared by all executions; as many layers as executions give each its own. (A Sequential, because
+    TorchScript takes no `forward` of a ModuleList.)
     """
 
     def __init__(self, *layers: nn.Module) -> None:

@@ -56,8 +56,11 @@ class _Progress:
 
 
 def _create_model(options: RunOptions, names: list[str]) -> nn.Module:
-    kwargs = {"drop_rate": options.recipe.drop_rate, "drop_path_rate": options.recipe.drop_path_rate}
-    kwargs = {k: v for k, v in kwargs.items() if v} | options.model_kwargs
+    rates = {"drop_rate": options.recipe.drop_rate, "drop_path_rate": options.recipe.drop_path_rate}
+    kwargs: dict[str, Any] = {k: v for k, v in rates.items() if v}
+    if timm.get_pretrained_cfg(options.model).fixed_input_size:
+        kwargs["img_size"] = options.recipe.img_size
+    kwargs |= options.model_kwargs
     is_madrnet = options.model.startswith("madrnet_")
     fetch = {"pretrained_backbone": True} if is_madrnet else {"pretrained": True}
     try:
