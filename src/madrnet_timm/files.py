@@ -13,7 +13,15 @@ from safetensors import SafetensorError
 
 from .errors import InputError
 
-__all__ = ["replacing", "replacing_folder", "reporting_disk_errors", "write_csv", "write_text"]
+__all__ = [
+    "beside_path",
+    "replacing",
+    "replacing_folder",
+    "reporting_disk_errors",
+    "settle_folder",
+    "write_csv",
+    "write_text",
+]
 
 
 @contextmanager
@@ -28,10 +36,15 @@ def reporting_disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def beside_path(path: Path) -> Path:
+    """Where `replacing` and `replacing_folder` write until it is whole."""
+    return path.with_name(f".{path.name}.part")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write to, renamed to ``path`` at the end; removed if anything fails."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = beside_path(path)
     with reporting_disk_errors(path):
         try:
             yield beside
@@ -40,12 +53,25 @@ def replacing(path: Path) -> Iterator[Path]:
             beside.unlink(missing_ok=True)
 
 
+def settle_folder(path: Path) -> None:
+    """Put the old folder back where a process was killed between the two renames of `replacing_folder`."""
+    old = _old_path(path)
+    if old.exists() and not path.exists():
+        os.replace(old, path)
+
+
+def _old_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A folder beside ``path`` to fill, put in its place at the end; removed if anything fails."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    beside, old = beside_path(path), _old_path(path)
     with reporting_disk_errors(path):
+        settle_folder(path)
+        shutil.rmtree(beside, ignore_errors=True)  # left by a process that was killed
+        shutil.rmtree(old, ignore_errors=True)
         try:
             beside.mkdir(parents=True)
             yield beside

@@ -104,6 +104,7 @@ def test_memory_modes_give_plains_step(memory):
         assert torch.equal(own_buffers[name], buffer), name
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script. is deprecated:FutureWarning")
 @pytest.mark.parametrize("memory", ["plain", "reversible"])
 def test_script_trace_and_export(memory):
     from torchvision.models.feature_extraction import create_feature_extractor

@@ -150,6 +150,7 @@ def test_in_place_change_of_a_parameter_raises():
         loss.backward()
 
 
+@pytest.mark.filterwarnings("ignore:Using backward:UserWarning")
 def test_second_derivatives_raise_both_ways():
     module = sequence(keep_last=False)
     inputs = streams()

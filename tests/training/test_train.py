@@ -151,6 +151,23 @@ def test_killed_run_continues_to_the_same_weights(run, tmp_path, monkeypatch, tr
     assert (other / "history.csv").read_text() == (folder / "history.csv").read_text()
 
 
+def test_folders_are_replaced_whole(tmp_path):
+    from madrnet_timm.files import replacing_folder, settle_folder
+
+    path = tmp_path / "model"
+    for text in ("first", "second"):
+        with replacing_folder(path) as beside:
+            (beside / "a").write_text(text)
+    with pytest.raises(KeyError), replacing_folder(path) as beside:
+        (beside / "a").write_text("half")
+        raise KeyError
+    assert (path / "a").read_text() == "second"
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    path.rename(tmp_path / ".model.old")  # killed between the two renames
+    settle_folder(path)
+    assert (path / "a").read_text() == "second"
+
+
 def test_augmentation_depends_on_seed_epoch_and_index_alone():
     from madrnet_timm.data.pictures import PictureDataset
     from madrnet_timm.data.sources import load
@@ -191,12 +208,11 @@ def test_backbone_weights(tmp_path, lite0_weights, train_command, heads):
     assert torch.equal(plain.conv_stem.weight, state["conv_stem.weight"])
 
 
-@pytest.mark.slow
 def test_two_processes(tmp_path, heads):
     """Accelerate's launcher with two processes: every held-out picture counted once."""
     env = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0",
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
         str(EXAMPLES / "train.py"), "--dataset", "folder", "--data-dir", str(heads), "--output", str(tmp_path / "run"),
         *SMALL, "--batch-size", "4", "--epochs", "1",
     ]  # fmt: skip

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from ..data.sources import SOURCES, class_names, drop_conflicts, load
 from ..errors import InputError
 from ..evaluation.figures import confusion_matrix_figure, learning_curves_figure
 from ..evaluation.metrics import ClassificationMetrics
-from ..files import replacing, replacing_folder, write_csv, write_text
+from ..files import beside_path, replacing, replacing_folder, settle_folder, write_csv, write_text
 from ..hub import load_backbone_weights, save_model_folder
 from ..hub.card import model_card
 from ..losses import HybridLoss
@@ -199,15 +200,18 @@ class _Run:
         return metric.compute(), probabilities
 
     def _save_checkpoint(self) -> None:
-        if self.accelerator.num_processes > 1:
-            self.accelerator.save_state(str(self.folder.checkpoint))
-            return
-        with replacing_folder(self.folder.checkpoint) as beside:
+        path, main = self.folder.checkpoint, self.accelerator.is_main_process
+        with replacing_folder(path) if main else nullcontext(beside_path(path)) as beside:
+            self.accelerator.wait_for_everyone()
             self.accelerator.save_state(str(beside))
+            self.accelerator.wait_for_everyone()
 
     def fit(self) -> tuple[dict[str, Any], np.ndarray]:
         """Train to the last epoch; the held-out fold chooses nothing."""
         recipe, main = self.options.recipe, self.accelerator.is_main_process
+        if main:
+            settle_folder(self.folder.checkpoint)
+        self.accelerator.wait_for_everyone()
         if self.options.resume and self.folder.checkpoint.exists():
             self.accelerator.load_state(str(self.folder.checkpoint))
         if self.options.tracker:
@@ -231,7 +235,6 @@ class _Run:
                 self._save_checkpoint()
                 saved = time.monotonic()
         bar.close()
-        self.accelerator.end_training()
         return self.evaluate()
 
     def finish(self, metrics: Mapping[str, Any], probabilities: np.ndarray) -> None:
@@ -305,4 +308,5 @@ def train(options: RunOptions) -> dict[str, Any]:
     if run.accelerator.is_main_process:
         run.finish(metrics, probabilities)
     run.accelerator.wait_for_everyone()
+    run.accelerator.end_training()
     return metrics
