@@ -17,6 +17,8 @@ def main() -> None:
     add_arguments(parser)
     args = parser.parse_args()
 
+    if args.folds < 2:
+        parser.error(f"--folds {args.folds}: expected at least 2")
     from madrnet_timm.training.cross_validation import cross_validate
 
     print(cross_validate([from_arguments(args, fold=fold) for fold in range(args.folds)]))

@@ -23,12 +23,15 @@ def main() -> None:
     from madrnet_timm.training.loop import train
     from madrnet_timm.training.options import RunOptions
     from madrnet_timm.training.recipe import PRESETS
+    from madrnet_timm.training.run_folder import RunFolder
 
     print("1. Train madrnet_resnet18 on drawn heads of four shapes, a fifth of them held out")
     # from scratch and short: a higher rate than for a trained backbone, and no average over the early weights
     changes = {"epochs": args.epochs, "img_size": 64, "lr_backbone": 2e-3, "ema_decay": 0.0}
     recipe = PRESETS["quick"].with_options(changes)
-    train(RunOptions(model="madrnet_resnet18", dataset="synthetic", output=args.output, recipe=recipe))
+    again = RunFolder(args.output).config.exists()
+    options = RunOptions("madrnet_resnet18", "synthetic", args.output, resume=again, recipe=recipe)
+    train(options)
 
     print(f"2. Load {args.output / 'model'} through timm")
     model = timm.create_model(f"local-dir:{args.output / 'model'}", pretrained=True)

@@ -1,10 +1,14 @@
 """Shared fixtures. Everything runs offline."""
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="madrnet-tests-")  # of the subprocesses, too
 
 import pytest
 import torch
@@ -40,8 +44,9 @@ def _seed() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _own_cache() -> Iterator[None]:
     import datasets
 
     datasets.disable_progress_bars()
-    datasets.config.HF_DATASETS_CACHE = tmp_path_factory.mktemp("datasets")
+    yield
+    shutil.rmtree(os.environ["HF_DATASETS_CACHE"], ignore_errors=True)

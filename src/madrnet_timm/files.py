@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from .errors import InputError
 
 __all__ = [
+    "as_csv",
     "beside_path",
     "replacing",
     "replacing_folder",
@@ -24,12 +25,18 @@ __all__ = [
 ]
 
 
+# torch.save reports a full disk as a RuntimeError
+_TORCH_WRITE_ERRORS = ("PytorchStreamWriter", "inline_container", "iostream", "No space", "File too large")
+
+
 @contextmanager
 def reporting_disk_errors(path: Path) -> Iterator[None]:
     """Turn a full disk or a folder that can't be written into one clear `InputError`."""
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(word in str(error) for word in _TORCH_WRITE_ERRORS):
+            raise
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise InputError(
             f"{path}: can't be written ({reason}); free some space, check the permissions or choose another --output"
@@ -79,6 +86,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
                 os.replace(path, old)
             os.replace(beside, path)
         finally:
+            settle_folder(path)  # if the second rename failed
             shutil.rmtree(beside, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
 
@@ -89,10 +97,15 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a table; the columns are those of the first row."""
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table as text; the columns are those of the first row."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table, see `as_csv`."""
+    write_text(path, as_csv(rows))

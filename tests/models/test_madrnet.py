@@ -52,6 +52,14 @@ def test_any_backbone_builds_and_learns(backbone):
         assert model.forward_head(model.forward_features(x), pre_logits=True).shape == (2, model.head_hidden_size)
 
 
+def test_backbone_with_a_second_branch_runs():
+    """Layers of CrossViT's other branch get no gradient from the map, but run all the same and must stay."""
+    model = timm.create_model("madrnet_crossvit_tiny_240", num_classes=5).train()
+    model(torch.randn(2, 3, 240, 240)).sum().backward()
+    assert model.classifier.weight.grad is not None
+    assert model.backbone.patch_embed[1].proj.weight.grad is not None
+
+
 @pytest.mark.parametrize("backbone", ["test_mambaout", "test_vit"])
 def test_map_of_other_layouts_is_the_backbones(backbone):
     """NHWC and token maps hold the value of the right place: against timm's own conversion."""
@@ -127,6 +135,14 @@ def test_set_memory():
         model.set_memory("none")
 
 
+@pytest.mark.parametrize("memory", ["plain", "checkpoint", "reversible"])
+def test_meta_device(memory):
+    model = timm.create_model("madrnet_test_resnet", num_classes=4, memory=memory, device="meta").train()
+    out = model(torch.empty(2, 3, 96, 96, device="meta"))
+    assert out.shape == (2, 4)
+    assert out.is_meta
+
+
 def test_embedding_training_returns_both_in_train_mode_only():
     model = timm.create_model("madrnet_test_resnet", num_classes=4).train()
     model.set_embedding_training(True)
@@ -171,6 +187,15 @@ def test_group_matcher_puts_every_parameter_into_its_part():
     assert groups[f"{model.pretrained_cfg['first_conv']}.weight"] == 0
     last = max(groups[name] for name in groups if name.startswith("backbone."))
     assert last < groups["reversible.f.conv.0.weight"] < groups["pool.fc1.weight"] < groups["classifier.weight"]
+
+
+def test_group_matcher_of_a_family_that_gives_a_function():
+    from timm.models import group_parameters
+
+    model = timm.create_model("madrnet_inception_v3", num_classes=4, device="meta")
+    groups = group_parameters(model, model.group_matcher(), reverse=True)
+    assert groups["backbone.Conv2d_1a_3x3.conv.weight"] == 0
+    assert groups["reversible.f.conv.0.weight"] < groups["pool.fc1.weight"] < groups["classifier.weight"]
 
 
 def test_bad_arguments():

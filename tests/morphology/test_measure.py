@@ -44,6 +44,14 @@ def test_scale_of_the_picture_does_not_matter(size):
     assert found.length == pytest.approx(50 * unit, rel=0.03)
 
 
+@pytest.mark.parametrize("size", [131, 524, 1048])
+def test_a_head_at_the_border_is_flagged(size):
+    unit = size / 131
+    found = measure(ellipse(25 * unit, 16 * unit, 20, size, center=(size * 0.17, size / 2)))
+    assert "touches_border" in found.flags
+    assert not found.ok
+
+
 def test_micrometres():
     found = measure(ellipse(24, 16, 0), um_per_px=0.1)
     assert found.length_um == pytest.approx(4.8, rel=0.02)

@@ -89,6 +89,35 @@ def test_unknown_model_argument(refused):
     assert "--model-kwargs {'depths': 2}" in refused("--model-kwargs", "depths=2")
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--model", "madrnet_test_resnet.no_such_tag"],
+        ["--model-kwargs", "norm_layer=nonsense"],
+        ["--model-kwargs", "features_only=True"],
+        ["--model-kwargs", "in_chans=1"],
+        ["--model-kwargs", "pretrained=True"],
+        ["--pretrained-backbone"],  # offline
+    ],
+)
+def test_model_that_can_not_be_made(refused, args):
+    assert "can't be made" in refused(*args)
+
+
+def test_seed_folds_and_tracker(refused):
+    assert "--seed -1: expected 0 or more" in refused("--seed", -1)
+    assert "--folds 1: expected at least 2" in refused("--folds", 1)
+    assert "nonsense" in refused("--tracker", "nonsense")
+
+
+def test_cache_that_can_not_be_written(refused, tmp_path, monkeypatch):
+    import datasets
+
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "file" / "cache")
+    assert "cache of the data set can't be written" in refused()
+
+
 def test_fold_out_of_range(refused):
     assert "--fold 2: expected 0 to 1" in refused("--fold", 2)
 

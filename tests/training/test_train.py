@@ -151,6 +151,81 @@ def test_killed_run_continues_to_the_same_weights(run, tmp_path, monkeypatch, tr
     assert (other / "history.csv").read_text() == (folder / "history.csv").read_text()
 
 
+def test_resume_refuses_other_pictures(run, tmp_path, train_command, capsys):
+    import shutil
+
+    folder, data, args = run
+    shutil.copytree(folder, tmp_path / "run")
+    shutil.copytree(data, tmp_path / "heads")
+    moved = {folder: tmp_path / "run", data: tmp_path / "heads"}
+    args = [moved.get(a, a) if not isinstance(a, str | int) else a for a in args]
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace(str(data), str(tmp_path / "heads")))
+    assert train_command(*args, "--resume") == 0
+    (tmp_path / "heads" / "Normal" / "0.png").unlink()
+    assert train_command(*args, "--resume") == 2
+    assert "folds.csv: the pictures, their labels or their folds are not what they were" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 10, 11])
+def test_schedule_of_any_length(steps):
+    from madrnet_timm.training.optimizer import create_optimizer, create_scheduler
+    from madrnet_timm.training.recipe import Recipe
+
+    recipe = Recipe()
+    model = timm.create_model("madrnet_test_resnet", num_classes=4)
+    optimizer = create_optimizer(model, recipe)
+    names = {group["name"] for group in optimizer.param_groups}
+    assert names == {p + s for p in ("backbone", "reversible", "head") for s in ("", "_no_decay")}
+    assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(model.parameters()))
+    scheduler = create_scheduler(optimizer, recipe, steps)
+    highest = dict.fromkeys(names, 0.0)
+    for _ in range(steps):
+        for group in optimizer.param_groups:
+            highest[group["name"]] = max(highest[group["name"]], group["lr"])
+        optimizer.step()
+        if scheduler.last_epoch < steps - 1:
+            scheduler.step()
+    if steps == 10:
+        assert highest["backbone"] == pytest.approx(recipe.lr_backbone)
+        assert highest["reversible"] == pytest.approx(recipe.lr_reversible)
+        assert highest["head_no_decay"] == pytest.approx(recipe.lr_head)
+
+
+def test_cross_validation(tmp_path, heads, monkeypatch, capsys):
+    """Two folds, cut off in the second, given again; every picture is held out once."""
+    from madrnet_timm.training import cross_validation
+    from madrnet_timm.training.options import RunOptions
+    from madrnet_timm.training.recipe import Recipe
+
+    recipe = Recipe(epochs=1, img_size=48, batch_size=8)
+    common = {"data_dir": heads, "folds": 2, "recipe": recipe}
+    folds = [RunOptions("madrnet_test_resnet", "folder", tmp_path / "cv", fold=k, **common) for k in range(2)]
+    trained = []
+    real = cross_validation.train
+
+    def train(options):
+        if options.fold == 1 and len(trained) == 1:
+            trained.append("cut off")
+            raise KeyboardInterrupt
+        trained.append(options.fold)
+        return real(options)
+
+    monkeypatch.setattr(cross_validation, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        cross_validation.cross_validate(folds)
+    table = cross_validation.cross_validate(folds)
+    assert trained == [0, "cut off", 1]
+    summary = json.loads((tmp_path / "cv" / "summary.json").read_text())
+    assert summary["pictures"] == 16
+    accuracies = [json.loads((tmp_path / f"cv/fold{k}/metrics.json").read_text())["accuracy"] for k in range(2)]
+    assert summary["mean"]["accuracy"] == pytest.approx(np.mean(accuracies))
+    assert summary["sd"]["accuracy"] == pytest.approx(np.std(accuracies, ddof=1))
+    held_out = [row["file"] for k in range(2) for row in rows(tmp_path / f"cv/fold{k}/predictions.csv")]
+    assert len(set(held_out)) == 16
+    assert f"{summary['right']} of 16 right" in table
+
+
 def test_folders_are_replaced_whole(tmp_path):
     from madrnet_timm.files import replacing_folder, settle_folder
 
@@ -158,9 +233,14 @@ def test_folders_are_replaced_whole(tmp_path):
     for text in ("first", "second"):
         with replacing_folder(path) as beside:
             (beside / "a").write_text(text)
-    with pytest.raises(KeyError), replacing_folder(path) as beside:
-        (beside / "a").write_text("half")
-        raise KeyError
+
+    def half() -> None:
+        with replacing_folder(path) as beside:
+            (beside / "a").write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        half()
     assert (path / "a").read_text() == "second"
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
     path.rename(tmp_path / ".model.old")  # killed between the two renames
@@ -220,5 +300,8 @@ def test_two_processes(tmp_path, heads):
     predictions = rows(tmp_path / "run" / "predictions.csv")
     assert len(predictions) == 8
     assert len({row["file"] for row in predictions}) == 8
+    own = Classifier(tmp_path / "run" / "model")([heads / row["file"] for row in predictions])
+    for row, prediction in zip(predictions, own, strict=True):  # both processes scored the model that is saved
+        assert prediction.probabilities["Normal"] == pytest.approx(float(row["p_Normal"]), abs=1e-5)
     total = np.sum(json.loads((tmp_path / "run" / "metrics.json").read_text())["confusion_matrix"])
     assert total == 8

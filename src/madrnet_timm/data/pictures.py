@@ -99,7 +99,7 @@ class PictureDataset(TorchDataset):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the random changes of a pass; Accelerate's loaders call it."""
+        """Choose the random changes of a pass."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -110,12 +110,12 @@ class PictureDataset(TorchDataset):
         if not isinstance(self.augmentation, v2.Identity):
             state = np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1)
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(int(state[0]))
+                torch.default_generator.manual_seed(int(state[0]))  # the CPU's alone
                 image = self.augmentation(image)
         image = v2.functional.normalize(v2.functional.to_dtype(image, torch.float32, scale=True), self.mean, self.std)
         return {
             "image": image,
             "label": self.labels[index],
-            "aspect_ratio": self.aspect_ratios[index],
+            "aspect_ratio": torch.tensor(self.aspect_ratios[index], dtype=torch.float32),
             "index": index,
         }

@@ -20,6 +20,12 @@ SUFFIXES = frozenset(
 """Files that are taken for pictures."""
 
 
+_BROKEN = (
+    OSError, SyntaxError, ValueError, RuntimeError,  # what Pillow's formats raise for broken files
+    Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+
+
 def read(path: Path) -> bytes:
     """The bytes of a file.
 
@@ -46,11 +52,20 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
             with Image.open(io.BytesIO(data)) as opened:
                 image: Image.Image = ImageOps.exif_transpose(opened)
                 image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        RuntimeError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         reason = "empty file" if not data else str(error).split(" <")[0]
         raise InputError(f"{name}: can't read it as a picture ({reason}); replace or remove the file") from None
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image, dtype=np.float64)
+        if image.mode == "F" and values.max() <= 1:
+            values = values * 255
         values = values / 257 if values.max() > 255 else values  # 16 bits to 8
         image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
     elif image.has_transparency_data:

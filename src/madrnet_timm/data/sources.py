@@ -153,6 +153,7 @@ def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: i
         InputError: Unknown name; a folder that is missing, empty or not of the data set; a picture that can't be read.
     """
     from datasets import ClassLabel, Dataset, Features, Image, Value
+    from datasets.config import HF_DATASETS_CACHE
     from datasets.exceptions import DatasetGenerationError
 
     if name not in SOURCES:
@@ -193,10 +194,13 @@ def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: i
         return Dataset.from_generator(
             _records, features=features, gen_kwargs={"root": None if root is None else str(root), **arguments}
         )
-    except DatasetGenerationError as error:
+    except (DatasetGenerationError, OSError) as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
-        raise
+        raise InputError(
+            f"{HF_DATASETS_CACHE}: the cache of the data set can't be written ({error.__cause__ or error}); free some "
+            "space, or name another folder in the environment variable HF_DATASETS_CACHE"
+        ) from error
 
 
 def pictures(dataset: "Dataset") -> Iterator[NDArray[np.uint8]]:

@@ -109,11 +109,24 @@ def _probe(
     """
     with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.enable_grad():
         twin = timm.create_model(name, num_classes=0, in_chans=input_size[0], **kwargs).eval().requires_grad_()
-        features = twin.forward_features(torch.empty((1, *input_size)))
+        called: set[str] = set()
+        hooks = [m.register_forward_hook(lambda *_, n=n: called.add(n)) for n, m in twin.named_modules()]
+        x = torch.empty((1, *input_size))
+        features = twin.forward_features(x)
+        for hook in hooks:
+            hook.remove()
         to_map, size = _to_map(features, twin, input_size)
         names, params = zip(*twin.named_parameters(), strict=True)
         grads = torch.autograd.grad(to_map(features).sum(), params, allow_unused=True)
-    return to_map, size, {name for name, grad in zip(names, grads, strict=True) if grad is None}
+        unused = {name for name, grad in zip(names, grads, strict=True) if grad is None}
+        try:
+            _remove_unused(twin, unused)
+            fits = to_map(twin.forward_features(x)).shape[1:] == size
+        except Exception:  # whatever the family's code raises where a layer is missing
+            fits = False
+    if not fits:  # layers of another branch, which run all the same
+        unused = {name for name in unused if name.rpartition(".")[0] not in called}
+    return to_map, size, unused
 
 
 def create_backbone(

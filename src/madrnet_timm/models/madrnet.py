@@ -9,6 +9,7 @@ that the installed timm lists.
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -139,9 +140,11 @@ class MADRNet(nn.Module):
         return {f"backbone.{name}" for name in names}
 
     @torch.jit.ignore
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any] | Callable[[str], Any]:
         """Layer groups for layer-wise decay: the backbone's own, then R, P and the embedding with the classifier."""
         matcher = self.backbone.group_matcher(coarse) if hasattr(self.backbone, "group_matcher") else {}
+        if callable(matcher):  # by name, in a few families
+            return partial(_group_of, matcher)
         # behind any backbone's numbers; timm keeps 99999 for "as the group before"
         own = [(r"^reversible", (90000,)), (r"^pool", (90001,)), (r"^embedding|^classifier", (90002,))]
         blocks = [*_prefixed(matcher.get("blocks", r"^(?!)")), *own]
@@ -263,6 +266,13 @@ def _feature_info(backbone: nn.Module, num_features: int) -> list[dict[str, Any]
         return []
     levels = [dict(level, module=f"backbone.{level['module']}") for level in info]
     return [*levels, {"num_chs": num_features, "reduction": levels[-1]["reduction"], "module": "reversible"}]
+
+
+def _group_of(matcher: Callable[[str], Any], name: str) -> float:
+    """Group of a parameter where the backbone's own groups are given by a function of the name."""
+    if name.startswith("backbone."):
+        return matcher(name.removeprefix("backbone."))
+    return {"reversible": 90000.0, "pool": 90001.0}.get(name.split(".")[0], 90002.0)
 
 
 def _prefixed(patterns: str | list[Any] | tuple[Any, ...] | None) -> list[tuple[str, Any]]:

@@ -35,6 +35,11 @@ def _on_grid(x: torch.Tensor) -> torch.Tensor:
     return (x.detach() * _GRID).round() / _GRID + (x - x.detach())
 
 
+def _autocasts(x: torch.Tensor) -> bool:
+    kind = x.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+
 def _execute(f: Half, g: Half, x1: torch.Tensor, x2: torch.Tensor, exact: bool) -> Streams:
     """One execution, eq. 5."""
     x1 = x1 + (_on_grid(f(x2)) if exact else f(x2))
@@ -148,13 +153,12 @@ class _Sequence:
         self.states = _RandomStates(2 * len(couplings), x.device)
         kind = x.device.type
         # never cached: a cast made without a graph would be taken for one with a graph
-        self.autocast = partial(
-            torch.autocast,
-            kind,
-            dtype=torch.get_autocast_dtype(kind),
-            enabled=torch.is_autocast_enabled(kind),
-            cache_enabled=False,
-        )
+        self.autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+        if _autocasts(x):
+            dtype = torch.get_autocast_dtype(kind)
+            self.autocast = partial(torch.autocast, kind, dtype=dtype, cache_enabled=False)
+        elif torch.amp.is_autocast_available(kind):
+            self.autocast = partial(torch.autocast, kind, enabled=False)
 
     def _half(self, half: Half, source: torch.Tensor) -> torch.Tensor:
         with self.autocast():
@@ -277,7 +281,7 @@ def run_couplings(
     tracing = torch.jit.is_tracing() or torch.compiler.is_exporting() or isinstance(x1, torch.fx.Proxy)
     if tracing or not torch.is_grad_enabled():
         memory = "plain"
-    if not tracing and torch.is_autocast_enabled(x1.device.type) and x1.dtype in (torch.bfloat16, torch.float16):
+    if not tracing and _autocasts(x1) and x1.dtype in (torch.bfloat16, torch.float16):
         x1, x2 = x1.float(), x2.float()
     if exact:
         x1, x2 = _on_grid(x1), _on_grid(x2)

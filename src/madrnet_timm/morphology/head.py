@@ -155,7 +155,7 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
     mask = cv2.warpAffine(found.mask.astype(np.float32), to_picture, (width, height), flags=cv2.INTER_LINEAR) >= 0.5
 
     flags = set()
-    edge = 1.0  # px of the working frame
+    edge = max(1.0, 1.5 / zoom)  # the outermost outline lies up to a pixel of the working frame inside
     if contour.min() < edge or contour[:, 0].max() > width - 1 - edge or contour[:, 1].max() > height - 1 - edge:
         flags.add("touches_border")
     if found.darkness[found.mask].mean() < 6 * found.noise:

@@ -13,7 +13,7 @@ from ..evaluation.intervals import t_interval, wilson_interval
 from ..evaluation.metrics import classification_metrics
 from ..files import write_csv, write_text
 from .loop import train
-from .options import RunOptions
+from .options import RunOptions, check
 from .run_folder import RunFolder
 
 __all__ = ["cross_validate", "summarize"]
@@ -40,10 +40,11 @@ def cross_validate(folds: Sequence[RunOptions]) -> str:
         InputError: See `train`.
     """
     output = folds[0].output
-    for options in folds:
-        options = _fold_options(options)
+    for options in map(_fold_options, folds):  # before the first is trained
+        check(options)
+        RunFolder(options.output).check(options.to_config(), options.resume)
+    for options in map(_fold_options, folds):
         folder = RunFolder(options.output)
-        folder.check(options.to_config(), options.resume)
         if not (folder.model / "config.json").exists():
             print(f"fold {options.fold + 1} of {len(folds)}: {options.output}", flush=True)
             train(options)

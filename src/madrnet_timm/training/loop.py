@@ -12,7 +12,7 @@ import numpy as np
 import timm
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, set_seed
+from accelerate.utils import DataLoaderConfiguration, broadcast, broadcast_object_list, set_seed
 from timm.data import resolve_data_config
 from timm.utils import ModelEmaV3
 from torch import nn
@@ -57,19 +57,25 @@ class _Progress:
 
 
 def _create_model(options: RunOptions, names: list[str]) -> nn.Module:
-    rates = {"drop_rate": options.recipe.drop_rate, "drop_path_rate": options.recipe.drop_path_rate}
+    recipe = options.recipe
+    rates = {"drop_rate": recipe.drop_rate, "drop_path_rate": recipe.drop_path_rate}
     kwargs: dict[str, Any] = {k: v for k, v in rates.items() if v}
-    if timm.get_pretrained_cfg(options.model).fixed_input_size:
-        kwargs["img_size"] = options.recipe.img_size
-    kwargs |= options.model_kwargs
     is_madrnet = options.model.startswith("madrnet_")
-    fetch = {"pretrained_backbone": True} if is_madrnet else {"pretrained": True}
+    if options.pretrained_backbone:
+        kwargs["pretrained_backbone" if is_madrnet else "pretrained"] = True
     try:
-        model = timm.create_model(
-            options.model, num_classes=len(names), **kwargs, **(fetch if options.pretrained_backbone else {})
-        )
-    except (TypeError, ValueError) as error:
-        raise InputError(f"--model {options.model} with --model-kwargs {options.model_kwargs}: {error}") from None
+        if timm.get_pretrained_cfg(options.model).fixed_input_size:
+            kwargs["img_size"] = recipe.img_size
+        model = timm.create_model(options.model, num_classes=len(names), **(kwargs | options.model_kwargs))
+        with torch.no_grad():  # does it take such pictures?
+            logits = model.eval()(torch.zeros(1, 3, recipe.img_size, recipe.img_size))
+            if logits.shape != (1, len(names)):
+                raise ValueError(f"gives an output of shape {tuple(logits.shape)}, expected one logit a class")
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OSError, AssertionError) as error:
+        raise InputError(
+            f"--model {options.model} with --img-size {recipe.img_size} and --model-kwargs {options.model_kwargs} "
+            f"can't be made: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
+        ) from None
     if options.backbone_weights is not None:
         load_backbone_weights(model, options.backbone_weights)
     if is_madrnet and options.hybrid:
@@ -94,11 +100,16 @@ class _Run:
         self.options = options
         self.folder = RunFolder(options.output)
         self.folder.check(options.to_config(), options.resume)
-        self.accelerator = Accelerator(
-            log_with=options.tracker,
-            project_dir=str(options.output),
-            dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=options.seed),
-        )
+        try:
+            self.accelerator = Accelerator(
+                log_with=options.tracker,
+                project_dir=str(options.output),
+                dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=options.seed),
+            )
+        except ValueError as error:
+            raise InputError(f"Accelerate: {error}") from None
+        if options.tracker and not self.accelerator.log_with:
+            raise InputError(f"--tracker {options.tracker}: not installed; pip install {options.tracker}")
         self.source = SOURCES[options.dataset]
         with self.accelerator.main_process_first():
             records = load(options.dataset, options.data_dir)
@@ -112,6 +123,7 @@ class _Run:
         self.data_config = _data_config(model, options)
         if self.accelerator.is_main_process:
             self.folder.begin(options.to_config(), self._fold_rows(records))
+        self.accelerator.wait_for_everyone()
         self._prepare(model)
 
     def _fold_rows(self, records: "Dataset") -> list[dict[str, Any]]:
@@ -135,7 +147,7 @@ class _Run:
 
     def _prepare(self, model: nn.Module) -> None:
         recipe = self.options.recipe
-        pictures = self._pictures(self.train_records, recipe.augmentation)
+        pictures = self.pictures = self._pictures(self.train_records, recipe.augmentation)
         batch = min(recipe.batch_size, len(pictures))
         loader = DataLoader(
             pictures, batch, shuffle=True, drop_last=len(pictures) % batch == 1, pin_memory=torch.cuda.is_available()
@@ -168,6 +180,7 @@ class _Run:
     def _train_epoch(self, epoch: int, bar: tqdm) -> dict[str, float]:
         self.model.train()
         self.loader.set_epoch(epoch)
+        self.pictures.set_epoch(epoch)  # Accelerate passes it on in a single process only
         sums: dict[str, torch.Tensor] = {}
         for batch in self.loader:
             total, parts = self._loss(batch)
@@ -177,7 +190,7 @@ class _Run:
             self.optimizer.zero_grad()
             self.scheduler.step()
             if self.ema is not None:
-                self.ema.update(self.bare)
+                self.ema.update(self.bare, step=self.scheduler.last_epoch)
             for name, value in ({"loss": total} | {f"loss_{k}": v for k, v in parts.items()}).items():
                 sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach()
             bar.update()
@@ -187,7 +200,10 @@ class _Run:
     @torch.no_grad()
     def evaluate(self) -> tuple[dict[str, Any], np.ndarray]:
         """Metrics on the held-out fold, and the probabilities of its pictures in the order of the records."""
-        model = self.ema.module if self.ema is not None else self.model
+        model = self.model
+        if self.ema is not None:  # each process averages batch statistics of its own: those of the first are saved
+            model = self.ema.module
+            broadcast(list(model.buffers()))
         model.eval()
         metric = ClassificationMetrics(self.names, keep_in_memory=True)
         probabilities = np.zeros((len(self.test_records), len(self.names)), dtype=np.float32)
@@ -231,7 +247,8 @@ class _Run:
                 bar.write(_epoch_line(row, recipe.epochs))
                 write_csv(self.folder.history, self.progress.history)
             self.accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch + 1)
-            if time.monotonic() - saved > _CHECKPOINT_SECONDS or epoch + 1 == recipe.epochs:
+            due = time.monotonic() - saved > _CHECKPOINT_SECONDS or epoch + 1 == recipe.epochs
+            if broadcast_object_list([due])[0]:  # by the first process's clock
                 self._save_checkpoint()
                 saved = time.monotonic()
         bar.close()
@@ -250,8 +267,9 @@ class _Run:
         protocol = (
             f"Trained on {len(self.train_records)} pictures of {self.source.title}, measured on the "
             f"{len(self.test_records)} of fold {options.fold} of {options.folds} (stratified; pictures of one cell are "
-            f"never on both sides; seed 0). The number of epochs was fixed ({options.recipe.epochs}): the held-out "
-            "fold chose nothing."
+            f"never on both sides; seed 0). Within this run the held-out fold chose "
+            f"nothing: the number of epochs was fixed ({options.recipe.epochs})."
+            + (f" {len(self.conflicts)} pictures with conflicting labels were left out." if self.conflicts else "")
         )
         save_model_folder(
             model.eval(),

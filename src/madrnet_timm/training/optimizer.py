@@ -38,6 +38,7 @@ def create_optimizer(model: Any, recipe: Recipe) -> Optimizer:
 
 def create_scheduler(optimizer: Optimizer, recipe: Recipe, steps: int) -> OneCycleLR:
     """OneCycleLR (Table I) with every group's own highest learning rate."""
-    return OneCycleLR(
-        optimizer, max_lr=[group["lr"] for group in optimizer.param_groups], total_steps=steps, pct_start=recipe.warmup
-    )
+    rates = [group["lr"] for group in optimizer.param_groups]
+    # torch divides by the steps of the warm-up less one
+    warmup = recipe.warmup if abs(recipe.warmup * steps - 1) > 1e-6 else 0.0
+    return OneCycleLR(optimizer, max_lr=rates, total_steps=steps, pct_start=warmup)

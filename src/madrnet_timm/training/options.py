@@ -62,7 +62,7 @@ class RunOptions:
         recipe = config.pop("recipe")
         for key in ("output", "resume", "tracker"):
             config.pop(key)
-        return {k: str(v) if isinstance(v, Path) else v for k, v in (config | recipe).items()}
+        return {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in (config | recipe).items()}
 
 
 def _keyword(text: str) -> tuple[str, Any]:
@@ -122,7 +122,8 @@ def from_arguments(args: argparse.Namespace, **overrides: Any) -> RunOptions:
     """Options from parsed arguments; ``overrides`` win."""
     given = vars(args) | overrides
     recipe = PRESETS[args.recipe].with_options(given)
-    output = given["output"] or Path("runs") / f"{args.dataset}-{args.model}-fold{given['fold']}"
+    run = f"{args.dataset}-{args.model}" + (f"-fold{args.fold}" if "fold" in args else "")
+    output = given["output"] or Path("runs") / run
     names = {f.name for f in fields(RunOptions)} - {"recipe", "output", "model_kwargs"}
     values = {k: v for k, v in given.items() if k in names}
     return RunOptions(output=Path(output), recipe=recipe, model_kwargs=dict(args.model_kwargs), **values)
@@ -139,8 +140,12 @@ def check(options: RunOptions) -> None:
         close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.6)
         hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models('madrnet_*')"
         raise InputError(f"--model {name}: timm knows no such model; {hint}")
+    if options.folds < 2:
+        raise InputError(f"--folds {options.folds}: expected at least 2")
     if not 0 <= options.fold < options.folds:
         raise InputError(f"--fold {options.fold}: expected 0 to {options.folds - 1} (--folds {options.folds})")
+    if options.seed < 0:
+        raise InputError(f"--seed {options.seed}: expected 0 or more")
     if options.backbone_weights is not None:
         if options.pretrained_backbone:
             raise InputError("--backbone-weights and --pretrained-backbone contradict each other; choose one")

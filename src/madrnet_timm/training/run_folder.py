@@ -1,5 +1,6 @@
 """The folder that a training run writes: what it was told, what it saw, what came out."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import yaml
 
 from ..errors import InputError
-from ..files import reporting_disk_errors, write_csv, write_text
+from ..files import as_csv, reporting_disk_errors, write_text
 
 __all__ = ["RunFolder"]
 
@@ -46,16 +47,17 @@ class RunFolder:
                 raise InputError(
                     f"{self.path}: holds another run; choose another --output, or continue that run with --resume"
                 )
-            if self.path.is_dir() and any(self.path.iterdir()):
+            if self.path.is_dir() and any(not p.name.endswith((".part", ".old")) for p in self.path.iterdir()):
                 raise InputError(f"{self.path}: is not empty; choose another --output")
             return
         if not self.config.exists():
             raise InputError(f"{self.path}: holds no run to --resume (config.yaml is missing)")
         before = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        for key in sorted(before.keys() | config.keys()):
-            if before.get(key) != config.get(key):
+        now = yaml.safe_load(_as_yaml(config))
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
                 raise InputError(
-                    f"{self.path}: that run has {key} = {before.get(key)}, not {config.get(key)}; "
+                    f"{self.path}: that run has {key} = {before.get(key)}, not {now.get(key)}; "
                     "--resume needs the same options"
                 )
 
@@ -63,9 +65,19 @@ class RunFolder:
         """Write ``config.yaml`` and ``folds.csv``.
 
         Raises:
-            InputError: The folder can't be written.
+            InputError: The folder can't be written, or the run that is continued had other pictures or other folds.
         """
+        if self.folds.exists() and self.folds.read_text(encoding="utf-8") != as_csv(folds):
+            raise InputError(
+                f"{self.folds}: the pictures, their labels or their folds are not what they were when that run began; "
+                "bring the data back, or start again with another --output"
+            )
         with reporting_disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        write_csv(self.folds, folds)
-        write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        write_text(self.config, _as_yaml(config))
+        write_text(self.folds, as_csv(folds))
+
+
+def _as_yaml(config: Mapping[str, Any]) -> str:
+    plain = {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items()}
+    return yaml.safe_dump(json.loads(json.dumps(plain, default=str)), sort_keys=False, allow_unicode=True)
