@@ -10,7 +10,7 @@ import torch
 import madrnet_timm  # noqa: F401
 from madrnet_timm.models import MADRNet
 
-# one small backbone a route: NCHW, NHWC, tokens with and without prefix, list of tokens
+# one small backbone a route: NCHW, NHWC, tokens with and without prefix, list of tokens, list of maps without a grid
 BACKBONES = [
     "test_resnet",
     "test_efficientnet",
@@ -23,6 +23,7 @@ BACKBONES = [
     "gmlp_s16_224",
     "regnetx_002",
     "coat_tiny",
+    "efficientvim_m1",
 ]
 
 

@@ -1,7 +1,6 @@
 """From a picture to what the network sees: named pipelines, the same in training, evaluation and prediction."""
 
 import math
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -58,7 +57,7 @@ def prepare(image: UInt8Array, pipeline: str, size: int, crop_pct: float = 1.0) 
     return align(image, morphology, size)
 
 
-def check_pipeline(pipeline: str, names: Sequence[str] = tuple(PIPELINES)) -> None:
+def check_pipeline(pipeline: str) -> None:
     """Raise `InputError` for a name that is not one of `PIPELINES`."""
-    if pipeline not in names:
-        raise InputError(f"pipeline {pipeline!r}: expected one of {', '.join(names)}")
+    if pipeline not in PIPELINES:
+        raise InputError(f"pipeline {pipeline!r}: expected one of {', '.join(PIPELINES)}")

@@ -28,17 +28,22 @@ def _grid_height(tokens: int, grid_height: int, grid_width: int) -> int:
 
 
 class _MapFromTokens(nn.Module):
-    """``(batch, prefix + h*w, C)`` to ``(batch, C, h, w)``: prefix tokens dropped, the rest laid out on their grid.
+    """``(batch, prefix + h*w, C)``, or channels first, to ``(batch, C, h, w)``.
+
+    Prefix tokens are dropped, the rest is laid out on its grid.
 
     Where the input's size is free, the number of tokens varies: the grid then keeps the shape found when built.
     """
 
-    def __init__(self, num_prefix_tokens: int, grid_size: tuple[int, int]) -> None:
+    def __init__(self, num_prefix_tokens: int, grid_size: tuple[int, int], channels_first: bool = False) -> None:
         super().__init__()
         self.num_prefix_tokens = num_prefix_tokens
+        self.channels_first = channels_first
         self.grid_height, self.grid_width = grid_size
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.channels_first:
+            x = x.transpose(1, 2)
         x = x[:, self.num_prefix_tokens :]
         height = _grid_height(x.shape[1], self.grid_height, self.grid_width)
         return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], height, x.shape[1] // height)
@@ -91,8 +96,11 @@ def _to_map(
     if features.ndim == 4:
         return nn.Identity(), tuple(features.shape[1:])
     if features.ndim == 3:
-        prefix, grid = _grid(features.shape[1], getattr(backbone, "num_prefix_tokens", None), input_size)
-        return _MapFromTokens(prefix, grid), (features.shape[2], *grid)
+        info = getattr(backbone, "feature_info", None) or [{}]
+        channels_first = features.shape[1] == info[-1].get("num_chs") != features.shape[2]
+        tokens, channels = features.shape[1:] if not channels_first else features.shape[:0:-1]
+        prefix, grid = _grid(tokens, getattr(backbone, "num_prefix_tokens", None), input_size)
+        return _MapFromTokens(prefix, grid, channels_first), (channels, *grid)
     raise ValueError(f"forward_features gives the shape {tuple(features.shape)}, expected a map or tokens")
 
 

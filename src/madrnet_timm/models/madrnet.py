@@ -287,11 +287,6 @@ def _prefixed(patterns: str | list[Any] | tuple[Any, ...] | None) -> list[tuple[
     return out
 
 
-def checkpoint_filter_fn(state_dict: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
-    """Keys of a published checkpoint to those of ``model``; today they are the same."""
-    return state_dict
-
-
 def _first_conv(cfg: PretrainedCfg) -> str | tuple[str, ...] | None:
     if isinstance(cfg.first_conv, list | tuple):
         return tuple(f"backbone.{name}" for name in cfg.first_conv)
@@ -340,7 +335,6 @@ def _create_madrnet(variant: str, pretrained: bool = False, **kwargs: Any) -> An
         MADRNet,
         variant,
         pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
         feature_cfg={"feature_cls": "getter"},
         **kwargs,
     )
