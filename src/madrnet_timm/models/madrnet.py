@@ -49,6 +49,7 @@ class MADRNet(nn.Module):
             the ablation, Table IV) or ``""`` (no head at all: the map; only with ``num_classes=0``).
         depth: Executions n of R; 0 leaves R out.
         share_coupling: F and G of R shared by all executions.
+        share_norms: R's normalisation layers shared by all executions, too; by default each has its own.
         memory: What R keeps for the backward pass: ``"plain"`` all activations, ``"checkpoint"`` the input of each
             execution, ``"reversible"`` its output alone. `set_memory` changes it.
         norm_layer: Norm layer of R, a name known to timm or a callable: BatchNorm2d (default), GroupNorm, LayerNorm2d.
@@ -70,6 +71,7 @@ class MADRNet(nn.Module):
         global_pool: str = "bilinear",
         depth: int = 3,
         share_coupling: bool = True,
+        share_norms: bool = False,
         memory: str = "plain",
         norm_layer: str | Callable[..., nn.Module] = "batchnorm2d",
         bilinear_dim: int = 64,
@@ -98,7 +100,7 @@ class MADRNet(nn.Module):
         )
         self.pool_size = tuple(pool_size)
         norm = get_norm_layer(norm_layer)
-        r_args = (self.num_features, depth, share_coupling, norm, proj_drop_rate, acrosome, memory)
+        r_args = (self.num_features, depth, share_coupling, share_norms, norm, proj_drop_rate, acrosome, memory)
         self.reversible = ReversibleInteraction(*r_args, **dd) if depth else nn.Identity()
         self.feature_info = _feature_info(self.backbone, self.num_features)
 
