@@ -66,7 +66,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
         by_setting.setdefault(row["setting"], []).append(row)
     default = by_setting[next(iter(by_setting))]
     lines = [
-        "| setting | accuracy, % | difference from the first, points (95 % t) | gap of held-out loss | gap of accuracy |",
+        "| setting | accuracy, % | against the first, points (95 % t) | gap of held-out loss | gap of accuracy |",
         "|---|---|---|---|---|",
     ]
     for name, folds in by_setting.items():

@@ -1,15 +1,18 @@
 """Any timm model as backbone B of eq. 1: its last feature map, brought to NCHW."""
 
+import copy
 import logging
 import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import timm
 import torch
 from timm.models import register_notrace_function
 from torch import nn
+from torch.nn import functional as F
 
-__all__ = ["create_backbone"]
+__all__ = ["create_backbone", "remove_idle"]
 
 _logger = logging.getLogger(__name__)
 
@@ -22,9 +25,9 @@ class _MapFromNHWC(nn.Module):
 
 
 @register_notrace_function
-def _grid_height(tokens: int, grid_height: int, grid_width: int) -> int:
-    """Rows of a grid of ``tokens`` tokens in the shape of ``grid_height × grid_width``."""
-    return round(math.sqrt(tokens * grid_height / grid_width))
+def grid_rows(tokens: int, height: int, width: int) -> int:
+    """Rows of a grid of ``tokens`` tokens that has the shape of ``height × width``. (torch.fx skips names with "_".)"""
+    return int(math.sqrt(tokens * height / width) + 0.5)  # round() is a float in TorchScript
 
 
 class _MapFromTokens(nn.Module):
@@ -45,7 +48,7 @@ class _MapFromTokens(nn.Module):
         if self.channels_first:
             x = x.transpose(1, 2)
         x = x[:, self.num_prefix_tokens :]
-        height = _grid_height(x.shape[1], self.grid_height, self.grid_width)
+        height = grid_rows(x.shape[1], self.grid_height, self.grid_width)
         return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], height, x.shape[1] // height)
 
 
@@ -60,18 +63,73 @@ class _LastOfList(nn.Module):
         return self.to_map(x[-1])
 
 
-def _remove_unused(module: nn.Module, unused: set[str], prefix: str = "") -> None:
-    """Put `nn.Identity` in the place of every submodule (the largest) whose parameters are all in `unused`."""
+class _AllOfList(nn.Module):
+    """All maps of a family that gives one for each of its branches, averaged to the grid of the last, side by side."""
+
+    def __init__(self, to_maps: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.to_maps = nn.ModuleList(to_maps)
+
+    def forward(self, x: list[torch.Tensor]) -> torch.Tensor:
+        maps = [to_map(x[i]) for i, to_map in enumerate(self.to_maps)]
+        return torch.cat([F.adaptive_avg_pool2d(one, maps[-1].shape[-2:]) for one in maps], dim=1)
+
+
+Maps = list[torch.Tensor]
+
+
+def _remove(module: nn.Module, names: set[str], prefix: str = "") -> None:
+    """Take parameters out of ``module``: whole layers where all of theirs are among ``names``."""
     for name, child in module.named_children():
         path = f"{prefix}{name}."
         params = {path + n for n, _ in child.named_parameters()}
-        if params and params <= unused:
+        is_container = isinstance(child, nn.ModuleList | nn.ModuleDict | nn.Sequential)  # code may count or slice it
+        if params and params <= names and not is_container:
             setattr(module, name, nn.Identity())
-        elif params & unused:
-            _remove_unused(child, unused, path)
-    for name, _ in list(module.named_parameters(recurse=False)):
-        if prefix + name in unused:
-            setattr(module, name, None)
+        elif params & names:
+            _remove(child, names, path)
+    for name, param in list(module.named_parameters(recurse=False)):
+        if prefix + name in names:  # code may still read it
+            delattr(module, name)
+            module.register_buffer(name, param.detach(), persistent=False)
+
+
+def _idle_parameters(twin: nn.Module, run: Callable[[Any], Maps]) -> tuple[set[str], bool]:
+    """Names of the parameters on which ``run(twin)`` does not depend, and whether those are all.
+
+    Some families run layers whose result they drop, and fail without them: these are not among the names.
+    """
+    called: set[str] = set()
+    hooks = [m.register_forward_hook(lambda *_, n=n: called.add(n)) for n, m in twin.named_modules()]
+    maps = run(twin)
+    for hook in hooks:
+        hook.remove()
+    names, params = zip(*twin.named_parameters(), strict=True)
+    total = sum(one.sum() for one in maps)
+    grads = torch.autograd.grad(total, params, allow_unused=True)  # type: ignore[arg-type]
+    idle = {name for name, grad in zip(names, grads, strict=True) if grad is None}
+    pruned = copy.deepcopy(twin)
+    _remove(pruned, idle)
+    try:
+        if [one.shape for one in run(pruned)] == [one.shape for one in maps]:
+            return idle, True
+    except Exception as error:  # whatever the family's code raises where a layer is missing
+        _logger.debug("%s runs layers for nothing: %s", type(twin).__name__, error)
+    return {name for name in idle if name.rpartition(".")[0] not in called}, False
+
+
+def remove_idle(
+    backbone: nn.Module, input_size: tuple[int, int, int], run: Callable[[Any, torch.Tensor], Maps]
+) -> None:
+    """Take out the layers on which the maps ``run(backbone, pictures)`` do not depend.
+
+    A copy on the meta device tells: no arithmetic.
+    """
+    with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.enable_grad():
+        twin = copy.deepcopy(backbone).to("meta").eval().requires_grad_()
+        x = torch.empty((1, *input_size))
+        idle, _ = _idle_parameters(twin, lambda module: run(module, x))
+    _remove(backbone, idle)
 
 
 def _grid(tokens: int, prefix: int | None, input_size: tuple[int, int, int]) -> tuple[int, tuple[int, int]]:
@@ -88,9 +146,6 @@ def _to_map(
     features: Any, backbone: nn.Module, input_size: tuple[int, int, int]
 ) -> tuple[nn.Module, tuple[int, int, int]]:
     """The module that brings such ``features`` to NCHW, and the size ``(C, h, w)`` of the map."""
-    if isinstance(features, list | tuple):
-        to_map, size = _to_map(features[-1], backbone, input_size)
-        return _LastOfList(to_map), size
     if features.ndim == 4 and str(getattr(backbone, "output_fmt", "NCHW")).upper().endswith("NHWC"):
         return _MapFromNHWC(), (features.shape[3], features.shape[1], features.shape[2])
     if features.ndim == 4:
@@ -104,6 +159,21 @@ def _to_map(
     raise ValueError(f"forward_features gives the shape {tuple(features.shape)}, expected a map or tokens")
 
 
+def _candidates(
+    features: Any, backbone: nn.Module, input_size: tuple[int, int, int]
+) -> list[tuple[nn.Module, tuple[int, int, int]]]:
+    """Modules that bring the output of `forward_features` to NCHW with the size of the map, the preferred one first."""
+    if isinstance(features, torch.Tensor):
+        return [_to_map(features, backbone, input_size)]
+    last, size = _to_map(features[-1], backbone, input_size)
+    out: list[tuple[nn.Module, tuple[int, int, int]]] = [(_LastOfList(last), size)]
+    try:
+        to_maps, sizes = zip(*(_to_map(one, backbone, input_size) for one in features), strict=True)
+    except ValueError:  # not all of them are maps
+        return out
+    return [*out, (_AllOfList(to_maps), (sum(channels for channels, *_ in sizes), *size[1:]))]
+
+
 def _probe(
     name: str, input_size: tuple[int, int, int], **kwargs: Any
 ) -> tuple[nn.Module, tuple[int, int, int], set[str]]:
@@ -112,29 +182,18 @@ def _probe(
     Runs forward and backward of a twin on the meta device: no memory, no arithmetic.
 
     Returns:
-        The module that makes the map, the map's size ``(C, h, w)``, and the names of the parameters that no gradient
-        reaches.
+        The module that makes the map, the map's size ``(C, h, w)``, and the names of the idle parameters.
     """
+    found = []
     with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.enable_grad():
         twin = timm.create_model(name, num_classes=0, in_chans=input_size[0], **kwargs).eval().requires_grad_()
-        called: set[str] = set()
-        hooks = [m.register_forward_hook(lambda *_, n=n: called.add(n)) for n, m in twin.named_modules()]
         x = torch.empty((1, *input_size))
-        features = twin.forward_features(x)
-        for hook in hooks:
-            hook.remove()
-        to_map, size = _to_map(features, twin, input_size)
-        names, params = zip(*twin.named_parameters(), strict=True)
-        grads = torch.autograd.grad(to_map(features).sum(), params, allow_unused=True)
-        unused = {name for name, grad in zip(names, grads, strict=True) if grad is None}
-        try:
-            _remove_unused(twin, unused)
-            fits = to_map(twin.forward_features(x)).shape[1:] == size
-        except Exception:  # whatever the family's code raises where a layer is missing
-            fits = False
-    if not fits:  # layers of another branch, which run all the same
-        unused = {name for name in unused if name.rpartition(".")[0] not in called}
-    return to_map, size, unused
+        for to_map, size in _candidates(twin.forward_features(x), twin, input_size):
+            idle, all_of_them = _idle_parameters(twin, lambda module: [to_map(module.forward_features(x))])  # noqa: B023
+            found.append((to_map, size, idle))
+            if all_of_them:  # of several branches all are taken only where the last alone leaves layers idle
+                return found[-1]
+    return found[0]
 
 
 def create_backbone(
@@ -144,11 +203,11 @@ def create_backbone(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     **kwargs: Any,
-) -> tuple[Any, nn.Module, tuple[int, int, int]]:
+) -> tuple[Any, nn.Module, tuple[int, int, int], tuple[int, int]]:
     """Build a timm model without its head.
 
     Layers that only the head used are removed, so that every parameter of the result takes part in
-    `forward_features`.
+    `forward_features`, and calling the result is calling that.
 
     Args:
         name: timm architecture, with or without a tag.
@@ -159,8 +218,8 @@ def create_backbone(
         kwargs: Passed to `timm.create_model`.
 
     Returns:
-        The backbone, a module that brings the output of its `forward_features` to ``(batch, C, h, w)``, and the size
-        ``(C, h, w)`` at the backbone's own input size.
+        The backbone, a module that brings the output of its `forward_features` to ``(batch, C, h, w)``, the size
+        ``(C, h, w)`` at the backbone's own input size, and that size ``(height, width)``.
 
     Raises:
         ValueError: The output can't be laid out as a map.
@@ -171,10 +230,9 @@ def create_backbone(
     height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
     input_size = (in_chans, height, width)
     try:
-        to_map, size, unused = _probe(name, input_size, **kwargs)
+        to_map, size, idle = _probe(name, input_size, **kwargs)
     except ValueError as error:
         raise ValueError(f"{name} can't be a backbone: {error}") from None
-    if unused:
-        _logger.debug("%s: the map doesn't use %s", name, ", ".join(sorted(unused)))
-        _remove_unused(backbone, unused)
-    return backbone, to_map, size
+    _remove(backbone, idle)
+    backbone.forward = backbone.forward_features
+    return backbone, to_map, size, (height, width)

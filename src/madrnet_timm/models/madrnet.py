@@ -28,7 +28,7 @@ from timm.models import (
 from timm.models._features import feature_take_indices
 from torch import nn
 
-from .backbone import create_backbone
+from .backbone import create_backbone, remove_idle
 from .bilinear import BilinearPool
 from .interaction import ReversibleInteraction
 from .reversible import MEMORY_MODES
@@ -93,9 +93,11 @@ class MADRNet(nn.Module):
         self.depth = depth
         self.grad_checkpointing = False
         self.embedding_training = False
+        self.pruned_to: int | None = None  # level of the backbone that the model ends with
+        self.pruned_norm = False
         dd: dict[str, Any] = {"device": device, "dtype": dtype}
 
-        self.backbone, self.to_map, (self.num_features, *pool_size) = create_backbone(
+        self.backbone, self.to_map, (self.num_features, *pool_size), self.img_size = create_backbone(
             backbone, in_chans, pretrained_backbone, **backbone_args, **dd
         )
         self.pool_size = tuple(pool_size)
@@ -176,9 +178,15 @@ class MADRNet(nn.Module):
         return self.classifier
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier; P and the embedding only where ``global_pool`` changes."""
+        """Replace the classifier; P and the embedding only where ``global_pool`` changes.
+
+        ``global_pool=None`` keeps the pooling; a model without one gets its default back where there are classes.
+        """
         pool = self.global_pool if global_pool is None else global_pool
+        if global_pool is None and num_classes > 0:
+            pool = pool or ("bilinear" if self.bilinear_dim else "avg")
         self._reset_head(num_classes, pool, **get_device_dtype(self))
+        self.train(self.training)
 
     def forward_intermediates(
         self,
@@ -195,51 +203,75 @@ class MADRNet(nn.Module):
             x: Pictures, ``(batch, in_chans, height, width)``.
             indices: Levels: the last n if an int, the levels listed, all if None.
             norm: Apply the backbone's last norm to its maps.
-            stop_early: Stop behind the last level asked for; the final map is then not complete.
+            stop_early: Stop behind the last level asked for; only with ``intermediates_only``.
             output_fmt: Only ``"NCHW"``.
             intermediates_only: Leave the final map out.
 
         Returns:
             The maps, or ``(final map, maps)``.
+
+        Raises:
+            ValueError: Another ``output_fmt``, or ``stop_early`` without ``intermediates_only``.
         """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt={output_fmt!r}: expected 'NCHW'")
+        if stop_early and not intermediates_only:
+            raise ValueError("stop_early=True leaves the final map unfinished and needs intermediates_only=True")
         levels = len(self.feature_info)
         take, _ = feature_take_indices(levels, indices)
-        backbone_take = [i for i in take if i < levels - 1]
-        with_r = levels - 1 in take
-        features, maps = self.backbone.forward_intermediates(
-            x,
-            indices=backbone_take or [levels - 2],
-            norm=norm,
-            stop_early=stop_early and not with_r,
-            output_fmt="NCHW",
-        )
-        maps = maps if backbone_take else []
-        if intermediates_only and not with_r:
-            return maps
-        if not stop_early or with_r:
-            features = self.reversible(self.to_map(features))
-        if with_r:
-            maps = [*maps, features]
+        backbone_levels = levels - 1 if self.pruned_to is None else levels
+        backbone_take = [i for i in take if i < backbone_levels]
+        args: dict[str, Any] = {"norm": norm, "output_fmt": "NCHW"}
+        if self.pruned_to is not None or (intermediates_only and backbone_take == take):
+            args |= {"stop_early": stop_early or self.pruned_to is not None, "intermediates_only": True}
+            maps = self.backbone.forward_intermediates(x, indices=backbone_take, **args)
+            return maps if intermediates_only else (self.forward_features(x), maps)
+        features, maps = self.backbone.forward_intermediates(x, indices=backbone_take or [levels - 2], **args)
+        features = self.reversible(self.to_map(features))
+        maps = [*(maps if backbone_take else []), *([features] if levels - 1 in take else [])]
         return maps if intermediates_only else (features, maps)
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop what is not needed for the levels ``indices``; returns them as absolute indices."""
+        """Drop what is not needed for the levels ``indices``; the model then ends with the last of them.
+
+        Args:
+            indices: As in `forward_intermediates`.
+            prune_norm: Drop the backbone's last norm, too.
+            prune_head: Drop P and C; they go anyway where R goes.
+
+        Returns:
+            The levels as absolute indices.
+        """
         levels = len(self.feature_info)
-        take, _ = feature_take_indices(levels, indices)
-        if levels - 1 not in take:
-            self.backbone.prune_intermediate_layers(take, prune_norm=prune_norm, prune_head=True)
-            self.reversible = nn.Identity()
+        take, last = feature_take_indices(levels, indices)
+        if last < levels - 1 or self.pruned_to is not None:
+            norms, args = [False] if prune_norm else [False, True], {"stop_early": True, "intermediates_only": True}
+            remove_idle(
+                self.backbone,
+                (self.in_chans, *self.img_size),
+                lambda b, x: [m for norm in norms for m in b.forward_intermediates(x, indices=take, norm=norm, **args)],
+            )
+            self.reversible = self.to_map = nn.Identity()
+            self.pruned_to, self.pruned_norm = last, not prune_norm
+            self.feature_info = self.feature_info[: last + 1]
+            self.num_features = self.feature_info[last]["num_chs"]
+            prune_head = True
         if prune_head:
             self.reset_classifier(0, "")
         return take
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """``R(B(x))``: pictures to the map ``(batch, num_features, h, w)``."""
-        return self.reversible(self.to_map(self.backbone.forward_features(x)))
+        if self.pruned_to is not None:
+            return self._forward_level(x)
+        return self.reversible(self.to_map(self.backbone(x)))
+
+    @torch.jit.unused
+    def _forward_level(self, x: torch.Tensor) -> torch.Tensor:
+        args: dict[str, Any] = {"norm": self.pruned_norm, "stop_early": True, "intermediates_only": True}
+        return self.backbone.forward_intermediates(x, indices=[self.pruned_to], **args)[0]
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
         """``C(P(x))``: a map to logits, or with ``pre_logits`` to the embedding ``(batch, head_hidden_size)``."""
@@ -327,6 +359,8 @@ default_cfgs = generate_default_cfgs({_PREFIX + name: _cfg(name) for name in _ba
 
 
 def _create_madrnet(variant: str, pretrained: bool = False, **kwargs: Any) -> Any:
+    if (kwargs.get("pretrained_model_args") or {}).get("pretrained_backbone"):
+        kwargs["pretrained_backbone"] = False  # how the model in a config.json began; its own weights lie beside it
     if pretrained and kwargs.get("pretrained_backbone"):
         raise ValueError(
             f"{variant}: pretrained=True loads the weights of the whole MADRNet and pretrained_backbone=True those of "
@@ -337,7 +371,7 @@ def _create_madrnet(variant: str, pretrained: bool = False, **kwargs: Any) -> An
         MADRNet,
         variant,
         pretrained,
-        feature_cfg={"feature_cls": "getter"},
+        feature_cfg={"feature_cls": "getter", "out_indices": 4},  # three levels of B and the map of R
         **kwargs,
     )
     if not kwargs.get("features_only") and not model.pretrained_cfg.get("pool_size"):  # known once it is built
