@@ -20,7 +20,7 @@ CHANNELS_LAST = ["swin_tiny_patch4_window7_224", "test_mambaout"]
 TOKENS = ["test_vit", "vit_tiny_r_s16_p8_224", "mixer_s16_224"]
 LISTS = ["efficientvim_m1", "crossvit_tiny_240"]
 FAMILIES = CONVOLUTIONAL + CHANNELS_LAST + TOKENS + LISTS
-CHECKPOINTED = [name for name in FAMILIES if name not in ("crossvit_tiny_240",)]  # timm's raises for this one
+CHECKPOINTED = [name for name in FAMILIES if name not in ("vgg11", "crossvit_tiny_240")]  # timm's raise
 
 
 def create(backbone, **kwargs):
@@ -40,7 +40,7 @@ def away_from_identity(model):
     return model
 
 
-def as_map(features, model, size):
+def as_map(features, model):
     """timm's features as NCHW, by the layout that the family states."""
     if features.ndim == 4:
         return features.permute(0, 3, 1, 2) if getattr(model, "output_fmt", "NCHW") == "NHWC" else features
@@ -59,11 +59,12 @@ def test_map_is_that_of_timms_own_model(backbone):
     plain.load_state_dict(model.backbone.state_dict(), strict=False)
     x = pictures(backbone)
     with torch.no_grad():
-        torch.testing.assert_close(model.forward_features(x), as_map(plain.forward_features(x), plain, x.shape[-1]))
+        expected = as_map(plain.forward_features(x), plain)
+        torch.testing.assert_close(model.forward_features(x), expected, rtol=1e-4, atol=1e-4)
         model = away_from_identity(create(backbone)).eval()
         plain.load_state_dict(model.backbone.state_dict(), strict=False)
-        expected = model.reversible(as_map(plain.forward_features(x), plain, x.shape[-1]))
-        torch.testing.assert_close(model.forward_features(x), expected)
+        expected = model.reversible(as_map(plain.forward_features(x), plain))
+        torch.testing.assert_close(model.forward_features(x), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_map_of_several_branches():
@@ -73,9 +74,9 @@ def test_map_of_several_branches():
     with torch.no_grad():
         first, second = model.backbone.forward_features(x)
         out = model.forward_features(x)
-    assert out.shape == (2, first.shape[2] + second.shape[2], 15, 15)
-    torch.testing.assert_close(out[:, first.shape[2] :, 3, 7], second[:, 1 + 3 * 15 + 7])
-    tokens = first[:, 1:].reshape(2, 20, 20, -1)  # cell (0, 0) of 15 averages the tokens 0 and 1 of 20 in each direction
+    assert out.shape == (2, first.shape[2] + second.shape[2], 14, 14)
+    torch.testing.assert_close(out[:, first.shape[2] :, 3, 7], second[:, 1 + 3 * 14 + 7])
+    tokens = first[:, 1:].reshape(2, 20, 20, -1)  # cell (0, 0) of 14 averages the tokens 0 and 1 of 20 in each direction
     torch.testing.assert_close(out[:, : first.shape[2], 0, 0], tokens[:, :2, :2].mean((1, 2)))
 
 
@@ -164,7 +165,7 @@ def test_no_weight_decay_names_the_backbones_parameters(backbone):
 def test_features_only_gives_the_models_maps(backbone, feature_cls):
     model = away_from_identity(create(backbone)).eval()
     only = timm.create_model(f"madrnet_{backbone}", features_only=True, feature_cls=feature_cls).eval()
-    inner = {"getter": "model.", "hook": "body."}.get(feature_cls, "")
+    inner = {"getter": "model.", "hook": "body.", "fx": "graph_module."}[feature_cls]
     state = {f"{inner}{k}": v for k, v in model.state_dict().items()}
     missing = only.load_state_dict(state, strict=False).missing_keys
     assert missing == []

@@ -6,10 +6,8 @@ Paper: Yang, Sun, Huang, Zhang, Zhang, "Morphology-Aware Dual-path Reversible Ne
 that the installed timm lists.
 """
 
-import re
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,12 +18,14 @@ from timm.models import (
     build_model_with_cfg,
     generate_default_cfgs,
     get_pretrained_cfg,
+    group_parameters,
     is_model,
     list_models,
     model_entrypoint,
     register_model,
 )
 from timm.models._features import feature_take_indices
+from timm.optim import auto_group_layers
 from torch import nn
 
 from .backbone import create_backbone, remove_idle
@@ -144,15 +144,20 @@ class MADRNet(nn.Module):
         return {f"backbone.{name}" for name in names}
 
     @torch.jit.ignore
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any] | Callable[[str], Any]:
-        """Layer groups for layer-wise decay: the backbone's own, then R, P and the embedding with the classifier."""
-        matcher = self.backbone.group_matcher(coarse) if hasattr(self.backbone, "group_matcher") else {}
-        if callable(matcher):  # by name, in a few families
-            return partial(_group_of, matcher)
-        # behind any backbone's numbers; timm keeps 99999 for "as the group before"
-        own = [(r"^reversible", (90000,)), (r"^pool", (90001,)), (r"^embedding|^classifier", (90002,))]
-        blocks = [*_prefixed(matcher.get("blocks", r"^(?!)")), *own]
-        return {"stem": _prefixed(matcher.get("stem", r"^")), "blocks": blocks}
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Layer groups for layer-wise decay, by name: the backbone's own, then R, P and the embedding with C."""
+        if hasattr(self.backbone, "group_matcher"):
+            groups = group_parameters(self.backbone, self.backbone.group_matcher(coarse), reverse=True)
+        else:
+            groups = auto_group_layers(self.backbone)
+        own = {"reversible": 1, "pool": 2, "embedding": 3, "classifier": 3}
+        last = max(groups.values())
+
+        def group_of(name: str) -> int:
+            part, _, rest = name.partition(".")
+            return groups[rest] if part == "backbone" else last + own[part]
+
+        return group_of
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -300,25 +305,6 @@ def _feature_info(backbone: nn.Module, num_features: int) -> list[dict[str, Any]
         return []
     levels = [dict(level, module=f"backbone.{level['module']}") for level in info]
     return [*levels, {"num_chs": num_features, "reduction": levels[-1]["reduction"], "module": "reversible"}]
-
-
-def _group_of(matcher: Callable[[str], Any], name: str) -> float:
-    """Group of a parameter where the backbone's own groups are given by a function of the name."""
-    if name.startswith("backbone."):
-        return matcher(name.removeprefix("backbone."))
-    return {"reversible": 90000.0, "pool": 90001.0}.get(name.split(".")[0], 90002.0)
-
-
-def _prefixed(patterns: str | list[Any] | tuple[Any, ...] | None) -> list[tuple[str, Any]]:
-    """timm layer-group patterns of a backbone, for names that begin with ``backbone.``."""
-    if patterns is None:
-        return []
-    out: list[tuple[str, Any]] = []
-    for pattern in [(patterns, None)] if isinstance(patterns, str) else patterns:
-        regex, suffix = pattern if isinstance(pattern, list | tuple) else (pattern, None)
-        # "^" may stand in front of each alternative; lookaheads keep a group count of their own
-        out.append((r"^backbone\.(?:" + re.sub(r"(?<!\\)(?<!\[)\^", "", regex) + ")", suffix))
-    return out
 
 
 def _first_conv(cfg: PretrainedCfg) -> str | tuple[str, ...] | None:
