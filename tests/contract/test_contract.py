@@ -76,7 +76,9 @@ def test_map_of_several_branches():
         out = model.forward_features(x)
     assert out.shape == (2, first.shape[2] + second.shape[2], 14, 14)
     torch.testing.assert_close(out[:, first.shape[2] :, 3, 7], second[:, 1 + 3 * 14 + 7])
-    tokens = first[:, 1:].reshape(2, 20, 20, -1)  # cell (0, 0) of 14 averages the tokens 0 and 1 of 20 in each direction
+    tokens = first[:, 1:].reshape(
+        2, 20, 20, -1
+    )  # cell (0, 0) of 14 averages the tokens 0 and 1 of 20 in each direction
     torch.testing.assert_close(out[:, : first.shape[2], 0, 0], tokens[:, :2, :2].mean((1, 2)))
 
 

@@ -1,0 +1,193 @@
+"""Step time, peak memory and inference latency of MADRNet against its bare backbone, in every memory mode.
+
+    python examples/benchmark.py --backbone resnet50 --img-size 512 --batch-size 2 --output docs/results/benchmark.csv
+
+Each setting is timed in turn with the bare backbone (timm's model with its own classifier), and the figures are medians
+of the paired ratios, so that a busy machine does no harm. Peak memory is that of one training step without weights,
+gradients of weights and optimizer: on the CPU by a census of storages, on CUDA as torch counts it. --floor adds the
+least that a reversible step can cost, 1 + f/(f+b), from the forward and backward time of R.
+"""
+
+import argparse
+import csv
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from madrnet_timm.training.command import run_command
+
+SETTINGS: list[tuple[str, dict[str, Any], bool]] = [
+    ("plain", {"depth": 3, "memory": "plain"}, False),
+    ("checkpoint", {"depth": 3, "memory": "checkpoint"}, False),
+    ("reversible", {"depth": 3, "memory": "reversible"}, False),
+    ("plain, backbone checkpointed", {"depth": 3, "memory": "plain"}, True),
+    ("reversible, backbone checkpointed", {"depth": 3, "memory": "reversible"}, True),
+    *[(f"reversible, depth {depth}", {"depth": depth, "memory": "reversible"}, False) for depth in (0, 1, 2, 4, 5, 6)],
+    *[(f"plain, depth {depth}", {"depth": depth, "memory": "plain"}, False) for depth in (1, 6)],
+]
+
+
+class Bench:
+    """Times and memory of models on one batch of random pictures."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        import torch
+
+        self.args = args
+        self.device = torch.device(args.device)
+        side = args.img_size
+        self.x = torch.randn(args.batch_size, 3, side, side, device=self.device)
+        self.x = self.x.to(memory_format=torch.channels_last)
+        self.target = torch.arange(args.batch_size, device=self.device) % 4
+
+    def create(self, name: str, **kwargs: Any) -> Any:
+        import timm
+        import torch
+
+        return timm.create_model(name, num_classes=4, **kwargs).to(self.device, memory_format=torch.channels_last)
+
+    def step(self, model: Any) -> None:
+        from torch.nn import functional as F
+
+        F.cross_entropy(model(self.x), self.target).backward()
+
+    def seconds(self, run: Callable[[], Any]) -> float:
+        import torch
+
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        run()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    def peak(self, model: Any) -> int:
+        """Bytes of a step beyond what lies there before and the gradients of the weights."""
+        import torch
+
+        from madrnet_timm.evaluation.memory import LiveBytes
+
+        model.train()
+        self.step(model)  # weights' gradients are there from now on
+        if self.device.type == "cuda":
+            before = torch.cuda.memory_allocated()
+            torch.cuda.reset_peak_memory_stats()
+            self.step(model)
+            return torch.cuda.max_memory_allocated() - before
+        with LiveBytes() as live:
+            self.step(model)
+        return live.peak
+
+    def latency(self, model: Any, bare: Any) -> tuple[float, float]:
+        """Seconds for one picture in eval mode, and the ratio to the bare backbone."""
+        import torch
+
+        x = self.x[:1]
+        with torch.inference_mode():
+            return self.paired(lambda: model.eval()(x), lambda: bare.eval()(x), 3 * self.args.repeats)
+
+    def paired(self, run: Callable[[], Any], base: Callable[[], Any], repeats: int) -> tuple[float, float]:
+        """Median seconds of ``run``, and the median of its ratios to ``base``, run in turn."""
+        run(), base()  # warm
+        pairs = [(self.seconds(run), self.seconds(base)) for _ in range(repeats)]
+        return statistics.median(a for a, _ in pairs), statistics.median(a / b for a, b in pairs)
+
+
+def floor_of_r(bench: Bench, model: Any) -> float:
+    """1 + f/(f+b) of R alone, times as R's share of a step would have it: the least cost of rebuilding activations."""
+    import torch
+
+    with torch.no_grad():
+        features = model.to_map(model.backbone(bench.x))
+    x = features.detach().requires_grad_()
+    r = model.reversible.train()
+    r.memory = "plain"
+    forward = statistics.median(bench.seconds(lambda: r(x)) for _ in range(bench.args.repeats + 1))
+    both = statistics.median(bench.seconds(lambda: r(x).sum().backward()) for _ in range(bench.args.repeats + 1))
+    r.memory = "reversible"
+    own = statistics.median(bench.seconds(lambda: r(x).sum().backward()) for _ in range(bench.args.repeats + 1))
+    n = r.depth  # the last execution keeps its activations
+    floor = 1 + (n - 1) / n * forward / both
+    print(f"R alone: reversible / plain step {own / both:.2f}, floor with the last execution kept {floor:.2f}")
+    return floor
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="resnet50", metavar="NAME", help="timm architecture (%(default)s)")
+    parser.add_argument("--img-size", type=int, default=512, metavar="N", help="side of the pictures (%(default)s)")
+    parser.add_argument("--batch-size", type=int, default=2, metavar="N", help="pictures a step (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="pairs of timed steps (%(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
+    parser.add_argument("--floor", action="store_true", help="compare R alone with the least that it can cost")
+    parser.add_argument("--output", type=Path, default=Path("benchmark.csv"), metavar="CSV", help="(%(default)s)")
+    args = parser.parse_args()
+
+    import timm
+    import torch
+    from tqdm import tqdm
+
+    import madrnet_timm  # noqa: F401  registers madrnet_* with timm
+    from madrnet_timm.errors import InputError
+    from madrnet_timm.files import write_csv
+
+    if args.batch_size < 2 or args.repeats < 1:
+        parser.error("--batch-size: at least 2 (batch statistics); --repeats: at least 1")
+    if not timm.is_model(f"madrnet_{args.backbone}"):
+        raise InputError(f"--backbone {args.backbone}: timm knows no such model; see timm.list_models()")
+    bench = Bench(args)
+    name = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    machine = f"{name}; torch {torch.__version__}, timm {timm.__version__}, Python {platform.python_version()}"
+    print(f"{args.backbone}, {args.batch_size} × {args.img_size} px, {machine}")
+    bare = bench.create(args.backbone)
+    base_peak = bench.peak(bare)
+    rows = []
+    for setting, kwargs, checkpointing in tqdm(SETTINGS):
+        model = bench.create(f"madrnet_{args.backbone}", **kwargs)
+        model.set_grad_checkpointing(checkpointing)
+        peak = bench.peak(model)
+        model.train(), bare.train()
+        step, step_ratio = bench.paired(lambda: bench.step(model), lambda: bench.step(bare), args.repeats)  # noqa: B023
+        latency, latency_ratio = bench.latency(model, bare)
+        rows.append(
+            {
+                "backbone": args.backbone,
+                "setting": setting,
+                "img_size": args.img_size,
+                "batch_size": args.batch_size,
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "step_s": f"{step:.3f}",
+                "step_ratio": f"{step_ratio:.3f}",
+                "peak_mb": f"{peak / 1e6:.1f}",
+                "peak_ratio": f"{peak / base_peak:.3f}",
+                "latency_ms": f"{1000 * latency:.1f}",
+                "latency_ratio": f"{latency_ratio:.3f}",
+                "machine": machine,
+            }
+        )
+        if args.floor and setting == "reversible":
+            floor_of_r(bench, model)
+    kept: list[dict[str, Any]] = []
+    if args.output.exists():  # other backbones and sizes in the same table stay
+        with args.output.open(encoding="utf-8", newline="") as opened:
+            same = ("backbone", "img_size", "batch_size")
+            kept = [row for row in csv.DictReader(opened) if any(row[k] != str(rows[0][k]) for k in same)]
+    write_csv(args.output, [*kept, *rows])
+    print(markdown(rows))
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The table, ratios against the bare backbone."""
+    lines = ["| R | step, × bare | peak memory, MB (× bare) | one picture, ms (× bare) |", "|---|---|---|---|"]
+    for row in rows:
+        cells = (row["setting"], row["step_ratio"], f"{row['peak_mb']} ({row['peak_ratio']})")
+        lines.append(f"| {' | '.join(cells)} | {row['latency_ms']} ({row['latency_ratio']}) |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_command(main)
