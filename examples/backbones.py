@@ -3,8 +3,8 @@
     python examples/backbones.py --output docs/results/backbones.csv
     python examples/backbones.py --filter 'resnet*' 'vit_*' --output /tmp/some.csv
 
-Every madrnet_* name is built and run on the meta device, which checks all shapes, and that the gradient can reach every
-parameter, without arithmetic. Models of up to --real million parameters also run for real, a batch of two in train mode,
+Every madrnet_* name is built and run on the meta device, which checks all shapes and that the gradient can reach every
+parameter, without arithmetic. Models of up to --real million parameters run for real, a batch of two in train mode,
 at the smallest size that they take. Rows are written as they come; the same command again does what is missing.
 """
 

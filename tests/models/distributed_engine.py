@@ -7,7 +7,6 @@ import copy
 import json
 import sys
 
-import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.fsdp import fully_shard

@@ -264,7 +264,7 @@ def run_couplings(
         memory: ``"plain"`` keeps all activations, ``"checkpoint"`` the streams of each execution, ``"reversible"`` the
             output streams alone.
         keep_last: Run the last execution under plain autograd: 1/n of the recomputation is saved, and the peak grows
-            only by one half step's graph, since that of the other is alive at the beginning of the backward pass anyway.
+            only by one half step's graph, since that of the other is alive in the backward pass anyway.
         exact: Round couplings to multiples of 2^-13, so that the inverse restores every bit; for bfloat16 and many
             executions.
 
