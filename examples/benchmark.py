@@ -4,8 +4,7 @@
 
 Each setting is timed in turn with the bare backbone (timm's model with its own classifier), and the figures are medians
 of the paired ratios, so that a busy machine does no harm. Peak memory is that of one training step without weights,
-gradients of weights and optimizer: on the CPU by a census of storages, on CUDA as torch counts it. --floor adds the
-least that a reversible step can cost, 1 + f/(f+b), from the forward and backward time of R.
+gradients of weights and optimizer: on the CPU by a census of storages, on CUDA as torch counts it.
 """
 
 import argparse
@@ -87,33 +86,15 @@ class Bench:
         import torch
 
         x = self.x[:1]
+        model.eval(), bare.eval()
         with torch.inference_mode():
-            return self.paired(lambda: model.eval()(x), lambda: bare.eval()(x), 3 * self.args.repeats)
+            return self.paired(lambda: model(x), lambda: bare(x), 3 * self.args.repeats)
 
     def paired(self, run: Callable[[], Any], base: Callable[[], Any], repeats: int) -> tuple[float, float]:
         """Median seconds of ``run``, and the median of its ratios to ``base``, run in turn."""
         run(), base()  # warm
         pairs = [(self.seconds(run), self.seconds(base)) for _ in range(repeats)]
         return statistics.median(a for a, _ in pairs), statistics.median(a / b for a, b in pairs)
-
-
-def floor_of_r(bench: Bench, model: Any) -> float:
-    """1 + f/(f+b) of R alone, times as R's share of a step would have it: the least cost of rebuilding activations."""
-    import torch
-
-    with torch.no_grad():
-        features = model.to_map(model.backbone(bench.x))
-    x = features.detach().requires_grad_()
-    r = model.reversible.train()
-    r.memory = "plain"
-    forward = statistics.median(bench.seconds(lambda: r(x)) for _ in range(bench.args.repeats + 1))
-    both = statistics.median(bench.seconds(lambda: r(x).sum().backward()) for _ in range(bench.args.repeats + 1))
-    r.memory = "reversible"
-    own = statistics.median(bench.seconds(lambda: r(x).sum().backward()) for _ in range(bench.args.repeats + 1))
-    n = r.depth  # the last execution keeps its activations
-    floor = 1 + (n - 1) / n * forward / both
-    print(f"R alone: reversible / plain step {own / both:.2f}, floor with the last execution kept {floor:.2f}")
-    return floor
 
 
 def main() -> None:
@@ -123,7 +104,6 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=2, metavar="N", help="pictures a step (%(default)s)")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="pairs of timed steps (%(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
-    parser.add_argument("--floor", action="store_true", help="compare R alone with the least that it can cost")
     parser.add_argument("--output", type=Path, default=Path("benchmark.csv"), metavar="CSV", help="(%(default)s)")
     args = parser.parse_args()
 
@@ -169,12 +149,10 @@ def main() -> None:
                 "machine": machine,
             }
         )
-        if args.floor and setting == "reversible":
-            floor_of_r(bench, model)
     kept: list[dict[str, Any]] = []
     if args.output.exists():  # other backbones and sizes in the same table stay
         with args.output.open(encoding="utf-8", newline="") as opened:
-            same = ("backbone", "img_size", "batch_size")
+            same = ("backbone", "img_size", "batch_size", "machine")
             kept = [row for row in csv.DictReader(opened) if any(row[k] != str(rows[0][k]) for k in same)]
     write_csv(args.output, [*kept, *rows])
     print(markdown(rows))

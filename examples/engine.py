@@ -2,9 +2,9 @@
 
     python examples/engine.py --output docs/results/engine.csv
 
-One sequence of additive couplings with shared F and G (normalisation, 3×3 convolution, GELU; dropout 0.1 in F), as in R,
-on two streams of --channels channels. Times are medians of ratios to the plain mode, run in turn; bytes are a census of
-storages; the error is that of all parameters' gradients against plain autograd in float64 (with the same dropout masks),
+One sequence of additive couplings with shared F and G (norm, 3×3 convolution, GELU; dropout 0.1 in F), as in R, on
+two streams of --channels channels. Times are medians of ratios to the plain mode, run in turn; bytes are a census of
+storages; the error is that of all parameters' gradients against plain autograd in float64 with the same dropout masks,
 in float32 and under bfloat16 autocast. "floor" is 1 + f/(f+b) from plain's own forward and backward time, for the part
 of the executions that the setting runs twice.
 """

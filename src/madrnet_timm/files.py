@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from .errors import InputError
 __all__ = [
     "as_csv",
     "beside_path",
+    "check_table_name",
     "replacing",
     "replacing_folder",
     "reporting_disk_errors",
     "settle_folder",
     "write_csv",
+    "write_table",
     "write_text",
 ]
 
@@ -109,3 +112,31 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write a table, see `as_csv`."""
     write_text(path, as_csv(rows))
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table as ``.csv`` or ``.parquet``, by the name's ending; None is an empty cell or null.
+
+    Raises:
+        InputError: Another ending, Parquet without pyarrow, or a file that can't be written.
+    """
+    check_table_name(path)
+    if path.suffix.lower() == ".csv":
+        write_csv(path, rows)
+        return
+    import pyarrow
+    from pyarrow import parquet
+
+    with replacing(path) as beside:
+        parquet.write_table(pyarrow.Table.from_pylist(list(rows)), beside)
+
+
+def check_table_name(path: Path) -> None:
+    """Raise `InputError` where `write_table` could not write such a file, before any work is done for it."""
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".parquet"):
+        raise InputError(f"--output {path}: expected a name that ends in .csv or .parquet")
+    if kind == ".parquet" and find_spec("pyarrow") is None:
+        raise InputError(f"--output {path}: Parquet needs pyarrow; pip install 'madrnet-timm[train]', or write .csv")
+    if not path.parent.is_dir():
+        raise InputError(f"--output {path}: no folder {path.parent}; make it first")

@@ -14,13 +14,14 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 
 import madrnet_timm  # noqa: F401
+from madrnet_timm.evaluation.memory import LiveBytes
 
 CONVOLUTIONAL = ["test_resnet", "test_efficientnet", "mobilenetv3_small_050", "test_convnext", "regnetx_002", "vgg11"]
 CHANNELS_LAST = ["swin_tiny_patch4_window7_224", "test_mambaout"]
-TOKENS = ["test_vit", "vit_tiny_r_s16_p8_224", "mixer_s16_224"]
+TOKENS = ["test_vit", "vit_tiny_r_s16_p8_224", "mixer_s16_224", "levit_128s"]  # the last keeps attention biases
 LISTS = ["efficientvim_m1", "crossvit_tiny_240"]
 FAMILIES = CONVOLUTIONAL + CHANNELS_LAST + TOKENS + LISTS
-CHECKPOINTED = [name for name in FAMILIES if name not in ("vgg11", "crossvit_tiny_240")]  # timm's raise
+CHECKPOINTED = [name for name in FAMILIES if name not in ("vgg11", "crossvit_tiny_240", "levit_128s")]  # timm's raise
 
 
 def create(backbone, **kwargs):
@@ -109,7 +110,7 @@ def test_img_size_is_refused_where_any_size_fits():
 
 @pytest.mark.parametrize("backbone", CHECKPOINTED)
 def test_gradient_checkpointing_gives_the_same_gradients(backbone):
-    grads = []
+    grads, held = [], []
     for enable in (False, True):
         model = create(backbone, dtype=torch.float64, proj_drop_rate=0.0).train()
         model.set_grad_checkpointing(enable)
@@ -117,8 +118,12 @@ def test_gradient_checkpointing_gives_the_same_gradients(backbone):
         for module in model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-        model(pictures(backbone).double()).square().sum().backward()
+        with LiveBytes() as live:
+            loss = model(pictures(backbone).double()).square().sum()
+            held.append(live.now)
+        loss.backward()
         grads.append({n: p.grad for n, p in model.named_parameters()})
+    assert held[1] < 0.8 * held[0]
     scale = max(float(g.abs().max()) for g in grads[0].values())
     for name, grad in grads[0].items():
         assert float((grads[1][name] - grad).abs().max()) <= 1e-9 * scale, name
@@ -187,22 +192,26 @@ def test_features_only_of_other_layouts(backbone):
     with torch.no_grad():
         maps = only(x)
     assert [m.shape[1] for m in maps] == only.feature_info.channels()
-    assert [x.shape[-1] // m.shape[-1] for m in maps] == only.feature_info.reduction()
+    assert [m.shape[-1] for m in maps] == [math.ceil(x.shape[-1] / r) for r in only.feature_info.reduction()]
 
 
-@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit"])
-def test_pruned_model_ends_with_the_level(backbone):
+@pytest.mark.parametrize("prune_norm", [True, False])
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", "levit_128s", "hiera_tiny_224"])
+def test_pruned_model_ends_with_the_level(backbone, prune_norm):
     model = create(backbone).eval()
-    x = pictures(backbone)
+    x = pictures(backbone, batch=1)
+    norm = not prune_norm and backbone != "hiera_tiny_224"  # which has no norm for its levels
     with torch.no_grad():
-        expected = model.forward_intermediates(x, indices=[1], intermediates_only=True)[0]
+        model(x)  # families that keep something from run to run do it now
+        expected = model.forward_intermediates(x, indices=[1], norm=norm, intermediates_only=True)[0]
     before = sum(p.numel() for p in model.parameters())
-    assert model.prune_intermediate_layers([1], prune_norm=True) == [1]
+    assert model.prune_intermediate_layers([1], prune_norm=prune_norm) == [1]
     assert sum(p.numel() for p in model.parameters()) < before / 2
     with torch.no_grad():
         torch.testing.assert_close(model.forward_features(x), expected)
         torch.testing.assert_close(model(x), expected)
     assert model.num_features == expected.shape[1]
+    assert model.pool_size == expected.shape[2:]
 
 
 def test_stop_early_needs_intermediates_only():
@@ -254,6 +263,25 @@ def test_backbone_weights_come_from_timms_table(tmp_path, monkeypatch):
     model = create("test_resnet", pretrained_backbone=True)
     for name, value in model.backbone.state_dict().items():
         assert torch.equal(value, donor.state_dict()[name]), name
+
+
+def test_replica_of_a_backbone_runs_its_own_layers():
+    """As `torch.nn.DataParallel` makes them: nothing on the instance may be bound to the original."""
+    model = create("test_convnext").eval()
+    replica = model._replicate_for_data_parallel()
+    replica.backbone = model.backbone._replicate_for_data_parallel()
+    replica.backbone.stem = nn.Sequential(nn.Conv2d(3, model.backbone.stem[0].out_channels, 4, 4), nn.Identity())
+    x = pictures("test_convnext")
+    with torch.no_grad():
+        assert not torch.equal(replica(x), model(x))
+
+
+def test_reset_classifier_leaves_the_mode_of_the_backbone():
+    model = create("test_resnet").train()
+    model.backbone.eval()
+    model.reset_classifier(3)
+    assert not any(module.training for module in model.backbone.modules())
+    assert model.classifier.training
 
 
 def test_reset_classifier_restores_a_pooling():

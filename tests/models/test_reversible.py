@@ -173,10 +173,11 @@ def test_change_of_mode_raises():
         loss.backward()
 
 
-def test_module_that_changes_its_own_buffers_is_refused():
+@pytest.mark.parametrize("memory", ["checkpoint", "reversible"])
+def test_module_that_changes_its_own_buffers_is_refused(memory):
     torch.manual_seed(0)
     f = nn.utils.parametrizations.spectral_norm(nn.Conv2d(NARROW, WIDE, 1))
-    module = ReversibleSequence([(f, nn.Conv2d(WIDE, NARROW, 1))] * 2).double().train()
+    module = ReversibleSequence([(f, nn.Conv2d(WIDE, NARROW, 1))] * 2, memory=memory).double().train()
     with pytest.raises(RuntimeError, match="_SpectralNorm changes its buffer"):
         module(*streams())
 
@@ -242,6 +243,29 @@ def test_autocast_keeps_float32_streams_and_replays_its_state():
         results.append({n: p.grad for n, p in module.named_parameters()})
     for name, grad in results[0].items():
         assert float((results[1][name] - grad).abs().max()) <= 0.02 * max(float(grad.abs().max()), 1e-2), name
+
+
+def test_autocast_raises_each_stream_to_float32():
+    module, (x1, x2) = sequence(dtype=torch.float32), streams(torch.float32, grad=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert [y.dtype for y in module(x1, x2.to(torch.bfloat16))] == [torch.float32, torch.float32]
+
+
+def test_replicas_of_data_parallel_keep_their_gradients():
+    """Their parameters are no leaves, so the reversible mode would lose them."""
+    module = sequence(drop=0.0)
+    module._is_replica = True
+    for owner in list(module.modules()):
+        for name, param in list(owner._parameters.items()):
+            if param is not None:
+                del owner._parameters[name]
+                setattr(owner, name, param * 1)
+    original = sequence(drop=0.0, memory="plain")
+    weight = module.f[0][1].weight
+    weight.retain_grad()
+    loss_of(module(*streams())).backward()
+    step(original, streams())
+    torch.testing.assert_close(weight.grad, original.f[0][1].weight.grad)
 
 
 def test_autocast_cache_does_not_cut_off_the_last_execution():

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import warnings
+from collections.abc import Sequence
+from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image, ImageOps
 
 from ..errors import InputError
 
-__all__ = ["SUFFIXES", "decode", "pixel_sha256", "read"]
+__all__ = ["SUFFIXES", "decode", "picture_files", "pixel_sha256", "read"]
 
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga"}
@@ -38,6 +40,29 @@ def read(path: Path) -> bytes:
         raise InputError(f"{path}: can't be read ({error.strerror}); check its permissions") from None
 
 
+def picture_files(paths: Sequence[str | Path]) -> list[Path]:
+    """Picture files among files, folders (searched to the bottom) and patterns like ``*.png``, in a stable order.
+
+    Raises:
+        InputError: A path that is not there, or a folder or pattern without a picture.
+    """
+    out: dict[Path, None] = {}
+    for given in paths:
+        path = Path(given)
+        if path.is_file():
+            found = [path]
+        elif path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES)
+        elif any(sign in str(given) for sign in "*?["):
+            found = [Path(name) for name in sorted(glob(str(given), recursive=True)) if Path(name).is_file()]
+        else:
+            raise InputError(f"{given}: no such file or folder")
+        if not found:
+            raise InputError(f"{given}: no picture there; expected one of {', '.join(sorted(SUFFIXES))}")
+        out |= dict.fromkeys(found)
+    return list(out)
+
+
 def decode(data: bytes, name: str) -> NDArray[np.uint8]:
     """A picture file's bytes as RGB ``(height, width, 3)`` uint8.
 
@@ -52,14 +77,7 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
             with Image.open(io.BytesIO(data)) as opened:
                 image: Image.Image = ImageOps.exif_transpose(opened)
                 image.load()
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        RuntimeError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+    except _BROKEN as error:
         reason = "empty file" if not data else str(error).split(" <")[0]
         raise InputError(f"{name}: can't read it as a picture ({reason}); replace or remove the file") from None
     if image.mode.startswith(("I", "F")):

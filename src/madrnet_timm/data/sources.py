@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import InputError
-from ..morphology import measure
+from ..morphology import MEASUREMENTS, measure
 from . import groups, synthetic
 from .reading import SUFFIXES, decode, pixel_sha256, read
 
@@ -146,7 +146,8 @@ def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: i
     Returns:
         A `datasets.Dataset` with the columns ``image`` (Image), ``label`` (ClassLabel), ``file`` (relative to
         ``data_dir``), ``sha256``, ``pixel_sha256``, ``group``, ``aspect_ratio`` (γ), ``head_length``, ``head_width``
-        (pixels), ``angle`` (degrees), ``area``, ``solidity``, ``ok``, ``flags``, ``image_width``, ``image_height``.
+        (pixels), ``angle`` (degrees), the other measurements of `MEASUREMENTS`, ``ok``, ``flags``, ``image_width``,
+        ``image_height``.
         Missing measurements are null.
 
     Raises:
@@ -179,9 +180,7 @@ def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: i
             "sha256": Value("string"),
             "pixel_sha256": Value("string"),
             "group": Value("int32"),
-            **dict.fromkeys(
-                ("aspect_ratio", "head_length", "head_width", "angle", "area", "solidity"), Value("float32")
-            ),
+            **dict.fromkeys(MEASUREMENTS, Value("float32")),
             "ok": Value("bool"),
             "flags": Value("string"),
             "image_width": Value("int32"),

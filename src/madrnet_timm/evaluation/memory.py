@@ -24,7 +24,7 @@ class LiveBytes(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
-        self._before: set[int] = set()
+        self._before: dict[int, StorageWeakRef] = {}  # the reference keeps the address from being used again
         self.peak = 0
 
     @property
@@ -34,14 +34,17 @@ class LiveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for given in tree_iter((args, kwargs)):
-            if isinstance(given, torch.Tensor) and given.untyped_storage()._cdata not in self._alive:
-                self._before.add(given.untyped_storage()._cdata)
+            if isinstance(given, torch.Tensor) and not self._known(given.untyped_storage()):
+                storage = given.untyped_storage()
+                self._before[storage._cdata] = StorageWeakRef(storage)
         out = func(*args, **(kwargs or {}))
         for made in tree_iter(out):
-            if isinstance(made, torch.Tensor):
+            if isinstance(made, torch.Tensor) and not self._known(made.untyped_storage()):
                 storage = made.untyped_storage()
-                known = self._alive.get(storage._cdata)
-                if storage._cdata not in self._before and (known is None or known[0].expired()):
-                    self._alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+                self._alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
         self.peak = max(self.peak, self.now)
         return out
+
+    def _known(self, storage: torch.UntypedStorage) -> bool:
+        counted, before = self._alive.get(storage._cdata), self._before.get(storage._cdata)
+        return (counted is not None and not counted[0].expired()) or (before is not None and not before.expired())

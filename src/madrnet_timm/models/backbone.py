@@ -78,6 +78,13 @@ class _AllOfList(nn.Module):
 Maps = list[torch.Tensor]
 
 
+class _Removed(nn.Module):
+    """Stands where a layer was that the map does not need: gives back what it gets."""
+
+    def forward(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:  # called like a timm head
+        return x
+
+
 def _remove(module: nn.Module, names: set[str], prefix: str = "") -> None:
     """Take parameters out of ``module``: whole layers where all of theirs are among ``names``."""
     for name, child in module.named_children():
@@ -85,7 +92,7 @@ def _remove(module: nn.Module, names: set[str], prefix: str = "") -> None:
         params = {path + n for n, _ in child.named_parameters()}
         is_container = isinstance(child, nn.ModuleList | nn.ModuleDict | nn.Sequential)  # code may count or slice it
         if params and params <= names and not is_container:
-            setattr(module, name, nn.Identity())
+            setattr(module, name, _Removed())
         elif params & names:
             _remove(child, names, path)
     for name, param in list(module.named_parameters(recurse=False)):
@@ -99,6 +106,8 @@ def _idle_parameters(twin: nn.Module, run: Callable[[Any], Maps]) -> tuple[set[s
 
     Some families run layers whose result they drop, and fail without them: these are not among the names.
     """
+    twin.train().eval()  # some families keep attention biases of an earlier run in eval mode, and train() drops them
+    pruned = copy.deepcopy(twin)
     called: set[str] = set()
     hooks = [m.register_forward_hook(lambda *_, n=n: called.add(n)) for n, m in twin.named_modules()]
     maps = run(twin)
@@ -108,7 +117,6 @@ def _idle_parameters(twin: nn.Module, run: Callable[[Any], Maps]) -> tuple[set[s
     total = sum(one.sum() for one in maps)
     grads = torch.autograd.grad(total, params, allow_unused=True)  # type: ignore[arg-type]
     idle = {name for name, grad in zip(names, grads, strict=True) if grad is None}
-    pruned = copy.deepcopy(twin)
     _remove(pruned, idle)
     try:
         if [one.shape for one in run(pruned)] == [one.shape for one in maps]:
@@ -120,16 +128,28 @@ def _idle_parameters(twin: nn.Module, run: Callable[[Any], Maps]) -> tuple[set[s
 
 def remove_idle(
     backbone: nn.Module, input_size: tuple[int, int, int], run: Callable[[Any, torch.Tensor], Maps]
-) -> None:
+) -> list[torch.Size]:
     """Take out the layers on which the maps ``run(backbone, pictures)`` do not depend.
 
     A copy on the meta device tells: no arithmetic.
+
+    Returns:
+        Shapes of the maps of one picture.
     """
+    modes = [(module, module.training) for module in backbone.modules()]
+    backbone.train()  # see `_idle_parameters`
+    try:
+        twin = copy.deepcopy(backbone)
+    finally:
+        for module, mode in modes:
+            module.training = mode
     with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.enable_grad():
-        twin = copy.deepcopy(backbone).to("meta").eval().requires_grad_()
+        twin = twin.to("meta").eval().requires_grad_()
         x = torch.empty((1, *input_size))
         idle, _ = _idle_parameters(twin, lambda module: run(module, x))
+        shapes = [one.shape for one in run(twin, x)]
     _remove(backbone, idle)
+    return shapes
 
 
 def _grid(tokens: int, prefix: int | None, input_size: tuple[int, int, int]) -> tuple[int, tuple[int, int]]:
@@ -207,7 +227,7 @@ def create_backbone(
     """Build a timm model without its head.
 
     Layers that only the head used are removed, so that every parameter of the result takes part in
-    `forward_features`, and calling the result is calling that.
+    `forward_features`.
 
     Args:
         name: timm architecture, with or without a tag.
@@ -234,5 +254,4 @@ def create_backbone(
     except ValueError as error:
         raise ValueError(f"{name} can't be a backbone: {error}") from None
     _remove(backbone, idle)
-    backbone.forward = backbone.forward_features
     return backbone, to_map, size, (height, width)

@@ -191,7 +191,8 @@ class MADRNet(nn.Module):
         if global_pool is None and num_classes > 0:
             pool = pool or ("bilinear" if self.bilinear_dim else "avg")
         self._reset_head(num_classes, pool, **get_device_dtype(self))
-        self.train(self.training)
+        for module in (self.pool, self.embedding, self.classifier):
+            module.train(self.training)
 
     def forward_intermediates(
         self,
@@ -241,9 +242,12 @@ class MADRNet(nn.Module):
     ) -> list[int]:
         """Drop what is not needed for the levels ``indices``; the model then ends with the last of them.
 
+        A model that ends below R gives that level as its map, with the backbone's last norm unless it is dropped, too;
+        TorchScript does not take it.
+
         Args:
             indices: As in `forward_intermediates`.
-            prune_norm: Drop the backbone's last norm, too.
+            prune_norm: Drop the backbone's last norm where R goes; R needs it.
             prune_head: Drop P and C; they go anyway where R goes.
 
         Returns:
@@ -252,14 +256,21 @@ class MADRNet(nn.Module):
         levels = len(self.feature_info)
         take, last = feature_take_indices(levels, indices)
         if last < levels - 1 or self.pruned_to is not None:
-            norms, args = [False] if prune_norm else [False, True], {"stop_early": True, "intermediates_only": True}
-            remove_idle(
-                self.backbone,
-                (self.in_chans, *self.img_size),
-                lambda b, x: [m for norm in norms for m in b.forward_intermediates(x, indices=take, norm=norm, **args)],
-            )
-            self.reversible = self.to_map = nn.Identity()
             self.pruned_to, self.pruned_norm = last, not prune_norm
+            args: dict[str, Any] = {"indices": take, "stop_early": True, "intermediates_only": True}
+
+            def maps(backbone: Any, x: torch.Tensor) -> list[torch.Tensor]:
+                out = backbone.forward_intermediates(x, norm=False, **args)
+                if self.pruned_norm:
+                    try:
+                        out = out + backbone.forward_intermediates(x, norm=True, **args)
+                    except AssertionError:  # a family without norms for its levels
+                        self.pruned_norm = False
+                return out
+
+            shapes = remove_idle(self.backbone, (self.in_chans, *self.img_size), maps)
+            self.pool_size = tuple(shapes[take.index(last)][2:])
+            self.reversible = self.to_map = nn.Identity()
             self.feature_info = self.feature_info[: last + 1]
             self.num_features = self.feature_info[last]["num_chs"]
             prune_head = True
@@ -271,7 +282,7 @@ class MADRNet(nn.Module):
         """``R(B(x))``: pictures to the map ``(batch, num_features, h, w)``."""
         if self.pruned_to is not None:
             return self._forward_level(x)
-        return self.reversible(self.to_map(self.backbone(x)))
+        return self.reversible(self.to_map(self.backbone.forward_features(x)))
 
     @torch.jit.unused
     def _forward_level(self, x: torch.Tensor) -> torch.Tensor:

@@ -273,16 +273,19 @@ def run_couplings(
 
     Raises:
         ValueError: Unknown memory mode.
-        RuntimeError: In the reversible mode: a module that changes its own buffers; and in the backward pass: a change
-            of train/eval mode or of a parameter since the forward pass, or ``create_graph=True``.
+        RuntimeError: In the checkpoint and reversible modes: a module that changes its own buffers. In the reversible
+            mode: a device other than CPU and CUDA; and in the backward pass a change of train/eval mode or of a
+            parameter since the forward pass, or ``create_graph=True``.
     """
     if memory not in MEMORY_MODES:
         raise ValueError(f"memory={memory!r}: expected one of {', '.join(MEMORY_MODES)}")
     tracing = torch.jit.is_tracing() or torch.compiler.is_exporting() or isinstance(x1, torch.fx.Proxy)
-    if tracing or not torch.is_grad_enabled():
+    if tracing or not torch.is_grad_enabled() or getattr(module, "_is_replica", False):
         memory = "plain"
-    if not tracing and _autocasts(x1) and x1.dtype in (torch.bfloat16, torch.float16):
-        x1, x2 = x1.float(), x2.float()
+    elif memory == "reversible" and x1.device.type not in ("cpu", "cuda", "meta"):
+        raise RuntimeError(f"memory='reversible' can't replay dropout on {x1.device.type}; use memory='checkpoint'")
+    if not tracing and _autocasts(x1):
+        x1, x2 = (x.float() if x.dtype in (torch.bfloat16, torch.float16) else x for x in (x1, x2))
     if exact:
         x1, x2 = _on_grid(x1), _on_grid(x2)
     if memory == "reversible":
@@ -292,12 +295,15 @@ def run_couplings(
             x1, x2 = _apply(spanned, module, x1, x2, exact)
     else:
         kept = list(couplings)
+    watch = _BufferWatch(list(module.modules())) if memory == "checkpoint" else None
     for f, g in kept:
         if memory == "checkpoint":
             contexts = partial(_checkpoint_contexts, module)
             x1, x2 = checkpoint(_execute, f, g, x1, x2, exact, use_reentrant=False, context_fn=contexts)
         else:
             x1, x2 = _execute(f, g, x1, x2, exact)
+    if watch is not None:
+        watch.check()
     return x1, x2
 
 

@@ -1,6 +1,17 @@
 """Head measurement by OpenCV and numpy; imported only when it is used."""
 
 from .align import align, mask_background, normalize_background
-from .head import HeadMorphology, measure
+from .head import MEASUREMENTS, HeadMorphology, measure
+from .overlay import draw_overlay
+from .who import HeadRanges
 
-__all__ = ["HeadMorphology", "align", "mask_background", "measure", "normalize_background"]
+__all__ = [
+    "MEASUREMENTS",
+    "HeadMorphology",
+    "HeadRanges",
+    "align",
+    "draw_overlay",
+    "mask_background",
+    "measure",
+    "normalize_background",
+]

@@ -1,7 +1,6 @@
 """Measurement of a sperm head: axes, aspect ratio γ, direction of the acrosome."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
@@ -10,8 +9,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .segment import Segmentation, principal_axis, profile, segment
+from .shape import head_shape
+from .who import HeadRanges, who_checks
 
-__all__ = ["HeadMorphology", "as_rgb", "measure"]
+__all__ = ["MEASUREMENTS", "HeadMorphology", "as_rgb", "measure"]
+
+MEASUREMENTS = (
+    "aspect_ratio",
+    "head_length",
+    "head_width",
+    "angle",
+    "area",
+    "perimeter",
+    "solidity",
+    "ellipticity",
+    "regularity",
+    "taper",
+    "asymmetry",
+    "acrosome_fraction",
+    "acrosome_contrast",
+)
+"""Columns of a table of measurements."""
 
 _DOUBTFUL_VOTE = 0.08  # below it the acrosome's end is a guess
 
@@ -32,7 +50,16 @@ class HeadMorphology:
         area: Square pixels.
         perimeter: Length of the outline.
         solidity: Area over that of the convex hull.
-        flags: ``no_head``, ``touches_border``, ``low_contrast``, ``cut_neck``, ``polarity``.
+        ellipticity: See `HeadShape`, which also explains the following.
+        regularity: 1 for an ellipse.
+        taper: Below 1 where the head narrows towards the tail.
+        asymmetry: 0 for mirror symmetry about the long axis.
+        acrosome_fraction: Part of the head's area that the acrosome takes; None where none can be told.
+        acrosome_contrast: How much paler than the nucleus it is.
+        stain_profile: Relative darkness in ten parts from the acrosome's end to the tail's; empty without a head.
+        flags: Reasons for care. γ can't be trusted with ``no_head``, ``touches_border`` or ``low_contrast``;
+            ``two_heads`` (another dark object of this size), ``cut_neck`` and ``polarity`` (the acrosome's end is a
+            guess) are information.
         um_per_px: Micrometres per pixel, None if unknown.
 
     Without a head the measurements are None.
@@ -48,6 +75,13 @@ class HeadMorphology:
     area: float | None = None
     perimeter: float | None = None
     solidity: float | None = None
+    ellipticity: float | None = None
+    regularity: float | None = None
+    taper: float | None = None
+    asymmetry: float | None = None
+    acrosome_fraction: float | None = None
+    acrosome_contrast: float | None = None
+    stain_profile: tuple[float, ...] = ()
     flags: frozenset[str] = frozenset()
     um_per_px: float | None = None
 
@@ -66,18 +100,15 @@ class HeadMorphology:
         """Width in µm, None without a scale."""
         return None if self.width is None or self.um_per_px is None else self.width * self.um_per_px
 
-    def to_dict(self) -> Mapping[str, Any]:
-        """The numbers, for a table."""
-        return {
-            "aspect_ratio": self.aspect_ratio,
-            "head_length": self.length,
-            "head_width": self.width,
-            "angle": self.angle,
-            "area": self.area,
-            "solidity": self.solidity,
-            "ok": self.ok,
-            "flags": " ".join(sorted(self.flags)),
-        }
+    def who_checks(self, ranges: HeadRanges | None = None) -> dict[str, bool | None]:
+        """Whether lengths, γ and acrosome lie in the ranges of a normal head, see `who_checks`."""
+        return who_checks(self, ranges)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers of `MEASUREMENTS`, ``ok`` and ``flags``, for a table; lengths in pixels."""
+        names = {"head_length": "length", "head_width": "width"}
+        numbers = {name: getattr(self, names.get(name, name)) for name in MEASUREMENTS}
+        return numbers | {"ok": self.ok, "flags": " ".join(sorted(self.flags))}
 
 
 def as_rgb(image: NDArray[np.uint8] | Image.Image) -> NDArray[np.uint8]:
@@ -162,6 +193,8 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
         flags.add("low_contrast")
     if found.cut_neck:
         flags.add("cut_neck")
+    if found.neighbours:
+        flags.add("two_heads")
     if vote < _DOUBTFUL_VOTE:
         flags.add("polarity")
     return HeadMorphology(
@@ -175,6 +208,7 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
         area=float(found.mask.sum()) / zoom**2,
         perimeter=float(cv2.arcLength(outline, True)) / zoom,
         solidity=float(cv2.contourArea(outline) / hull_area) if hull_area > 0 else None,
+        **asdict(head_shape(found, (dx, dy))),
         flags=frozenset(flags),
         um_per_px=um_per_px,
     )

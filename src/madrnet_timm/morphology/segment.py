@@ -24,6 +24,7 @@ _NECK_WIDTH = 0.55  # a neck or stem is narrower than this fraction of the head
 _NECK_PALENESS = 0.68  # and what lies behind it is paler than this fraction of the nucleus
 _RIM = 5.0  # px of the outline's resolution: blur reaches this far into the head
 _RIM_REACH = 21  # px over which the darkness behind the edge is averaged
+_NEIGHBOUR_AREA = 0.4  # of the head's core
 _ROWS = 64  # profile along the axis
 
 FloatArray = NDArray[np.float32]
@@ -42,6 +43,7 @@ class Segmentation:
         zoom: Pixels of the window per pixel of the picture.
         noise: Median absolute deviation of the background in gray levels.
         cut_neck: A neck or stem was cut.
+        neighbours: Other dark objects in the picture, of at least `_NEIGHBOUR_AREA` of the head's core.
     """
 
     mask: BoolArray
@@ -51,6 +53,7 @@ class Segmentation:
     zoom: float
     noise: float
     cut_neck: bool
+    neighbours: int
 
 
 def background_plane(channel: FloatArray) -> tuple[FloatArray, float]:
@@ -82,8 +85,8 @@ def background_plane(channel: FloatArray) -> tuple[FloatArray, float]:
     return plane, noise
 
 
-def _core(darkness: FloatArray) -> BoolArray | None:
-    """The dark object nearest to the middle of the picture, or None."""
+def _core(darkness: FloatArray) -> tuple[BoolArray, int] | None:
+    """The dark object nearest to the middle of the picture and the number of others like it, or None."""
     levels = np.clip(darkness, 0, 255).astype(np.uint8)
     _, binary = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     binary = cv2.morphologyEx(binary, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
@@ -94,7 +97,10 @@ def _core(darkness: FloatArray) -> BoolArray | None:
         return None
     distance = np.linalg.norm(centers[1:] - middle, axis=1)
     score = np.where(area >= 30, area / (1 + (distance / (0.12 * FRAME)) ** 4), -1)
-    return labels == 1 + int(score.argmax())
+    best = int(score.argmax())
+    extent = np.maximum(stats[1:, cv2.CC_STAT_WIDTH], stats[1:, cv2.CC_STAT_HEIGHT])
+    others = (area >= _NEIGHBOUR_AREA * area[best]) & (extent < FRAME / 2)  # a black bar is the edge of the field
+    return labels == 1 + best, int(np.delete(others, best).sum())
 
 
 def _fill_holes(mask: BoolArray, largest: int) -> BoolArray:
@@ -258,9 +264,10 @@ def segment(green: NDArray[np.uint8]) -> Segmentation | None:
     smooth = cv2.GaussianBlur(green, (0, 0), 1).astype(np.float32)
     plane, noise = background_plane(smooth)
     darkness = np.maximum(plane - smooth, 0)
-    core = _core(darkness)
-    if core is None:
+    dark_object = _core(darkness)
+    if dark_object is None:
         return None
+    core, neighbours = dark_object
 
     ys, xs = np.nonzero(core)
     top, left = max(int(ys.min()) - _ROI_MARGIN, 0), max(int(xs.min()) - _ROI_MARGIN, 0)
@@ -287,4 +294,6 @@ def segment(green: NDArray[np.uint8]) -> Segmentation | None:
             break
         mask, cut = shorter, True
     mask = _without_tail(_refine_outline(mask, fine), fine_core)
-    return Segmentation(mask, np.maximum(fine, 0), dark & ~mask, (left / scale, top / scale), _ZOOM * scale, noise, cut)
+    return Segmentation(
+        mask, np.maximum(fine, 0), dark & ~mask, (left / scale, top / scale), _ZOOM * scale, noise, cut, neighbours
+    )

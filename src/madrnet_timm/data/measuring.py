@@ -1,0 +1,99 @@
+"""Head measurements of many pictures at once, by several processes."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from ..errors import InputError
+from ..files import replacing
+from ..morphology import HeadMorphology, HeadRanges, draw_overlay, measure
+from .reading import decode, read
+
+__all__ = ["measure_files", "measurement_row"]
+
+
+def measurement_row(head: HeadMorphology, ranges: HeadRanges | None = None) -> dict[str, Any]:
+    """Measurements, flags and WHO checks of a head as the cells of a table.
+
+    Lengths are in pixels; with a scale `length_um`, `width_um` and `area_um2` stand beside them. A check is True, False
+    or None (missing).
+    """
+    row = head.to_dict()
+    if head.um_per_px is not None:
+        area = None if head.area is None else head.area * head.um_per_px**2
+        row |= {"length_um": head.length_um, "width_um": head.width_um, "area_um2": area}
+    checks = head.who_checks(ranges)
+    return row | {f"who_{name}": ok for name, ok in checks.items() if head.um_per_px is not None or "_um" not in name}
+
+
+def _measure_file(path: Path, um_per_px: float | None, overlay: Path | None, name: str) -> dict[str, Any] | str:
+    """The row of one file, or why there is none."""
+    cv2.setNumThreads(1)
+    try:
+        image = decode(read(path), str(path))
+    except InputError as error:
+        return str(error)
+    head = measure(image, um_per_px)
+    if overlay is not None:
+        target = overlay / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as beside:
+            Image.fromarray(np.ascontiguousarray(draw_overlay(image, head))).save(beside, format="PNG")
+    return {"file": str(path)} | measurement_row(head)
+
+
+def _overlay_names(paths: Sequence[Path]) -> list[str]:
+    """A name for each overlay: the path below the folder that all have in common."""
+    resolved = [path.resolve() for path in paths]
+    root = Path(os.path.commonpath([path.parent for path in resolved]))
+    return [f"{path.relative_to(root)}.png" for path in resolved]
+
+
+def measure_files(
+    paths: Sequence[Path],
+    um_per_px: float | None = None,
+    overlay: Path | None = None,
+    processes: int | None = None,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Measure the head in each of many picture files.
+
+    Args:
+        paths: The files.
+        um_per_px: Micrometres per pixel, if known.
+        overlay: Folder for a picture of each measurement.
+        processes: Number of processes; all cores if None.
+
+    Returns:
+        A row for each file that could be read, in order, and a message for each of the others.
+    """
+    if not paths:
+        return [], []
+    count = min(processes or os.cpu_count() or 1, -(-len(paths) // 32))
+    task = partial(_measure_file, um_per_px=um_per_px, overlay=overlay)
+    names = _overlay_names(paths)
+
+    def results() -> Iterator[dict[str, Any] | str]:
+        if count == 1:
+            yield from (task(path, name=name) for path, name in zip(paths, names, strict=True))
+            return
+        with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(
+                _task, [(task, path, name) for path, name in zip(paths, names, strict=True)], chunksize=16
+            )
+
+    found = list(tqdm(results(), total=len(paths), unit="picture", desc="measuring", disable=len(paths) < 100))
+    return [row for row in found if isinstance(row, dict)], [why for why in found if isinstance(why, str)]
+
+
+def _task(arguments: tuple[Any, Path, str]) -> dict[str, Any] | str:
+    task, path, name = arguments
+    return task(path, name=name)

@@ -1,0 +1,120 @@
+"""The command ``madrnet``, run as a user runs it."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from madrnet_timm.data.synthetic import draw_head
+
+
+def madrnet(*args):
+    return subprocess.run(
+        [sys.executable, "-m", "madrnet_timm.cli", *map(str, args)], capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture
+def heads(tmp_path):
+    """Two drawn heads of known axes in a folder, one in a folder below."""
+    folder = tmp_path / "crops"
+    (folder / "more").mkdir(parents=True)
+    truth = {}
+    for number, name in enumerate(["a.png", "b.png", "more/c.png"]):
+        head = draw_head("Normal", seed=number, debris=False)
+        Image.fromarray(head.image).save(folder / name)
+        truth[name] = head
+    return folder, truth
+
+
+def test_measure_writes_a_table_with_the_known_axes(heads, tmp_path):
+    folder, truth = heads
+    output, overlays = tmp_path / "heads.csv", tmp_path / "overlays"
+    run = madrnet("measure", folder, "--um-per-px", 0.1, "--output", output, "--overlay", overlays)
+    assert run.returncode == 0, run.stderr
+    with output.open(newline="") as opened:
+        rows = {row["file"].removeprefix(f"{folder}/"): row for row in csv.DictReader(opened)}
+    assert rows.keys() == truth.keys()
+    for name, head in truth.items():
+        row = rows[name]
+        assert float(row["aspect_ratio"]) == pytest.approx(head.aspect_ratio, rel=0.03)
+        assert float(row["head_length"]) == pytest.approx(head.length, rel=0.04)
+        assert float(row["length_um"]) == pytest.approx(0.1 * float(row["head_length"]))
+        assert float(row["area_um2"]) == pytest.approx(0.01 * float(row["area"]))
+        assert row["who_aspect_ratio"] == str(1.3 <= float(row["aspect_ratio"]) <= 1.8)
+        with Image.open(overlays / f"{name}.png") as overlay:
+            assert overlay.width == 3 * head.image.shape[1]
+            assert overlay.height > 3 * head.image.shape[0]
+
+
+def test_measure_without_output_prints_csv_and_without_scale_no_micrometres(heads):
+    folder, _ = heads
+    run = madrnet("measure", folder / "a.png")
+    assert run.returncode == 0
+    header = run.stdout.splitlines()[0].split(",")
+    assert "aspect_ratio" in header
+    assert not [name for name in header if "_um" in name]
+    assert len(run.stdout.splitlines()) == 2
+
+
+def test_measure_parquet_is_the_same_table(heads, tmp_path):
+    pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    folder, _ = heads
+    assert madrnet("measure", folder, "--output", tmp_path / "heads.parquet").returncode == 0
+    rows = parquet.read_table(tmp_path / "heads.parquet").to_pylist()
+    printed = list(csv.DictReader(madrnet("measure", folder).stdout.splitlines()))
+    assert [row["file"] for row in rows] == [row["file"] for row in printed]
+    assert [row["area"] for row in rows] == [float(row["area"]) for row in printed]
+    assert rows[0]["ok"] is True
+
+
+def test_unreadable_pictures_are_listed_and_skipped(heads):
+    folder, _ = heads
+    (folder / "broken.png").write_bytes(b"not a picture")
+    run = madrnet("measure", folder)
+    assert run.returncode == 1
+    assert len(run.stdout.splitlines()) == 4
+    assert "broken.png: can't read it as a picture" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_many_pictures_by_several_processes_in_order(tmp_path):
+    names = [f"{number:03}.png" for number in range(70)]
+    for number, name in enumerate(names):
+        Image.fromarray(draw_head("Tapered", seed=number).image).save(tmp_path / name)
+    several = madrnet("measure", tmp_path, "--processes", 2)
+    assert several.returncode == 0, several.stderr
+    assert [row["file"][-7:] for row in csv.DictReader(several.stdout.splitlines())] == names
+    assert several.stdout == madrnet("measure", tmp_path, "--processes", 1).stdout
+
+
+def test_no_head_gives_empty_cells(tmp_path):
+    Image.fromarray(np.full((64, 64, 3), 200, np.uint8)).save(tmp_path / "flat.png")
+    run = madrnet("measure", tmp_path)
+    (row,) = csv.DictReader(run.stdout.splitlines())
+    assert run.returncode == 0
+    assert (row["ok"], row["flags"], row["aspect_ratio"], row["who_aspect_ratio"]) == ("False", "no_head", "", "")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["measure", "nowhere.png"], "nowhere.png: no such file"),
+        (["measure", "{crops}", "--um-per-px", "0"], "--um-per-px 0.0: expected micrometres"),
+        (["measure", "{crops}", "--output", "heads.xlsx"], "ends in .csv or .parquet"),
+        (["measure", "{crops}", "--output", "no/such/folder.csv"], "no folder no/such"),
+        (["measure", "{crops}", "--processes", "0"], "--processes 0"),
+    ],
+)
+def test_mistakes_are_one_line(heads, args, words):
+    folder, _ = heads
+    run = madrnet(*(arg.format(crops=folder) for arg in args))
+    assert run.returncode == 2
+    assert words in run.stderr
+    assert run.stderr.count("\n") == 1
+    assert run.stdout == ""
