@@ -5,8 +5,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from madrnet_timm.data.synthetic import draw_head
-from madrnet_timm.morphology import align, mask_background, measure, normalize_background
+from madrnet_timm.data.synthetic import SHAPES, draw_head
+from madrnet_timm.morphology import (
+    HeadRanges,
+    align,
+    draw_overlay,
+    mask_background,
+    measure,
+    normalize_background,
+)
 from madrnet_timm.morphology.align import REFERENCE_BACKGROUND
 
 
@@ -150,3 +157,98 @@ def test_mask_background_removes_all_but_the_head():
     ground = out[far].astype(float)
     assert np.abs(ground - np.median(ground, axis=0)).max() < 12  # a plane, no tail, no speck
     assert np.array_equal(out[near], head.image[near])
+
+
+def test_shape_of_drawn_heads():
+    """Known by construction: an ellipse is one, a pyriform head tapers, a head of three bumps is neither."""
+    found = {shape: [measure(draw_head(shape, seed, debris=False).image) for seed in range(12)] for shape in SHAPES}
+
+    def mean(shape, name):
+        return np.mean([getattr(head, name) for head in found[shape]])
+
+    assert mean("Normal", "ellipticity") > 0.95
+    assert mean("Normal", "regularity") == pytest.approx(1, abs=0.03)
+    assert mean("Normal", "taper") == pytest.approx(1, abs=0.08)
+    assert mean("Normal", "asymmetry") < 0.05
+    assert mean("Pyriform", "taper") < 0.75
+    assert mean("Amorphous", "ellipticity") < mean("Normal", "ellipticity") - 0.02
+    assert mean("Amorphous", "asymmetry") > 2 * mean("Normal", "asymmetry")
+
+
+def test_ellipticity_is_the_overlap_with_the_ellipse_of_the_moments():
+    from madrnet_timm.morphology.shape import _ellipse_overlap
+
+    mask = np.zeros((200, 300), dtype=bool)
+    mask[60:140, 40:260] = True  # a rectangle of 220 × 80: ellipse of half axes 220/√3, 80/√3
+    x = np.linspace(-1, 1, 4001)
+    height = np.sqrt(np.clip(1 - 3 * x**2, 0, None)) / np.sqrt(3)  # half the ellipse's width, unit square
+    area = np.trapezoid(2 * height, x)
+    # a square of side 2 and a circle of radius 2/√3, scaled alike in each direction: the overlap stays
+    radius = 2 / np.sqrt(3)
+    y = np.linspace(-1, 1, 4001)
+    inside = np.trapezoid(2 * np.minimum(np.sqrt(radius**2 - y**2), 1), y)
+    assert area == pytest.approx(np.pi / 3, rel=1e-3)
+    assert _ellipse_overlap(mask) == pytest.approx(inside / (4 + np.pi * radius**2 - inside), rel=0.01)
+
+
+def test_acrosome_of_drawn_heads():
+    """The pale cap lies at the end that the angle points to, and its share follows where it was drawn."""
+    heads = [draw_head("Normal", seed, debris=False) for seed in range(20)]
+    found = [measure(head.image) for head in heads]
+    assert all(0.25 < head.acrosome_fraction < 0.65 for head in found)
+    assert all(head.acrosome_contrast > 0.1 for head in found)
+    for head in found:
+        assert len(head.stain_profile) == 10
+        assert np.mean(head.stain_profile[:3]) < np.mean(head.stain_profile[-3:])
+
+
+@pytest.mark.parametrize("change", ["mirror", "turn", "scale"])
+def test_shape_does_not_depend_on_the_view(change):
+    names = ("ellipticity", "regularity", "taper", "asymmetry", "acrosome_fraction", "acrosome_contrast")
+    for seed in range(6):
+        image = draw_head("Pyriform", seed, debris=False).image
+        other = {
+            "mirror": image[:, ::-1],
+            "turn": np.rot90(image),
+            "scale": cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC),
+        }[change]
+        a, b = measure(image), measure(np.ascontiguousarray(other))
+        for name in names:
+            assert getattr(a, name) == pytest.approx(getattr(b, name), abs=0.04), (seed, name)
+
+
+def test_who_checks():
+    head = measure(draw_head("Normal", 3, debris=False).image)
+    assert head.who_checks()["length_um"] is None  # no scale
+    scaled = measure(draw_head("Normal", 3, debris=False).image, um_per_px=4.1 / head.length)
+    checks = scaled.who_checks()
+    assert checks["length_um"] is True
+    assert checks["width_um"] is (2.5 <= scaled.width_um <= 3.2)
+    assert checks["aspect_ratio"] is (1.3 <= head.aspect_ratio <= 1.8)
+    assert scaled.who_checks(HeadRanges(length_um=(1, 2)))["length_um"] is False
+    empty = measure(np.full((64, 64, 3), 200, np.uint8))
+    assert set(empty.who_checks().values()) == {None}
+
+
+def test_neighbour_is_flagged():
+    image = draw_head("Normal", 1, debris=False).image
+    assert "two_heads" not in measure(image).flags
+    wide = np.hstack([image, image[:, -1:].repeat(20, axis=1)])
+    wide[5:40, -38:-8] = image[48:83, 50:80]  # the middle of the head once more, at the border
+    assert "two_heads" in measure(wide).flags
+
+
+def test_overlay_draws_outline_axes_and_direction():
+    head = draw_head("Normal", 2, debris=False)
+    found = measure(head.image)
+    picture = draw_overlay(head.image, found, scale=3)
+    assert picture.shape[1] == 3 * 131
+    green = (picture[..., 1] > 150) & (picture[..., 0] < 80) & (picture[..., 2] < 80)
+    ys, xs = np.nonzero(green)
+    assert len(ys) > 200
+    distance = cv2.distanceTransform((~found.mask).astype(np.uint8), cv2.DIST_L2, 5) + cv2.distanceTransform(
+        found.mask.astype(np.uint8), cv2.DIST_L2, 5
+    )
+    assert distance[np.minimum(ys // 3, 130), xs // 3].max() < 3  # the line lies on the border of the mask
+    flat = np.full((64, 64, 3), 200, np.uint8)
+    assert draw_overlay(flat, measure(flat)).shape == (3 * 64 + 22, 3 * 64, 3)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .segment import Segmentation, principal_axis, profile, segment
+from .segment import Profile, Segmentation, principal_axis, profile, segment
 from .shape import head_shape
 from .who import HeadRanges, who_checks
 
@@ -127,12 +127,11 @@ def as_rgb(image: NDArray[np.uint8] | Image.Image) -> NDArray[np.uint8]:
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
 
 
-def _acrosome_vote(found: Segmentation) -> tuple[float, tuple[float, float]]:
+def _acrosome_vote(found: Segmentation, shape: Profile) -> tuple[float, tuple[float, float]]:
     """How clearly the acrosome lies at one end, and the unit vector ``(x, y)`` towards it.
 
     The acrosome is paler than the nucleus and, in most heads, the wider end; the remains of the tail lie at the other.
     """
-    shape = profile(found.mask, found.darkness)
     third = len(shape.width) // 3
     low, high = slice(0, third), slice(-third, None)
     paleness = (shape.darkness[low].mean() - shape.darkness[high].mean()) / max(float(shape.darkness.mean()), 1e-6)
@@ -180,7 +179,8 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
     contour = (outline[:, 0] / zoom + offset).astype(np.float32)
     hull_area = cv2.contourArea(cv2.convexHull(outline))
     (cx, cy), _, major, minor = principal_axis(found.mask)
-    vote, (dx, dy) = _acrosome_vote(found)
+    line = profile(found.mask, found.darkness)
+    vote, (dx, dy) = _acrosome_vote(found, line)
 
     to_picture = np.array([[1 / zoom, 0, offset[0]], [0, 1 / zoom, offset[1]]])
     mask = cv2.warpAffine(found.mask.astype(np.float32), to_picture, (width, height), flags=cv2.INTER_LINEAR) >= 0.5
@@ -208,7 +208,7 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
         area=float(found.mask.sum()) / zoom**2,
         perimeter=float(cv2.arcLength(outline, True)) / zoom,
         solidity=float(cv2.contourArea(outline) / hull_area) if hull_area > 0 else None,
-        **asdict(head_shape(found, (dx, dy))),
+        **asdict(head_shape(found, line, (dx, dy))),
         flags=frozenset(flags),
         um_per_px=um_per_px,
     )

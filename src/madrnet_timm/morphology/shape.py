@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .segment import Segmentation, principal_axis, profile
+from .segment import Profile, Segmentation, principal_axis
 
 __all__ = ["STAIN_BINS", "HeadShape", "head_shape"]
 
 STAIN_BINS = 10
 
-_THIRD_WIDTHS = (slice(15, 25), slice(75, 85))  # per cent of the length behind the acrosome's end
+_TAPER_PARTS = (slice(15, 25), slice(75, 85))  # per cent of the length behind the acrosome's end
 _RIM = 3  # px of the outline's resolution: blur mixes head and background so far inside
 
 
@@ -45,7 +45,7 @@ class HeadShape:
 
 def _ellipse_overlap(mask: NDArray[np.bool_]) -> float:
     center, axis, along, across = principal_axis(mask)
-    ys, xs = np.indices(mask.shape, dtype=np.float32)
+    ys, xs = np.ogrid[: mask.shape[0], : mask.shape[1]]
     u = (xs - center[0]) * axis[0] + (ys - center[1]) * axis[1]
     v = (ys - center[1]) * axis[0] - (xs - center[0]) * axis[1]
     ellipse = u**2 / (4 * along) + v**2 / (4 * across) <= 1
@@ -55,14 +55,17 @@ def _ellipse_overlap(mask: NDArray[np.bool_]) -> float:
 
 
 def _acrosome(
-    found: Segmentation, along: NDArray[np.float64], rows: NDArray[np.int64], cols: NDArray[np.int64]
+    mask: NDArray[np.bool_], dark: NDArray[np.float32], along: NDArray[np.float64]
 ) -> tuple[float | None, float | None]:
-    """Share of the area and contrast of the pale part at the acrosome's end, by Otsu's threshold inside the head."""
-    inner = cv2.distanceTransform(np.pad(found.mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1] > _RIM
-    chosen = inner[rows, cols]
+    """Share of the area and contrast of the pale part at the acrosome's end, by Otsu's threshold inside the head.
+
+    ``dark`` and ``along`` are values at the mask's pixels, in their order.
+    """
+    inner = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1] > _RIM
+    chosen = inner[mask]
     if chosen.sum() < 50:
         return None, None
-    darkness, place = found.darkness[rows, cols][chosen], along[chosen]
+    darkness, place = dark[chosen], along[chosen]
     levels = np.clip(darkness * (255 / max(float(darkness.max()), 1e-6)), 0, 255).astype(np.uint8)
     threshold, _ = cv2.threshold(levels[:, None], 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     pale = levels <= threshold
@@ -71,37 +74,40 @@ def _acrosome(
     return float(pale.mean()), float(1 - darkness[pale].mean() / darkness[~pale].mean())
 
 
-def head_shape(found: Segmentation, direction: tuple[float, float]) -> HeadShape:
+def head_shape(found: Segmentation, line: Profile, direction: tuple[float, float]) -> HeadShape:
     """Shape and stain of a segmented head.
 
     Args:
         found: The head.
+        line: Its profile.
         direction: Unit vector ``(x, y)`` along the long axis, towards the acrosome.
     """
-    line = profile(found.mask, found.darkness)
+    x, y, w, h = cv2.boundingRect(found.mask.astype(np.uint8))
+    mask = found.mask[y : y + h, x : x + w]
+    dark = found.darkness[y : y + h, x : x + w][mask]
     forward = line.axis[0] * direction[0] + line.axis[1] * direction[1] > 0  # row 0 is the tail's end
     width = line.width[::-1] if forward else line.width
-    dark = line.darkness[::-1] if forward else line.darkness
+    profile = line.darkness[::-1] if forward else line.darkness
     percent = (np.arange(len(width)) + 0.5) * 100 / len(width)
 
     def mean_width(part: slice) -> float:
         return float(width[(percent >= part.start) & (percent < part.stop)].mean())
 
-    near, far = (mean_width(part) for part in _THIRD_WIDTHS)
-    rows, cols = np.nonzero(found.mask)
-    center, axis, *_ = principal_axis(found.mask)
+    near, far = (mean_width(part) for part in _TAPER_PARTS)
+    rows, cols = np.nonzero(mask)
+    center, axis, *_ = principal_axis(mask)
     across = (rows - center[1]) * axis[0] - (cols - center[0]) * axis[1]
     sides = [np.bincount(line.row_of[side], minlength=len(width)) for side in (across > 0, across < 0)]
     extent = float(across.max() - across.min()) + 1
     along = (cols - center[0]) * direction[0] + (rows - center[1]) * direction[1]
-    fraction, contrast = _acrosome(found, along, rows, cols)
-    top = max(float(np.percentile(found.darkness[found.mask], 95)), 1e-6)
+    fraction, contrast = _acrosome(mask, dark, along)
+    top = max(float(np.percentile(dark, 95)), 1e-6)
     return HeadShape(
-        ellipticity=_ellipse_overlap(found.mask),
+        ellipticity=_ellipse_overlap(mask),
         regularity=float(np.pi * line.length * extent / (4 * len(rows))),
         taper=far / max(near, 1e-6),
-        asymmetry=float(np.abs(sides[0] - sides[1]).sum() / max(len(rows), 1)),
+        asymmetry=float(np.abs(sides[0] - sides[1]).sum() / len(rows)),
         acrosome_fraction=fraction,
         acrosome_contrast=contrast,
-        stain_profile=tuple(float(part.mean()) / top for part in np.array_split(dark, STAIN_BINS)),
+        stain_profile=tuple(float(part.mean()) / top for part in np.array_split(profile, STAIN_BINS)),
     )
