@@ -90,6 +90,26 @@ class Bench:
         with torch.inference_mode():
             return self.paired(lambda: model(x), lambda: bare(x), 3 * self.args.repeats)
 
+    def onnx_latency(self, model: Any, bare: Any) -> tuple[float, float]:
+        """The same in ONNX Runtime, which packs the weights once, when it loads them."""
+        return self.paired(self.onnx_session(model), self.onnx_session(bare), 3 * self.args.repeats)
+
+    def onnx_session(self, model: Any) -> Callable[[], Any]:
+        import tempfile
+
+        import onnxruntime
+        import torch
+
+        x = self.x[:1].contiguous()
+        model = model.eval().to(memory_format=torch.contiguous_format)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            torch.onnx.export(model, (x,), path, input_names=["image"], dynamo=True, verbose=False)
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return lambda: session.run(None, {"image": x.numpy()})
+
     def paired(self, run: Callable[[], Any], base: Callable[[], Any], repeats: int) -> tuple[float, float]:
         """Median seconds of ``run``, and the median of its ratios to ``base``, run in turn."""
         run(), base()  # warm
@@ -103,6 +123,8 @@ def main() -> None:
     parser.add_argument("--img-size", type=int, default=512, metavar="N", help="side of the pictures (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=2, metavar="N", help="pictures a step (%(default)s)")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="pairs of timed steps (%(default)s)")
+    parser.add_argument("--settings", nargs="+", metavar="NAME", help="some of the settings only, by their names")
+    parser.add_argument("--onnx", action="store_true", help="time one picture in ONNX Runtime, too (CPU)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("benchmark.csv"), metavar="CSV", help="(%(default)s)")
     args = parser.parse_args()
@@ -117,6 +139,9 @@ def main() -> None:
 
     if args.batch_size < 2 or args.repeats < 1:
         parser.error("--batch-size: at least 2 (batch statistics); --repeats: at least 1")
+    unknown = set(args.settings or ()) - {name for name, *_ in SETTINGS}
+    if unknown:
+        parser.error(f"--settings {', '.join(unknown)}: expected some of {', '.join(name for name, *_ in SETTINGS)}")
     if not timm.is_model(f"madrnet_{args.backbone}"):
         raise InputError(f"--backbone {args.backbone}: timm knows no such model; see timm.list_models()")
     bench = Bench(args)
@@ -126,7 +151,8 @@ def main() -> None:
     bare = bench.create(args.backbone)
     base_peak = bench.peak(bare)
     rows = []
-    for setting, kwargs, checkpointing in tqdm(SETTINGS):
+    chosen = [setting for setting in SETTINGS if not args.settings or setting[0] in args.settings]
+    for setting, kwargs, checkpointing in tqdm(chosen):
         model = bench.create(f"madrnet_{args.backbone}", **kwargs)
         model.set_grad_checkpointing(checkpointing)
         peak = bench.peak(model)
@@ -149,6 +175,12 @@ def main() -> None:
                 "machine": machine,
             }
         )
+    if args.onnx:
+        model = bench.create(f"madrnet_{args.backbone}", exportable=True)
+        latency, latency_ratio = bench.onnx_latency(model, bench.create(args.backbone, exportable=True))
+        row = dict.fromkeys(rows[0], "") | {k: rows[0][k] for k in ("backbone", "img_size", "batch_size", "machine")}
+        times = {"latency_ms": f"{1000 * latency:.1f}", "latency_ratio": f"{latency_ratio:.3f}"}
+        rows.append(row | times | {"setting": "plain, in ONNX Runtime"})
     kept: list[dict[str, Any]] = []
     if args.output.exists():  # other backbones and sizes in the same table stay
         with args.output.open(encoding="utf-8", newline="") as opened:
@@ -162,7 +194,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     """The table, ratios against the bare backbone."""
     lines = ["| R | step, × bare | peak memory, MB (× bare) | one picture, ms (× bare) |", "|---|---|---|---|"]
     for row in rows:
-        cells = (row["setting"], row["step_ratio"], f"{row['peak_mb']} ({row['peak_ratio']})")
+        memory = f"{row['peak_mb']} ({row['peak_ratio']})" if row["peak_mb"] else ""
+        cells = (row["setting"], row["step_ratio"], memory)
         lines.append(f"| {' | '.join(cells)} | {row['latency_ms']} ({row['latency_ratio']}) |")
     return "\n".join(lines)
 
