@@ -26,7 +26,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "group norm": {"norm_layer": "groupnorm"},
     "no dropout in F": {"proj_drop_rate": 0.0},
     "dropout 0.4 in F": {"proj_drop_rate": 0.4},
-    "no R": {"depth": 0},
 }
 """The first is the default; each of the others differs from it in one argument."""
 

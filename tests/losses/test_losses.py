@@ -1,10 +1,17 @@
 """Loss terms against loops in float64 and, as an oracle, pytorch-metric-learning."""
 
+import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from pytorch_metric_learning import distances, losses, reducers
+from timm.loss import LabelSmoothingCrossEntropy
+from torch import nn
 from torch.nn import functional as F
 
 from madrnet_timm.losses import HARC, BatchAllTriplet, HybridLoss
@@ -98,7 +105,7 @@ def test_hybrid_is_equations_11_and_12():
     logits, embeddings = torch.randn(8, 4, dtype=torch.float64), torch.randn(8, 5, dtype=torch.float64)
     target = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3])
     ratio = torch.linspace(1.0, 2.6, 8, dtype=torch.float64)
-    total, parts = HybridLoss(normal_class=0, alpha=0.7, beta=0.2)(logits, embeddings, target, ratio)
+    total, parts = HybridLoss(logits.shape[1], 0, alpha=0.7, beta=0.2)(logits, embeddings, target, ratio)
     assert list(parts) == ["cross_entropy", "triplet", "harc"]
     expected = F.cross_entropy(logits, target) + 0.7 * loop_triplet(embeddings, target, 0.3, "mean")
     expected = expected + 0.2 * HARC(0)(logits, ratio)
@@ -106,7 +113,7 @@ def test_hybrid_is_equations_11_and_12():
 
 
 def test_hybrid_without_a_normal_class():
-    total, parts = HybridLoss(None)(torch.randn(4, 3), torch.randn(4, 5), torch.tensor([0, 1, 0, 1]), torch.ones(4))
+    total, parts = HybridLoss(3, None)(torch.randn(4, 3), torch.randn(4, 5), torch.tensor([0, 1, 0, 1]), torch.ones(4))
     assert list(parts) == ["cross_entropy", "triplet"]
     torch.testing.assert_close(total, parts["cross_entropy"] + 0.4 * parts["triplet"])
 
@@ -116,3 +123,66 @@ def test_bad_arguments():
         BatchAllTriplet(reduction="sum")
     with pytest.raises(ValueError, match="form='strict'"):
         HARC(0, "strict")
+
+
+@pytest.mark.parametrize("reduction", ["mean", "nonzero"])
+def test_triplets_in_chunks_are_the_same(reduction, monkeypatch):
+    embeddings, target = torch.randn(40, 8, dtype=torch.float64, requires_grad=True), torch.randint(0, 4, (40,))
+    whole = BatchAllTriplet(0.3, reduction)(embeddings, target)
+    expected = torch.autograd.grad(whole, embeddings)[0]
+    monkeypatch.setattr("madrnet_timm.losses.triplet._CHUNK", 7 * 40 * 40)
+    parts = BatchAllTriplet(0.3, reduction)(embeddings, target)
+    torch.testing.assert_close(parts, whole)
+    torch.testing.assert_close(torch.autograd.grad(parts, embeddings)[0], expected)
+
+
+def test_triplet_of_bfloat16_is_computed_in_float32():
+    embeddings, target = torch.randn(12, 8).bfloat16(), torch.randint(0, 3, (12,))
+    value = BatchAllTriplet()(embeddings, target)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, BatchAllTriplet()(embeddings.float(), target))
+
+
+def test_learned_weights_settle_where_the_barrier_says():
+    """``w₀ / (1 + term)``, for terms that stay as they are."""
+    loss = HybridLoss(3, 0, alpha=0.4, beta=0.3, weights="learned")
+    logits, embeddings = torch.randn(8, 3), torch.randn(8, 5)
+    target, ratio = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1]), torch.tensor([1.0, 2.5, 1.5, 2.4, 0.9, 1.2, 2.2, 1.9])
+    assert loss.weights() == pytest.approx({"triplet": 0.4, "harc": 0.3})
+    total, parts = loss(logits, embeddings, target, ratio)
+    fixed, _ = HybridLoss(3, 0)(logits, embeddings, target, ratio)
+    torch.testing.assert_close(total, fixed)  # the barrier is zero at the start
+    optimizer = torch.optim.Adam(loss.parameters(), lr=0.02)
+    for _ in range(600):
+        optimizer.zero_grad()
+        loss(logits, embeddings, target, ratio)[0].backward()
+        optimizer.step()
+    expected = {"triplet": 0.4 / (1 + float(parts["triplet"])), "harc": 0.3 / (1 + float(parts["harc"]))}
+    assert loss.weights() == pytest.approx(expected, rel=1e-3)
+
+
+def test_other_losses_take_the_place_of_the_cross_entropy():
+    logits, embeddings, target = torch.randn(6, 3), torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2])
+    for chosen in (nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0])), LabelSmoothingCrossEntropy(0.1)):
+        _, parts = HybridLoss(3, 0, cross_entropy=chosen)(logits, embeddings, target, torch.ones(6))
+        torch.testing.assert_close(parts["cross_entropy"], chosen(logits, target))
+
+
+def test_bad_arguments_of_the_hybrid_loss():
+    with pytest.raises(ValueError, match="normal_class=3"):
+        HybridLoss(3, 3)
+    with pytest.raises(ValueError, match="weights='free'"):
+        HybridLoss(3, 0, weights="free")
+    with pytest.raises(ValueError, match="can't be learned"):
+        HybridLoss(3, 0, alpha=0.0, weights="learned")
+
+
+def test_two_processes_have_the_loss_and_the_gradient_of_one():
+    """Embeddings gathered with gradients: 2 × 8 equals 1 × 16, in float64."""
+    root = Path(__file__).parents[2]
+    env = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "tests.losses.distributed_loss"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=root, env=env, timeout=120)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert max(json.loads(run.stdout).values()) < 1e-12, run.stdout

@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from madrnet_timm.inference import Classifier
+from madrnet_timm.losses import HybridLoss
 
 from .conftest import EXAMPLES, SMALL
 
@@ -151,6 +152,30 @@ def test_killed_run_continues_to_the_same_weights(run, tmp_path, monkeypatch, tr
     assert (other / "history.csv").read_text() == (folder / "history.csv").read_text()
 
 
+def test_learned_loss_weights_are_logged_and_resumed(tmp_path, heads, monkeypatch, train_command):
+    from madrnet_timm.training import loop
+
+    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
+    args = ["--dataset", "folder", "--data-dir", heads, *SMALL, "--epochs", "2", "--loss-weights", "learned"]
+    assert train_command(*args, "--output", tmp_path / "whole") == 0
+    history = rows(tmp_path / "whole" / "history.csv")
+    triplet, harc = ([float(row[f"weight_{name}"]) for row in history] for name in ("triplet", "harc"))
+    assert 0.4 > triplet[0] > triplet[1] > 0.1  # towards w₀ / (1 + term)
+    assert 0.3 >= harc[0] >= harc[1] > 0.1
+    real = loop._Run._train_epoch
+
+    def killed(self, epoch, bar):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return real(self, epoch, bar)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Run, "_train_epoch", killed)
+        assert train_command(*args, "--output", tmp_path / "cut") == 130
+    assert train_command(*args, "--output", tmp_path / "cut", "--resume") == 0
+    assert rows(tmp_path / "cut" / "history.csv") == history
+
+
 def test_resume_refuses_other_pictures(run, tmp_path, train_command, capsys):
     import shutil
 
@@ -174,7 +199,7 @@ def test_schedule_of_any_length(steps):
 
     recipe = Recipe()
     model = timm.create_model("madrnet_test_resnet", num_classes=4)
-    optimizer = create_optimizer(model, recipe)
+    optimizer = create_optimizer(model, HybridLoss(4, 0), recipe)
     names = {group["name"] for group in optimizer.param_groups}
     assert names == {p + s for p in ("backbone", "reversible", "head") for s in ("", "_no_decay")}
     assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(model.parameters()))

@@ -153,27 +153,42 @@ class _Run:
             pictures, batch, shuffle=True, drop_last=len(pictures) % batch == 1, pin_memory=torch.cuda.is_available()
         )
         test_loader = DataLoader(self._pictures(self.test_records, "none"), 2 * recipe.batch_size)
-        optimizer = create_optimizer(model, recipe)
+        self.criterion = self._create_criterion().to(self.accelerator.device)
+        optimizer = create_optimizer(model, self.criterion, recipe)
         self.model, self.optimizer, self.loader, self.test_loader = self.accelerator.prepare(
             model, optimizer, loader, test_loader
         )
+        self.hybrid = self.criterion
+        if recipe.loss_weights == "learned" and self.options.hybrid:  # prepared, so that the processes agree
+            self.hybrid = self.accelerator.prepare(self.criterion)
         self.bare = self.accelerator.unwrap_model(self.model)
         self.scheduler = create_scheduler(self.optimizer.optimizer, recipe, recipe.epochs * len(self.loader))
         self.ema = ModelEmaV3(self.bare, recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
-        cross_entropy = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
-        normal = self.names.index(self.source.normal) if self.source.normal in self.names else None
-        if self.options.hybrid and normal is None:
-            _logger.warning("no class is called %s here: the aspect ratio constraint (HARC) is off", self.source.normal)
-        self.criterion = HybridLoss(normal, recipe.alpha, recipe.beta, recipe.margin, recipe.harc, cross_entropy)
         self.progress = _Progress()
         self.accelerator.register_for_checkpointing(self.progress, self.scheduler)
         if self.ema is not None:
             self.accelerator.register_for_checkpointing(self.ema)
 
+    def _create_criterion(self) -> HybridLoss:
+        recipe = self.options.recipe
+        normal = self.names.index(self.source.normal) if self.source.normal in self.names else None
+        if self.options.hybrid and normal is None:
+            _logger.warning("no class is called %s here: the aspect ratio constraint (HARC) is off", self.source.normal)
+        return HybridLoss(
+            len(self.names),
+            normal,
+            recipe.alpha,
+            recipe.beta,
+            recipe.margin,
+            recipe.harc,
+            recipe.loss_weights if self.options.hybrid else "fixed",
+            nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
+        )
+
     def _loss(self, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         output = self.model(batch["image"].contiguous(memory_format=torch.channels_last))
         if self.options.hybrid:
-            return self.criterion(*output, batch["label"], batch["aspect_ratio"].float())
+            return self.hybrid(*output, batch["label"], batch["aspect_ratio"].float())
         loss = self.criterion.cross_entropy(output, batch["label"])
         return loss, {"cross_entropy": loss}
 
@@ -241,6 +256,8 @@ class _Run:
             losses = self._train_epoch(epoch, bar)
             metrics, _ = self.evaluate()
             row = {"epoch": epoch + 1, **losses, **{k: metrics[k] for k in ("accuracy", "precision", "recall", "f1")}}
+            if self.criterion.log_weights:
+                row |= {f"weight_{name}": value for name, value in self.criterion.weights().items()}
             row |= {f"f1_{name}": figures["f1"] for name, figures in metrics["per_class"].items()}
             self.progress.history.append(row)
             if main:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from timm.optim import create_optimizer_v2
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 
@@ -22,8 +23,8 @@ def part_of(name: str, model: Any) -> str:
     return "head" if name.startswith(tuple(f"{head}." for head in heads)) else "backbone"
 
 
-def create_optimizer(model: Any, recipe: Recipe) -> Optimizer:
-    """AdamW over groups named ``<part>`` and ``<part>_no_decay``."""
+def create_optimizer(model: Any, criterion: nn.Module, recipe: Recipe) -> Optimizer:
+    """AdamW over groups named ``<part>`` and ``<part>_no_decay``, and the loss's own weights where they are learned."""
     rates = {"backbone": recipe.lr_backbone, "reversible": recipe.lr_reversible, "head": recipe.lr_head}
     skip = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
     groups: dict[str, dict] = {}
@@ -33,6 +34,9 @@ def create_optimizer(model: Any, recipe: Recipe) -> Optimizer:
         key = part if decay else f"{part}_no_decay"
         group = {"params": [], "name": key, "lr": rates[part], "weight_decay": recipe.weight_decay if decay else 0.0}
         groups.setdefault(key, group)["params"].append(param)
+    learned = list(criterion.parameters())
+    if learned:
+        groups["loss_weights"] = {"params": learned, "name": "loss_weights", "lr": recipe.lr_head, "weight_decay": 0.0}
     return create_optimizer_v2(list(groups.values()), opt="adamw", lr=recipe.lr_head, weight_decay=0.0)
 
 

@@ -36,6 +36,7 @@ class Recipe:
     loss: str = _option("auto", "hybrid (cross entropy, triplet and HARC), ce, or auto: hybrid for madrnet_*, else ce")
     alpha: float = _option(0.4, "weight of the triplet loss")
     beta: float = _option(0.3, "weight of the aspect ratio constraint")
+    loss_weights: str = _option("fixed", "of triplet and constraint: fixed, or learned from there with a barrier")
     margin: float = _option(0.3, "margin of the triplet loss")
     harc: str = _option("coupled", "form of the aspect ratio constraint: coupled, or literal as eq. 14 is printed")
 
@@ -45,6 +46,7 @@ class Recipe:
             ("augmentation", tuple(AUGMENTATIONS)),
             ("loss", ("auto", "hybrid", "ce")),
             ("harc", ("coupled", "literal")),
+            ("loss_weights", ("fixed", "learned")),
         ):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(allowed)}")
@@ -82,6 +84,7 @@ PRESETS = {
         warmup=0.3,
         label_smoothing=0.0,
         ema_decay=0.0,
+        loss_weights="learned",
     ),
 }
 """``quick``: minutes on two CPU cores. ``paper``: Table I and section IV of the paper."""
