@@ -116,6 +116,27 @@ def test_frozen_parts(frozen):
     assert_same_step(*reversed(results))
 
 
+class _Shift(nn.Module):
+    """``x + a + b``: autograd hands out one tensor as the gradient of both parameters, and of the output."""
+
+    def __init__(self, channels_in, channels_out):
+        super().__init__()
+        self.mix = nn.Conv2d(channels_in, channels_out, 1)
+        self.a, self.b = (nn.Parameter(torch.randn(3, channels_out, 6, 6)) for _ in range(2))
+
+    def forward(self, x):
+        return self.mix(x) + self.a + self.b
+
+
+def test_gradients_that_autograd_shares_are_not_added_up_in_place():
+    results = []
+    for memory in ("plain", "reversible"):
+        torch.manual_seed(1)
+        couplings = [(_Shift(NARROW, WIDE), _Shift(WIDE, NARROW))] * 4
+        results.append(step(ReversibleSequence(couplings, memory=memory, keep_last=False).double(), streams()))
+    assert_same_step(*reversed(results))
+
+
 def test_two_live_graphs():
     results = []
     for memory in ("plain", "reversible"):

@@ -202,19 +202,20 @@ class _Sequence:
             raise RuntimeError("train/eval mode changed between forward and backward of a reversible sequence")
         totals: list[torch.Tensor | None] = [None] * len(params)
 
-        def add(grads: list[torch.Tensor | None]) -> None:
+        def add(grads: list[torch.Tensor | None], more: bool) -> None:
+            """Add up in place, in a copy: autograd may hand out one tensor twice, or the caller's own."""
             for k, grad in enumerate(grads):
                 total = totals[k]
                 if grad is not None:
-                    totals[k] = grad if total is None else total + grad
+                    totals[k] = total.add_(grad) if total is not None else grad.clone() if more else grad
 
         for i, (f, g) in reversed(list(enumerate(self.couplings))):
             y2, (d_source, *grads) = self._undo(2 * i + 1, g, y1, y2, d2, params)
             d1 = d1 if d_source is None else d1 + d_source
-            add(grads)
+            add(grads, more=True)
             y1, (d_source, *grads) = self._undo(2 * i, f, y2, y1, d1, params)
             d2 = d2 if d_source is None else d2 + d_source
-            add(grads)
+            add(grads, more=i > 0)
         return d1, d2, totals
 
 
