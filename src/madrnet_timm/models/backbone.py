@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import timm
@@ -78,13 +79,6 @@ class _AllOfList(nn.Module):
 Maps = list[torch.Tensor]
 
 
-class _Removed(nn.Module):
-    """Stands where a layer was that the map does not need: gives back what it gets."""
-
-    def forward(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:  # called like a timm head
-        return x
-
-
 def _remove(module: nn.Module, names: set[str], prefix: str = "") -> None:
     """Take parameters out of ``module``: whole layers where all of theirs are among ``names``."""
     for name, child in module.named_children():
@@ -92,7 +86,7 @@ def _remove(module: nn.Module, names: set[str], prefix: str = "") -> None:
         params = {path + n for n, _ in child.named_parameters()}
         is_container = isinstance(child, nn.ModuleList | nn.ModuleDict | nn.Sequential)  # code may count or slice it
         if params and params <= names and not is_container:
-            setattr(module, name, _Removed())
+            setattr(module, name, nn.Identity())
         elif params & names:
             _remove(child, names, path)
     for name, param in list(module.named_parameters(recurse=False)):
@@ -216,6 +210,26 @@ def _probe(
     return found[0]
 
 
+@cache
+def _headless(family: Any) -> Any:
+    """The class of a backbone: calling it gives its features.
+
+    torch.fx wraps the functions that timm keeps untraced only in modules that are called, and TorchScript compiles
+    `forward`, whose head is gone. A bound method on the instance would not follow it into replicas and copies.
+    """
+    members = {"forward": family.forward_features, "__reduce_ex__": _reduce, "__module__": family.__module__}
+    return type(family.__name__, (family,), members)
+
+
+def _new_headless(family: Any) -> nn.Module:
+    return _headless(family).__new__(_headless(family))
+
+
+def _reduce(backbone: nn.Module, _: Any) -> tuple[Any, ...]:
+    """For copy and pickle, which find no class that was made on the way."""
+    return _new_headless, (type(backbone).__mro__[1],), backbone.__dict__.copy()
+
+
 def create_backbone(
     name: str,
     in_chans: int = 3,
@@ -227,7 +241,7 @@ def create_backbone(
     """Build a timm model without its head.
 
     Layers that only the head used are removed, so that every parameter of the result takes part in
-    `forward_features`.
+    `forward_features`, and calling the result is calling that.
 
     Args:
         name: timm architecture, with or without a tag.
@@ -254,4 +268,5 @@ def create_backbone(
     except ValueError as error:
         raise ValueError(f"{name} can't be a backbone: {error}") from None
     _remove(backbone, idle)
+    backbone.__class__ = _headless(type(backbone))
     return backbone, to_map, size, (height, width)

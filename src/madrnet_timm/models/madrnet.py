@@ -282,7 +282,7 @@ class MADRNet(nn.Module):
         """``R(B(x))``: pictures to the map ``(batch, num_features, h, w)``."""
         if self.pruned_to is not None:
             return self._forward_level(x)
-        return self.reversible(self.to_map(self.backbone.forward_features(x)))
+        return self.reversible(self.to_map(self.backbone(x)))
 
     @torch.jit.unused
     def _forward_level(self, x: torch.Tensor) -> torch.Tensor:
