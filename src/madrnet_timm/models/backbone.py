@@ -4,7 +4,6 @@ import copy
 import logging
 import math
 from collections.abc import Callable, Iterable
-from functools import cache
 from typing import Any
 
 import timm
@@ -210,19 +209,24 @@ def _probe(
     return found[0]
 
 
-@cache
+_HEADLESS: dict[type, type] = {}  # by the family's own class
+
+
 def _headless(family: Any) -> Any:
     """The class of a backbone: calling it gives its features.
 
     torch.fx wraps the functions that timm keeps untraced only in modules that are called, and TorchScript compiles
     `forward`, whose head is gone. A bound method on the instance would not follow it into replicas and copies.
     """
-    members = {"forward": family.forward_features, "__reduce_ex__": _reduce, "__module__": family.__module__}
-    return type(family.__name__, (family,), members)
+    if family not in _HEADLESS:
+        members = {"forward": family.forward_features, "__reduce_ex__": _reduce, "__module__": family.__module__}
+        _HEADLESS[family] = type(family.__name__, (family,), members)
+    return _HEADLESS[family]
 
 
 def _new_headless(family: Any) -> nn.Module:
-    return _headless(family).__new__(_headless(family))
+    made = _headless(family)
+    return made.__new__(made)
 
 
 def _reduce(backbone: nn.Module, _: Any) -> tuple[Any, ...]:
