@@ -35,7 +35,7 @@ def measurement_row(head: HeadMorphology, ranges: HeadRanges | None = None) -> d
     return row | {f"who_{name}": ok for name, ok in checks.items() if head.um_per_px is not None or "_um" not in name}
 
 
-def _measure_file(path: Path, um_per_px: float | None, overlay: Path | None, name: str) -> dict[str, Any] | str:
+def _measure_file(path: Path, name: str, um_per_px: float | None, overlay: Path | None) -> dict[str, Any] | str:
     """The row of one file, or why there is none."""
     cv2.setNumThreads(1)
     try:
@@ -83,17 +83,10 @@ def measure_files(
 
     def results() -> Iterator[dict[str, Any] | str]:
         if count == 1:
-            yield from (task(path, name=name) for path, name in zip(paths, names, strict=True))
+            yield from map(task, paths, names)
             return
         with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-            yield from pool.map(
-                _task, [(task, path, name) for path, name in zip(paths, names, strict=True)], chunksize=16
-            )
+            yield from pool.map(task, paths, names, chunksize=16)
 
     found = list(tqdm(results(), total=len(paths), unit="picture", desc="measuring", disable=len(paths) < 100))
     return [row for row in found if isinstance(row, dict)], [why for why in found if isinstance(why, str)]
-
-
-def _task(arguments: tuple[Any, Path, str]) -> dict[str, Any] | str:
-    task, path, name = arguments
-    return task(path, name=name)
