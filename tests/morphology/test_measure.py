@@ -1,5 +1,8 @@
 """The head measurement against drawn ellipses, drawn heads and the real pictures."""
 
+import csv
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -252,3 +255,121 @@ def test_overlay_draws_outline_axes_and_direction():
     assert distance[np.minimum(ys // 3, 130), xs // 3].max() < 3  # the line lies on the border of the mask
     flat = np.full((64, 64, 3), 200, np.uint8)
     assert draw_overlay(flat, measure(flat)).shape == (3 * 64 + 22, 3 * 64, 3)
+
+
+@pytest.fixture(scope="module")
+def hushem_heads(hushem_dir):
+    """Pictures of HuSHeM by ``folder/name``, and their measurements."""
+    paths = sorted(path for path in hushem_dir.rglob("*") if path.suffix == ".BMP")
+    images = {f"{path.parent.name}/{path.name}": np.asarray(Image.open(path).convert("RGB")) for path in paths}
+    return images, {name: measure(image) for name, image in images.items()}
+
+
+def test_hushem_acrosome_end(hushem_heads):
+    """The direction against that told by eye (to 10°) on all Normal, Tapered and Pyriform heads."""
+    _, heads = hushem_heads
+    with Path(__file__).with_name("hushem_acrosome.csv").open(newline="") as opened:
+        told = {row["file"]: float(row["degrees"]) for row in csv.DictReader(opened)}
+    assert len(told) == 164
+    right = [abs((heads[name].angle - angle + 180) % 360 - 180) < 90 for name, angle in told.items()]
+    assert np.mean(right) >= 0.98
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio"),
+    [("02_Tapered/image_028", 2.33), ("03_Pyriform/image_005", 2.0), ("03_Pyriform/image_043", 1.5)]
+    + [("02_Tapered/image_025", 2.5), ("03_Pyriform/image_050", 2.3)],
+)
+def test_cytoplasm_is_cut_off(hushem_heads, name, ratio):
+    """Heads with a sleeve, a droplet or a cloud of cytoplasm, which once were measured with it (γ up to 4.5)."""
+    head = hushem_heads[1][f"{name}.BMP"]
+    assert "cut_neck" in head.flags
+    assert head.aspect_ratio == pytest.approx(ratio, rel=0.1)
+
+
+def _turned(image, degrees):
+    height, width = image.shape[:2]
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1)
+    return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _jpeg(image, quality):
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+
+
+CHANGES = {
+    "turned by 15 degrees": lambda image: _turned(image, 15),
+    "turned by 90 degrees": lambda image: np.rot90(image).copy(),
+    "mirrored": lambda image: image[:, ::-1].copy(),
+    "twice as large": lambda image: cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC),
+    "half as large": lambda image: cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
+    "JPEG 75": lambda image: _jpeg(image, 75),
+    "darker": lambda image: np.rint(image * 0.85).astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_hushem_aspect_ratio_is_stable(hushem_heads, change):
+    images, heads = hushem_heads
+    moved = [
+        abs(measure(CHANGES[change](image)).aspect_ratio / heads[name].aspect_ratio - 1)
+        for name, image in images.items()
+    ]
+    assert np.median(moved) < 0.005
+    assert np.percentile(moved, 95) < 0.03
+    assert max(moved) < 0.15  # no neck that is cut now and then
+
+
+def _mutated(rng):
+    """A random picture, or a drawn head after some rough handling."""
+    height, width = (int(v) for v in rng.integers(8, 70, size=2))
+    kind = rng.integers(6)
+    if kind == 0:
+        image = rng.integers(0, 256, (height, width, 3))
+    elif kind == 1:  # few levels, large blocks
+        image = np.kron(rng.choice([0, 1, 128, 254, 255], (8, 8, 3)), np.ones((height // 8 + 1, width // 8 + 1, 1)))
+        image = image[:height, :width]
+    elif kind == 2:  # lines and discs
+        image = np.full((height, width, 3), int(rng.integers(256)), np.uint8)
+        for _ in range(rng.integers(1, 6)):
+            a, b = (tuple(int(v) for v in rng.integers(0, 70, size=2)) for _ in range(2))
+            color = tuple(int(v) for v in rng.integers(0, 256, size=3))
+            cv2.line(image, a, b, color, int(rng.integers(1, 6)))
+            cv2.circle(image, a, int(rng.integers(1, 20)), color, -1)
+    else:
+        image = draw_head(SHAPES[rng.integers(4)], rng, size=64).image.astype(float)
+        image = image[rng.integers(0, 28) :, rng.integers(0, 28) :]
+        image = (image - 128) * rng.choice([-1, 0.02, 0.3, 1, 8]) + 128 + rng.normal(0, rng.choice([0, 30]), image.shape)
+        if kind == 4:
+            image[:, :: int(rng.integers(2, 5))] = rng.integers(0, 256)
+        elif kind == 5:
+            image = image[..., :1]
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error")
+def test_ten_thousand_pictures_never_raise():
+    rng = np.random.default_rng(0)
+    for number in range(10_000):
+        image = _mutated(rng)
+        head = measure(image, um_per_px=0.1)
+        assert head.mask.shape == image.shape[:2], number
+        if head.aspect_ratio is None:
+            assert head.flags == {"no_head"}, number
+        else:
+            assert 1 <= head.aspect_ratio < 1000, number
+            assert all(np.isfinite(value) for value in head.to_dict().values() if isinstance(value, float)), number
+            assert -180 < head.angle <= 180, number
+
+
+def test_debris_is_flagged_irregular():
+    rng = np.random.default_rng(1)
+    image = np.full((131, 131, 3), (215, 190, 205), np.uint8)
+    for _ in range(9):
+        x, y = (int(v) for v in rng.integers(45, 86, size=2))
+        cv2.circle(image, (x, y), 6, (120, 60, 150), -1)
+    cv2.line(image, (30, 65), (100, 60), (120, 60, 150), 8)
+    assert "irregular" in measure(image).flags
+    assert not any("irregular" in measure(draw_head(shape, 3).image).flags for shape in SHAPES)

@@ -20,8 +20,11 @@ _ZOOM = 2  # the outline is found at twice the frame's resolution
 _ROI_MARGIN = 24  # px of the frame around the core
 _CORE_FRACTION = 0.45  # the outline's threshold, as a fraction of the core's darkness
 _TAIL_RADIUS = 0.45  # what is thinner than this fraction of the head's inscribed radius is tail
-_NECK_WIDTH = 0.55  # a neck or stem is narrower than this fraction of the head
-_NECK_PALENESS = 0.68  # and what lies behind it is paler than this fraction of the nucleus
+_NECKS = (  # (narrower than this fraction of the head, widening behind, paler behind than this fraction of the nucleus)
+    (0.65, 1.4, 0.76),  # a clear neck: midpiece with cytoplasm
+    (0.93, 1.12, 0.62),  # a shallow one, and much paler behind: cytoplasm, the sleeve of a tail
+)
+_END_ROWS = 4  # of the profile, where no neck is looked for
 _RIM = 5.0  # px of the outline's resolution: blur reaches this far into the head
 _RIM_REACH = 21  # px over which the darkness behind the edge is averaged
 _NEIGHBOUR_AREA = 0.4  # of the head's core
@@ -103,15 +106,16 @@ def _core(darkness: FloatArray) -> tuple[BoolArray, int] | None:
     return labels == 1 + best, int(np.delete(others, best).sum())
 
 
-def _fill_holes(mask: BoolArray, largest: int) -> BoolArray:
-    """Holes of fewer than ``largest`` pixels filled; the loop of a tail stays open."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
-    height, width = mask.shape
-    x, y = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP]
-    inside = (x > 0) & (y > 0) & (x + stats[:, cv2.CC_STAT_WIDTH] < width) & (y + stats[:, cv2.CC_STAT_HEIGHT] < height)
-    fill = inside & (stats[:, cv2.CC_STAT_AREA] < largest)
-    fill[0] = False
-    return mask | fill[labels] if count > 1 else mask
+def _fill_holes(mask: BoolArray, largest: float = np.inf) -> BoolArray:
+    """Holes of less than ``largest`` square pixels filled; the loop of a tail stays open."""
+    filled = mask.astype(np.uint8)
+    contours, hierarchy = cv2.findContours(filled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    holes = [
+        contour
+        for contour, (*_, parent) in zip(contours, hierarchy[0] if len(contours) else (), strict=True)
+        if parent >= 0 and cv2.contourArea(contour) < largest
+    ]
+    return cv2.drawContours(filled, holes, -1, 1, cv2.FILLED) > 0 if holes else mask
 
 
 def _component_at(mask: BoolArray, point: tuple[int, int]) -> BoolArray:
@@ -122,16 +126,20 @@ def _component_at(mask: BoolArray, point: tuple[int, int]) -> BoolArray:
 
 def _without_tail(mask: BoolArray, core: BoolArray) -> BoolArray:
     """``mask`` opened by a disc of `_TAIL_RADIUS` of the head's inscribed radius."""
-    padded = np.pad(mask, 1).astype(np.uint8)
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    window = np.s_[top : top + height, left : left + width]
+    inside = mask[window]
+    padded = np.pad(inside, 1).astype(np.uint8)
     inner = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    in_core = np.where(core, inner, 0)
+    in_core = np.where(core[window], inner, 0)
     if in_core.max() <= 0:
         in_core = inner
     y, x = np.unravel_index(int(in_core.argmax()), in_core.shape)
     radius = _TAIL_RADIUS * float(in_core[y, x])
-    eroded = inner > radius
-    outer = cv2.distanceTransform((~eroded).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return _component_at((outer < radius) & mask, (int(x), int(y)))
+    outer = cv2.distanceTransform((inner <= radius).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    out = np.zeros_like(mask)
+    out[window] = _component_at((outer < radius) & inside, (int(x), int(y)))
+    return out
 
 
 def principal_axis(mask: BoolArray) -> tuple[tuple[float, float], tuple[float, float], float, float]:
@@ -163,7 +171,7 @@ def _refine_outline(mask: BoolArray, darkness: FloatArray) -> BoolArray:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(refined.astype(np.uint8), connectivity=4)
     if len(stats) < 2:
         return mask
-    return _fill_holes(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()), mask.size)
+    return _fill_holes(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
 
 
 @dataclass(frozen=True)
@@ -193,12 +201,19 @@ def profile(mask: BoolArray, darkness: FloatArray) -> Profile:
     ys, xs = np.nonzero(mask)
     along = (xs - center[0]) * axis[0] + (ys - center[1]) * axis[1]
     low, high = float(along.min()) - 0.5, float(along.max()) + 0.5
-    row_of = np.minimum(((along - low) / (high - low) * _ROWS).astype(np.int64), _ROWS - 1)
-    count = np.bincount(row_of, minlength=_ROWS).astype(np.float64)
-    dark = np.bincount(row_of, weights=darkness[ys, xs], minlength=_ROWS) / np.maximum(count, 1)
-    smooth = np.ones(3) / 3
-    count = np.convolve(np.pad(count, 1, mode="edge"), smooth, mode="valid")
-    dark = np.convolve(np.pad(dark, 1, mode="edge"), smooth, mode="valid")
+    place = (along - low) * (_ROWS / (high - low))
+    row_of = np.minimum(place.astype(np.int64), _ROWS - 1)
+    # each pixel to its two nearest rows: whole pixels would beat against the rows where the axis lies along the grid
+    below = np.clip((place - 0.5).astype(np.int64), 0, _ROWS - 2)
+    share = np.clip(place - 0.5 - below, 0, 1)
+    gray = darkness[ys, xs]
+
+    def rows_of(values: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+        sums = np.bincount(below, values, _ROWS) + np.bincount(below + 1, others, _ROWS)
+        return np.convolve(np.pad(sums, 1, mode="edge"), np.ones(3) / 3, mode="valid")
+
+    count = rows_of(1 - share, share)
+    dark = rows_of((1 - share) * gray, share * gray) / np.maximum(count, 1e-6)
     rows = low + (np.arange(_ROWS) + 0.5) * (high - low) / _ROWS
     centers = np.array(center) + rows[:, None] * np.array(axis)
     return Profile(count * _ROWS / (high - low), dark, row_of, axis, high - low, centers)
@@ -207,24 +222,23 @@ def profile(mask: BoolArray, darkness: FloatArray) -> Profile:
 def _neck(shape: Profile, anchor: int, step: int) -> int | None:
     """Row at which to cut, going from the anchor to one end (``step`` ±1), or None.
 
-    A neck is narrower than `_NECK_WIDTH` of the head and widens again behind; a stem stays narrow to the end. Both are
-    cut only where what lies behind is paler than the nucleus: a pyriform nucleus has a dark stem of its own.
+    A neck is narrower than the head, and the dark object widens again behind it. It is cut only where what lies behind is
+    paler than the nucleus: a pyriform nucleus has a dark stem of its own.
     """
     rows = np.arange(anchor, _ROWS if step > 0 else -1, step)
+    if len(rows) <= 2 * _END_ROWS or shape.length < _ROWS / 2:  # too small to have one
+        return None
     width, dark = shape.width[rows], shape.darkness[rows]
-    narrow = width < _NECK_WIDTH * width[0]
-    if not narrow.any():
+    behind = np.maximum.accumulate(width[::-1])[::-1]
+    thinnest = _END_ROWS + int((behind / width)[_END_ROWS:-_END_ROWS].argmax())
+    narrow = width[thinnest] / width[: thinnest + 1].max()
+    widening = behind[thinnest] / width[thinnest]
+    nucleus, rest = float(shape.darkness.max()), float(np.average(dark[thinnest:], weights=width[thinnest:]))
+    if not any(narrow < w and widening > again and rest < pale * nucleus for w, again, pale in _NECKS):
         return None
-    first = int(narrow.argmax())
-    thinnest = first + int(width[first:].argmin())
-    cut = None
-    if width[thinnest:].max() > 1.25 * width[thinnest] and thinnest < len(rows) - 3:
-        cut = thinnest
-    elif narrow.sum() > 0.28 * _ROWS:
-        cut = first
-    if cut is None or dark[cut:].mean() >= _NECK_PALENESS * dark[: cut + 1].max():
-        return None
-    return int(rows[cut])
+    while thinnest > 0 and dark[thinnest] < (nucleus + rest) / 2:  # on to where the nucleus begins
+        thinnest -= 1
+    return int(rows[thinnest])
 
 
 def _cut_neck(mask: BoolArray, darkness: FloatArray, middle: tuple[float, float]) -> BoolArray | None:
@@ -282,7 +296,7 @@ def segment(green: NDArray[np.uint8]) -> Segmentation | None:
     if overlap.max() == 0:
         return None
     dark = _fill_holes(labels == int(overlap.argmax()), 140)
-    mask = _fill_holes(_without_tail(dark, fine_core), dark.size)
+    mask = _fill_holes(_without_tail(dark, fine_core))
     middle = (
         ((width * scale - 1) / 2 - left + 0.5) * _ZOOM - 0.5,
         ((height * scale - 1) / 2 - top + 0.5) * _ZOOM - 0.5,
