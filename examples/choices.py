@@ -36,12 +36,12 @@ def outputs_gap(options: RunOptions) -> dict[str, float]:
     import torch
     from torch.nn import functional as F
 
-    from madrnet_timm.data.folds import make_folds
-    from madrnet_timm.data.sources import drop_conflicts, load, pictures
+    from madrnet_timm.data.sources import pictures
     from madrnet_timm.inference import Classifier
+    from madrnet_timm.training.loop import divided_records
 
-    records, _ = drop_conflicts(load(options.dataset, options.data_dir))
-    held_out = records.select(np.flatnonzero(make_folds(records, options.folds) == options.fold))
+    records, folds, _ = divided_records(options)
+    held_out = records.select(np.flatnonzero(folds == options.fold))
     classifier = Classifier(options.output / "model")
     x, labels = classifier.tensors(list(pictures(held_out))), torch.tensor(held_out["label"])
     out = {}
@@ -86,21 +86,16 @@ def main() -> None:
     args.output = args.output or Path("runs/choices")
 
     from madrnet_timm.files import write_csv
-    from madrnet_timm.training.cross_validation import cross_validate
+    from madrnet_timm.training.cross_validation import cross_validate, fold_options
 
     rows = []
     for name, kwargs in SETTINGS.items():
         output = args.output / name.replace(" ", "-").replace(",", "")
-        folds = [
-            replace(from_arguments(args, fold=fold, output=output), model_kwargs=dict(args.model_kwargs) | kwargs)
-            for fold in range(args.folds)
-        ]
-        print(f"{name}\n{cross_validate(folds)}", flush=True)
-        for fold, options in enumerate(folds):
-            path = output / f"fold{fold}"
-            accuracy = json.loads((path / "metrics.json").read_text(encoding="utf-8"))["accuracy"]
-            rows.append({"setting": name, "fold": fold, "accuracy": accuracy})
-            rows[-1] |= outputs_gap(replace(options, output=path))
+        options = replace(from_arguments(args, output=output), model_kwargs=dict(args.model_kwargs) | kwargs)
+        print(f"{name}\n{cross_validate(options)}", flush=True)
+        for run in fold_options(options):
+            accuracy = json.loads((run.output / "metrics.json").read_text(encoding="utf-8"))["accuracy"]
+            rows.append({"setting": name, "fold": run.fold, "accuracy": accuracy} | outputs_gap(run))
         write_csv(args.output / "choices.csv", rows)
     print(markdown(rows))
 

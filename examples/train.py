@@ -17,6 +17,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--fold", type=int, default=0, help="number of the fold held out, from 0 (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of folds, initialisation, order, changes (%(default)s)")
     parser.add_argument("--resume", action="store_true", help="continue the run in --output")
     args = parser.parse_args(argv)
 
@@ -24,7 +25,9 @@ def main(argv: list[str] | None = None) -> None:
 
     options = from_arguments(args)
     metrics = train(options)
+    controls = ", ".join(f"{name} {value:.3f}" for name, value in metrics["controls"].items())
     print(f"fold {options.fold}: accuracy {metrics['accuracy']:.3f}, F1 {metrics['f1']:.3f}; {options.output}")
+    print(f"controls on the same fold: {controls}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import pytest
 
 from madrnet_timm.data.folds import make_folds
 from madrnet_timm.data.groups import find_groups, overlapping_pairs, twin_pairs
-from madrnet_timm.data.sources import drop_conflicts, load
+from madrnet_timm.data.sources import drop_conflicts, load, pictures
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
 
@@ -113,7 +113,11 @@ def test_smids_known_duplicates_and_conflicts(smids_dir):
     rest, dropped = drop_conflicts(records)
     assert len(dropped) == 8
     assert len(rest) == 2992
+    pairs = twin_pairs(list(pictures(records)))
+    assert len(pairs) >= 148  # those that correlate above 0.98 as thumbnails are among them, by the published count
+    assert sum(hashes[i] == hashes[j] for i, j in pairs) == 49
     group = np.array(records["group"])
+    assert all(group[i] == group[j] for i, j in pairs)
     of_hash = {}
     for value, g in zip(hashes, group, strict=True):
         assert of_hash.setdefault(value, g) == g

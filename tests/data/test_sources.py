@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from madrnet_timm.data.measuring import measure_dataset
 from madrnet_timm.data.pipelines import PIPELINES, prepare
 from madrnet_timm.data.reading import decode, pixel_sha256
 from madrnet_timm.data.sources import class_names, drop_conflicts, load, pictures
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
+from madrnet_timm.morphology import measure
 
 
 def encoded(image, kind, **options):
@@ -125,3 +127,70 @@ def test_aligned_pipelines_do_not_depend_on_the_direction():
     for pipeline in ("aligned", "aligned-normalized", "head-only"):
         a, b = (prepare(i, pipeline, 64).astype(float) for i in (head.image, np.rot90(head.image, 2).copy()))
         assert np.abs(a - b).mean() < 3
+
+
+def test_arrays_are_a_data_set(tmp_path):
+    heads = [draw_head(shape, seed, size=64).image for seed in range(3) for shape in ("Normal", "Tapered")]
+    np.save(tmp_path / "images.npy", np.stack(heads))
+    np.save(tmp_path / "labels.npy", np.array(["round", "long"] * 3))
+    records = load("npy", tmp_path)
+    assert class_names(records) == ["long", "round"]
+    assert records["label"] == [1, 0] * 3
+    assert records["file"][5] == "images.npy/000005"
+    for image, head in zip(pictures(records), heads, strict=True):
+        assert np.array_equal(image, head)
+    np.save(tmp_path / "images.npy", np.stack(heads)[..., 1])  # gray
+    np.save(tmp_path / "labels.npy", np.array([3, 7] * 3))
+    gray = load("npy", tmp_path)
+    assert class_names(gray) == ["3", "7"]
+    assert np.array_equal(next(pictures(gray)), np.repeat(heads[0][..., 1:2], 3, axis=2))
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (None, np.zeros(3, int), "images.npy: can't be read"),
+        (np.zeros((3, 20, 20)), np.arange(3), "float64 of shape"),
+        (np.zeros((3, 20, 20, 4), np.uint8), np.arange(3), "expected uint8"),
+        (np.zeros((3, 7, 20), np.uint8), np.arange(3), "8×8 or more"),
+        (np.zeros((3, 20, 20), np.uint8), np.arange(4), "expected 3 integers or names"),
+        (np.zeros((3, 20, 20), np.uint8), np.zeros(3), "expected 3 integers or names"),
+        (np.zeros((3, 20, 20), np.uint8), np.zeros(3, int), "only one class"),
+        (np.zeros((3, 20, 20), np.uint8), np.array([{}, 1, 2], dtype=object), "labels.npy: can't be read"),
+    ],
+)
+def test_arrays_that_do_not_fit(tmp_path, images, labels, words):
+    if images is not None:
+        np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "labels.npy", labels, allow_pickle=True)
+    with pytest.raises(InputError, match=words):
+        load("npy", tmp_path)
+
+
+def test_records_hold_profiles_and_no_path_of_this_machine(tmp_path):
+    for name, shape in (("a", "Normal"), ("b", "Pyriform")):
+        write(tmp_path, f"{name}/0.png", draw_head(shape, 1).image)
+    records = load("folder", tmp_path)
+    head = measure(next(pictures(records)))
+    assert records["stain_profile"][0] == pytest.approx(head.stain_profile, rel=1e-6)
+    assert records["width_profile"][0] == pytest.approx(head.width_profile, rel=1e-6)
+    assert max(records["width_profile"][1]) == 1
+    assert records["width_profile"][1][-1] < records["width_profile"][1][1]  # pyriform: narrow towards the tail
+    records.to_parquet(tmp_path / "records.parquet")
+    records.save_to_disk(tmp_path / "saved")
+    for path in [tmp_path / "records.parquet", *(tmp_path / "saved").rglob("*")]:
+        assert not path.is_file() or str(tmp_path).encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_measure_dataset_is_measure(processes):
+    records = load("synthetic", count=20).select_columns(["image", "file"])
+    measured = measure_dataset(records, um_per_px=0.1, processes=processes)
+    assert measured["file"] == records["file"]
+    for image, row in zip(pictures(records), measured, strict=True):
+        head = measure(image, um_per_px=0.1)
+        assert row["aspect_ratio"] == head.aspect_ratio
+        assert row["length_um"] == head.length_um
+        assert row["who_aspect_ratio"] == head.who_checks()["aspect_ratio"]
+        assert row["flags"] == " ".join(sorted(head.flags))
+    assert measured[0]["image"].size == (131, 131)

@@ -217,40 +217,6 @@ def test_schedule_of_any_length(steps):
         assert highest["head_no_decay"] == pytest.approx(recipe.lr_head)
 
 
-def test_cross_validation(tmp_path, heads, monkeypatch, capsys):
-    """Two folds, cut off in the second, given again; every picture is held out once."""
-    from madrnet_timm.training import cross_validation
-    from madrnet_timm.training.options import RunOptions
-    from madrnet_timm.training.recipe import Recipe
-
-    recipe = Recipe(epochs=1, img_size=48, batch_size=8)
-    common = {"data_dir": heads, "folds": 2, "recipe": recipe}
-    folds = [RunOptions("madrnet_test_resnet", "folder", tmp_path / "cv", fold=k, **common) for k in range(2)]
-    trained = []
-    real = cross_validation.train
-
-    def train(options):
-        if options.fold == 1 and len(trained) == 1:
-            trained.append("cut off")
-            raise KeyboardInterrupt
-        trained.append(options.fold)
-        return real(options)
-
-    monkeypatch.setattr(cross_validation, "train", train)
-    with pytest.raises(KeyboardInterrupt):
-        cross_validation.cross_validate(folds)
-    table = cross_validation.cross_validate(folds)
-    assert trained == [0, "cut off", 1]
-    summary = json.loads((tmp_path / "cv" / "summary.json").read_text())
-    assert summary["pictures"] == 16
-    accuracies = [json.loads((tmp_path / f"cv/fold{k}/metrics.json").read_text())["accuracy"] for k in range(2)]
-    assert summary["mean"]["accuracy"] == pytest.approx(np.mean(accuracies))
-    assert summary["sd"]["accuracy"] == pytest.approx(np.std(accuracies, ddof=1))
-    held_out = [row["file"] for k in range(2) for row in rows(tmp_path / f"cv/fold{k}/predictions.csv")]
-    assert len(set(held_out)) == 16
-    assert f"{summary['right']} of 16 right" in table
-
-
 def test_folders_are_replaced_whole(tmp_path):
     from madrnet_timm.files import replacing_folder, settle_folder
 
@@ -330,3 +296,47 @@ def test_two_processes(tmp_path, heads):
         assert prediction.probabilities["Normal"] == pytest.approx(float(row["p_Normal"]), abs=1e-5)
     total = np.sum(json.loads((tmp_path / "run" / "metrics.json").read_text())["confusion_matrix"])
     assert total == 8
+
+
+def test_balanced_batches_and_class_weights(tmp_path, train_command):
+    """A rare class: in every batch by --per-class, and counted as much as the other by --class-weights."""
+    from madrnet_timm.training import loop
+
+    from .conftest import write_heads
+
+    data = write_heads(tmp_path / "heads", per_class=12)
+    for path in sorted((data / "Tapered").iterdir())[4:]:
+        path.unlink()
+    seen, weights = [], []
+    plain, create = loop._Run._loss, loop._Run._create_criterion
+
+    def loss(self, batch):
+        seen.append(batch["label"].tolist())
+        return plain(self, batch)
+
+    def criterion(self):
+        out = create(self)
+        weights.append(out.cross_entropy.weight.tolist())
+        return out
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Run, "_loss", loss)
+        patch.setattr(loop._Run, "_create_criterion", criterion)
+        arguments = ["--dataset", "folder", "--data-dir", data, "--output", tmp_path / "run", *SMALL, "--epochs", 2]
+        assert train_command(*arguments, "--batch-size", 4, "--per-class", 2, "--class-weights", "balanced") == 0
+    assert all(sorted(batch) == [0, 0, 1, 1] for batch in seen)
+    assert weights[0] == pytest.approx([8 / (2 * 6), 8 / (2 * 2)])  # six and two of the training pictures
+
+
+def test_protocols_and_files_of_folds(tmp_path, heads, train_command):
+    """--protocol published, and --folds FILE with a picture that it leaves out."""
+    base = ["--dataset", "folder", "--data-dir", heads, *SMALL, "--epochs", 1]
+    assert train_command(*base, "--output", tmp_path / "a", "--protocol", "published") == 0
+    assert "protocol published" in (tmp_path / "a/model/README.md").read_text()
+    listed = [f"{name}/{i}.png,{i % 2}" for name in ("Normal", "Tapered") for i in range(8)][1:]
+    (tmp_path / "folds.csv").write_text("\n".join(["file,fold", *listed]) + "\n")
+    assert train_command(*base, "--output", tmp_path / "b", "--folds", tmp_path / "folds.csv", "--fold", 1) == 0
+    held_out = {row["file"] for row in rows(tmp_path / "b/predictions.csv")}
+    assert held_out == {f"{name}/{i}.png" for name in ("Normal", "Tapered") for i in (1, 3, 5, 7)}
+    assert len(rows(tmp_path / "b/folds.csv")) == 15
+    assert "folds from folds.csv" in (tmp_path / "b/model/README.md").read_text()

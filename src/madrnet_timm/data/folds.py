@@ -1,5 +1,8 @@
-"""Folds for cross-validation: stratified by class, groups undivided, the same for everybody."""
+"""Folds for cross-validation: by class and cell, by session, as published, or from a file."""
 
+import csv
+from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +14,35 @@ from .sources import class_names
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["make_folds"]
+__all__ = ["LEFT_OUT", "PROTOCOLS", "assign_folds", "make_folds", "read_folds", "session_folds", "shipped_folds"]
+
+PROTOCOLS = {
+    "grouped": "stratified by class; pictures of one cell never on both sides",
+    "session": "each acquisition session held out in turn; classes that do not occur in all of them are left out",
+    "published": "stratified by class, picture by picture, as in the papers: the same cell may be on both sides",
+}
+"""Ways to divide a data set."""
+
+LEFT_OUT = -1
+"""Fold of a picture that a protocol or a file does not use."""
+
+Folds = NDArray[np.int64]
 
 
-def make_folds(dataset: "Dataset", folds: int = 5, seed: int = 0) -> NDArray[np.int64]:
+def _check_groups(dataset: "Dataset", folds: int, units: NDArray[np.int64], what: str) -> None:
+    if folds < 2:
+        raise InputError(f"--folds {folds}: expected at least 2")
+    labels = np.array(dataset["label"])
+    for label, name in enumerate(class_names(dataset)):
+        available = len(set(units[labels == label]))
+        if available < folds:
+            raise InputError(
+                f"class {name}: {available} {what}, fewer than the {folds} folds; "
+                f"add pictures or choose --folds {max(available, 2)}"
+            )
+
+
+def make_folds(dataset: "Dataset", folds: int = 5, seed: int = 0, grouped: bool = True) -> Folds:
     """Number of the fold in which each record is held out.
 
     `sklearn.model_selection.StratifiedGroupKFold` on the records in the order of their pixels' hash, so that the folds
@@ -24,28 +52,130 @@ def make_folds(dataset: "Dataset", folds: int = 5, seed: int = 0) -> NDArray[np.
         dataset: Records with ``label``, ``group`` and ``pixel_sha256``.
         folds: Number of folds, at least 2.
         seed: Of the shuffling.
+        grouped: Keep the pictures of one cell together; without it `StratifiedKFold` (protocol ``published``).
 
     Raises:
-        InputError: A class has fewer groups than there are folds.
+        InputError: A class has fewer groups (or pictures) than there are folds.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    if folds < 2:
-        raise InputError(f"--folds {folds}: expected at least 2")
     labels, groups = np.array(dataset["label"]), np.array(dataset["group"])
-    for label, name in enumerate(class_names(dataset)):
-        available = len(set(groups[labels == label]))
-        if available < folds:
-            raise InputError(
-                f"class {name}: {available} groups of pictures (one cell each), fewer than the {folds} folds; "
-                f"add pictures or choose --folds {max(available, 2)}"
-            )
+    if grouped:
+        _check_groups(dataset, folds, groups, "groups of pictures (one cell each)")
+    else:
+        _check_groups(dataset, folds, np.arange(len(labels)), "pictures")
     order = np.lexsort((dataset["file"], dataset["pixel_sha256"]))
     # group numbers follow the order of files: rename them by their first picture in the order of hashes
     first = {group: i for i, group in reversed(list(enumerate(groups[order].tolist())))}
     stable = [first[group] for group in groups[order].tolist()]
     out = np.empty(len(labels), dtype=np.int64)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for number, (_, held_out) in enumerate(splitter.split(labels[order], labels[order], stable)):
+    kind = StratifiedGroupKFold if grouped else StratifiedKFold
+    splitter = kind(folds, shuffle=True, random_state=seed)
+    for number, (_, held_out) in enumerate(splitter.split(labels[order], labels[order], stable if grouped else None)):
         out[order[held_out]] = number
     return out
+
+
+def session_folds(dataset: "Dataset") -> Folds:
+    """Each record's session as its fold, `LEFT_OUT` for classes that do not occur in every session.
+
+    Raises:
+        InputError: One session only, or fewer than two classes that occur in all of them.
+    """
+    sessions, labels = np.array(dataset["session"]), np.array(dataset["label"])
+    every = set(sessions.tolist())
+    if len(every) < 2:
+        raise InputError("--protocol session: the backgrounds show one acquisition session only; use grouped folds")
+    common = [label for label in set(labels.tolist()) if set(sessions[labels == label].tolist()) == every]
+    if len(common) < 2:
+        raise InputError("--protocol session: fewer than two classes occur in all sessions; use grouped folds")
+    return np.where(np.isin(labels, common), sessions, LEFT_OUT).astype(np.int64)
+
+
+def read_folds(path: Path, dataset: "Dataset") -> Folds:
+    """Folds from a CSV with the columns ``file`` (as in the records) or ``pixel_sha256``, and ``fold``.
+
+    Pictures that are not in it are `LEFT_OUT`.
+
+    Raises:
+        InputError: Not such a file, a fold that is not a number from 0, a picture that the data set does not have, or
+            twice in the file.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as opened:
+            rows = list(csv.DictReader(opened))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: can't be read as CSV ({error})") from None
+    key = next((name for name in ("file", "pixel_sha256") if rows and name in rows[0]), None)
+    if key is None or "fold" not in rows[0]:
+        raise InputError(f"{path}: expected a CSV with the columns file (or pixel_sha256) and fold")
+    places = {value: index for index, value in enumerate(dataset[key])}
+    stems = {value.rpartition(".")[0]: index for value, index in places.items()} if key == "file" else {}
+    out = np.full(len(dataset), LEFT_OUT, dtype=np.int64)
+    for line, row in enumerate(rows, 2):
+        index = places.get(row[key], stems.get(row[key].rpartition(".")[0]))
+        if index is None:
+            raise InputError(
+                f"{path}, line {line}: {row[key]} is not in the data set; expected names like {rows[0][key]}"
+            )
+        if not (row["fold"] or "").isdigit():
+            raise InputError(f"{path}, line {line}: fold {row['fold']!r}, expected a number from 0")
+        if out[index] != LEFT_OUT and key == "file":
+            raise InputError(f"{path}, line {line}: {row[key]} occurs twice; each picture is held out once")
+        out[index] = int(row["fold"])
+    if key == "pixel_sha256":  # pictures with the same pixels stay together
+        fold_of = dict(zip(dataset[key], out.tolist(), strict=True))
+        fold_of |= {row[key]: int(row["fold"]) for row in rows}
+        out = np.array([fold_of[value] for value in dataset[key]], dtype=np.int64)
+    used = set(out.tolist()) - {LEFT_OUT}
+    if used != set(range(len(used))) or len(used) < 2:
+        raise InputError(f"{path}: folds {sorted(used)}; expected the numbers 0, 1, ... of at least two folds")
+    return out
+
+
+def shipped_folds(name: str, dataset: "Dataset", seed: int) -> Folds | None:
+    """The five folds of a data set that come with the package (seeds 0 to 2), or None where there are none.
+
+    The files are keyed by the pixels' hash, so that everybody holds out the same pictures whatever the version of
+    scikit-learn, the names of the files or their order.
+    """
+    file = resources.files(__package__) / "published" / f"{name}_folds.csv"
+    if not file.is_file():
+        return None
+    with file.open(encoding="utf-8") as opened:
+        rows = csv.DictReader(opened)
+        column = f"fold_seed{seed}"
+        if column not in (rows.fieldnames or ()):
+            return None
+        folds = {row["pixel_sha256"]: int(row[column]) for row in rows}
+    if not set(dataset["pixel_sha256"]) <= folds.keys():
+        return None  # another copy of the data
+    return np.array([folds[value] for value in dataset["pixel_sha256"]], dtype=np.int64)
+
+
+def assign_folds(
+    name: str, dataset: "Dataset", protocol: str = "grouped", folds: int | Path = 5, seed: int = 0
+) -> Folds:
+    """Folds of a data set by a protocol, or from a file.
+
+    Args:
+        name: A name of `madrnet_timm.data.sources.SOURCES`.
+        dataset: Its records without those of conflicting labels.
+        protocol: A name of `PROTOCOLS`.
+        folds: Number of folds, or a CSV, see `read_folds`; the protocol ``session`` has as many as there are sessions.
+        seed: Of the shuffling.
+
+    Raises:
+        InputError: See `make_folds`, `session_folds`, `read_folds`.
+    """
+    if protocol not in PROTOCOLS:
+        raise InputError(f"--protocol {protocol}: expected one of {', '.join(PROTOCOLS)}")
+    if isinstance(folds, Path):
+        return read_folds(folds, dataset)
+    if protocol == "session":
+        return session_folds(dataset)
+    if protocol == "grouped" and folds == 5:
+        shipped = shipped_folds(name, dataset, seed)
+        if shipped is not None:
+            return shipped
+    return make_folds(dataset, folds, seed, grouped=protocol == "grouped")

@@ -6,7 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -18,7 +18,10 @@ from ..files import replacing
 from ..morphology import HeadMorphology, HeadRanges, draw_overlay, measure
 from .reading import decode, read
 
-__all__ = ["measure_files", "measurement_row"]
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["measure_dataset", "measure_files", "measurement_row"]
 
 
 def measurement_row(head: HeadMorphology, ranges: HeadRanges | None = None) -> dict[str, Any]:
@@ -90,3 +93,42 @@ def measure_files(
 
     found = list(tqdm(results(), total=len(paths), unit="picture", desc="measuring", disable=len(paths) < 100))
     return [row for row in found if isinstance(row, dict)], [why for why in found if isinstance(why, str)]
+
+
+def _measure_record(record: dict[str, Any], um_per_px: float | None) -> dict[str, Any]:
+    cv2.setNumThreads(1)
+    stored = record["image"]
+    name = stored["path"] or "image"
+    data = read(Path(stored["path"])) if stored["bytes"] is None else stored["bytes"]
+    return measurement_row(measure(decode(data, name), um_per_px))
+
+
+def measure_dataset(dataset: "Dataset", um_per_px: float | None = None, processes: int | None = None) -> "Dataset":
+    """Measure the head in every picture of a data set, with a progress bar.
+
+    Args:
+        dataset: Any `datasets.Dataset` with a column ``image``.
+        um_per_px: Micrometres per pixel, if known.
+        processes: Number of processes; all cores if None.
+
+    Returns:
+        The data set with the columns of `measurement_row`, of which those it already had are measured anew.
+
+    Raises:
+        InputError: A picture that can't be read.
+    """
+    from datasets import Features, Image, Value
+
+    nothing = np.zeros((0, 0), dtype=bool), np.zeros((0, 2), dtype=np.float32)
+    kinds = {"flags": "string", "ok": "bool"}
+    columns = measurement_row(HeadMorphology(*nothing, um_per_px=um_per_px))
+    new = {key: Value("bool" if key.startswith("who_") else kinds.get(key, "float64")) for key in columns}
+    stored = dataset.cast_column("image", Image(decode=False))
+    count = min(processes or os.cpu_count() or 1, max(len(dataset) // 32, 1))
+    measured = stored.map(
+        partial(_measure_record, um_per_px=um_per_px),
+        features=Features({**stored.features, **new}),
+        num_proc=count if count > 1 else None,
+        desc="measuring",
+    )
+    return measured.cast_column("image", Image())

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from ..errors import InputError
 
-__all__ = ["SUFFIXES", "decode", "picture_files", "pixel_sha256", "read"]
+__all__ = ["SUFFIXES", "decode", "picture_files", "pictures_below", "pixel_sha256", "read"]
 
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga"}
@@ -40,6 +40,12 @@ def read(path: Path) -> bytes:
         raise InputError(f"{path}: can't be read ({error.strerror}); check its permissions") from None
 
 
+def pictures_below(folder: Path) -> list[Path]:
+    """Picture files in a folder and all below it, sorted; hidden ones (``.name``) are left out."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
 def picture_files(paths: Sequence[str | Path]) -> list[Path]:
     """Picture files among files, folders (searched to the bottom) and patterns like ``*.png``, in a stable order.
 
@@ -52,7 +58,7 @@ def picture_files(paths: Sequence[str | Path]) -> list[Path]:
         if path.is_file():
             found = [path]
         elif path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES)
+            found = pictures_below(path)
         elif any(sign in str(given) for sign in "*?["):
             found = [Path(name) for name in sorted(glob(str(given), recursive=True)) if Path(name).is_file()]
         else:

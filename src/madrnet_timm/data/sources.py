@@ -1,4 +1,4 @@
-"""Data sets as `datasets.Dataset`s with one record for every source: HuSHeM, SMIDS, a folder of classes, drawn heads.
+"""Data sets as `datasets.Dataset`s with one record for every source: HuSHeM, SMIDS, own folders, arrays, drawn heads.
 
 A record holds the picture (its bytes, no path of this machine), its class, where it came from, hashes of file and
 pixels, the group of pictures that show the same cell, and what was measured on the head. Building one takes some
@@ -20,13 +20,16 @@ from PIL import Image
 
 from ..errors import InputError
 from ..morphology import MEASUREMENTS, measure
-from . import groups, synthetic
-from .reading import SUFFIXES, decode, pixel_sha256, read
+from . import groups, sessions, synthetic
+from .reading import decode, pictures_below, pixel_sha256, read
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["SOURCES", "Source", "class_names", "drop_conflicts", "load", "pictures"]
+__all__ = ["PROFILES", "SOURCES", "Source", "class_names", "drop_conflicts", "drop_unused_classes", "load", "pictures"]
+
+PROFILES = ("stain_profile", "width_profile")
+"""Measurements of ten numbers each."""
 
 _logger = logging.getLogger(__name__)
 
@@ -60,6 +63,7 @@ SOURCES = {
         doi="10.17632/6xvdhc9fyb",
     ),
     "folder": Source("own folder"),
+    "npy": Source("own arrays"),
     "synthetic": Source("synthetic heads", {name: name for name in synthetic.SHAPES}),
 }
 
@@ -84,11 +88,7 @@ def _listed(root: Path, source: Source) -> tuple[list[Path], list[int], list[str
         raise InputError(f"{root}: only one class folder ({wanted}); a classifier needs at least two")
     files, labels = [], []
     for label, folder in enumerate(classes):
-        found = sorted(
-            p
-            for p in (root / folder).rglob("*")
-            if p.is_file() and p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-        )
+        found = pictures_below(root / folder)
         if not found:
             raise InputError(
                 f"{root / folder}: holds no pictures; put this class's pictures there or remove the folder"
@@ -98,29 +98,69 @@ def _listed(root: Path, source: Source) -> tuple[list[Path], list[int], list[str
     return files, labels, list(classes.values())
 
 
-def _draw(name: str, seed: int) -> bytes:
-    """The drawn head called ``<shape>/<number>.png`` as a PNG file."""
-    shape, number = name.removesuffix(".png").split("/")
-    rng = np.random.default_rng([seed, synthetic.SHAPES.index(shape), int(number)])
+def _arrays(root: Path) -> tuple[NDArray[np.uint8], list[int], list[str]]:
+    """Pictures, class ids and class names of a folder with ``images.npy`` and ``labels.npy``."""
+    loaded = []
+    for name in ("images.npy", "labels.npy"):
+        try:
+            loaded.append(np.load(root / name, mmap_mode="r", allow_pickle=False))
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(
+                f"{root / name}: can't be read as an array ({error}); the data set 'npy' expects images.npy (uint8, "
+                "N×H×W or N×H×W×3) and labels.npy (N class ids or names) in --data-dir"
+            ) from None
+    images, labels = loaded
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
+        raise InputError(f"{root}/images.npy: {images.dtype} of shape {images.shape}; expected uint8, N×H×W or N×H×W×3")
+    if min(images.shape[1:3]) < 8:
+        raise InputError(
+            f"{root}/images.npy: pictures of {images.shape[1]}×{images.shape[2]} pixels; expected 8×8 or more"
+        )
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iuU":
+        raise InputError(
+            f"{root}/labels.npy: {labels.dtype} of shape {labels.shape}; expected {len(images)} integers or names"
+        )
+    values, ids = np.unique(labels, return_inverse=True)
+    if len(values) < 2:
+        raise InputError(f"{root}/labels.npy: only one class; a classifier needs at least two")
+    return images, ids.tolist(), [str(value) for value in values]
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(synthetic.draw_head(shape, rng).image).save(buffer, "PNG")
+    Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _content(root: str | None, name: str, seed: int) -> bytes:
+    """Bytes of a picture: a file below ``root``, ``images.npy/<row>`` of an array, a drawn ``<shape>/<number>``."""
+    if root is None:
+        shape, number = name.removesuffix(".png").split("/")
+        rng = np.random.default_rng([seed, synthetic.SHAPES.index(shape), int(number)])
+        return _png(synthetic.draw_head(shape, rng).image)
+    folder, _, row = name.partition("/")
+    if folder == "images.npy":
+        return _png(np.array(np.load(Path(root, folder), mmap_mode="r", allow_pickle=False)[int(row)]))
+    return read(Path(root, name))
 
 
 def _code_digest() -> str:
     """Hash of the code that reads, groups and measures, so that no cached record outlives a change of it."""
     package = Path(__file__).parents[1]
-    paths = sorted([*package.glob("data/*.py"), *package.glob("morphology/*.py")])
+    own = (package / "data" / f"{name}.py" for name in ("groups", "reading", "sessions", "sources", "synthetic"))
+    paths = [*own, *sorted(package.glob("morphology/*.py"))]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def _records(root: str | None, names: Sequence[str], labels: Sequence[int], seed: int, digest: str) -> Iterator[dict]:
     """One record a picture; ``digest`` only is part of the cache's key."""
-    contents = [read(Path(root, name)) if root is not None else _draw(name, seed) for name in names]
+    contents = [_content(root, name, seed) for name in names]
     images = [decode(data, str(Path(root or "", name))) for data, name in zip(contents, names, strict=True)]
     hashes = [pixel_sha256(image) for image in images]
     group = groups.find_groups(images, hashes)
+    session = sessions.find_sessions(images, names)
     for index, (name, data, image) in enumerate(zip(names, contents, images, strict=True)):
+        head = measure(image)
         yield {
             "image": {"bytes": data, "path": Path(name).name},
             "label": labels[index],
@@ -128,7 +168,9 @@ def _records(root: str | None, names: Sequence[str], labels: Sequence[int], seed
             "sha256": hashlib.sha256(data).hexdigest(),
             "pixel_sha256": hashes[index],
             "group": group[index],
-            **measure(image).to_dict(),
+            "session": session[index],
+            **head.to_dict(),
+            **{profile: list(getattr(head, profile)) for profile in PROFILES},
             "image_width": image.shape[1],
             "image_height": image.shape[0],
         }
@@ -138,22 +180,24 @@ def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: i
     """Load a data set.
 
     Args:
-        name: ``hushem``, ``smids``, ``folder`` or ``synthetic``.
-        data_dir: Folder that holds one folder of pictures per class; none for ``synthetic``.
+        name: ``hushem``, ``smids``, ``folder``, ``npy`` or ``synthetic``.
+        data_dir: Folder that holds one folder of pictures per class, of ``npy`` that with ``images.npy`` (uint8, N×H×W
+            or N×H×W×3) and ``labels.npy`` (N class ids or names); none for ``synthetic``.
         count: Heads drawn per class, ``synthetic`` only.
         seed: Of the drawing, ``synthetic`` only.
 
     Returns:
         A `datasets.Dataset` with the columns ``image`` (Image), ``label`` (ClassLabel), ``file`` (relative to
-        ``data_dir``), ``sha256``, ``pixel_sha256``, ``group``, ``aspect_ratio`` (γ), ``head_length``, ``head_width``
-        (pixels), ``angle`` (degrees), the other measurements of `MEASUREMENTS`, ``ok``, ``flags``, ``image_width``,
-        ``image_height``.
-        Missing measurements are null.
+        ``data_dir``), ``sha256``, ``pixel_sha256``, ``group`` (see `groups`), ``session`` (see `sessions`),
+        ``aspect_ratio`` (γ), ``head_length``, ``head_width`` (pixels), ``angle`` (degrees), the other measurements of
+        `MEASUREMENTS`, ``ok``, ``flags``, ``stain_profile``, ``width_profile``, ``image_width``, ``image_height``.
+        Missing measurements are null, missing profiles empty. Class ids follow the order in `SOURCES`, for own data the
+        sorted names.
 
     Raises:
         InputError: Unknown name; a folder that is missing, empty or not of the data set; a picture that can't be read.
     """
-    from datasets import ClassLabel, Dataset, Features, Image, Value
+    from datasets import ClassLabel, Dataset, Features, Image, List, Value
     from datasets.config import HF_DATASETS_CACHE
     from datasets.exceptions import DatasetGenerationError
 
@@ -169,8 +213,13 @@ def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: i
         if data_dir is None:
             raise InputError(f"data set {name!r} needs --data-dir, the folder that holds one folder per class")
         root = Path(data_dir)
-        files, labels, classes = _listed(root, source)
-        names = [path.relative_to(root).as_posix() for path in files]
+        if name == "npy":
+            images, labels, classes = _arrays(root)
+            names = [f"images.npy/{row:06d}" for row in range(len(images))]
+            files = [root / "images.npy", root / "labels.npy"]
+        else:
+            files, labels, classes = _listed(root, source)
+            names = [path.relative_to(root).as_posix() for path in files]
         content = b"".join(hashlib.sha256(read(path)).digest() for path in files)
     features = Features(
         {
@@ -180,9 +229,11 @@ def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: i
             "sha256": Value("string"),
             "pixel_sha256": Value("string"),
             "group": Value("int32"),
+            "session": Value("int32"),
             **dict.fromkeys(MEASUREMENTS, Value("float32")),
             "ok": Value("bool"),
             "flags": Value("string"),
+            **dict.fromkeys(PROFILES, List(Value("float32"))),
             "image_width": Value("int32"),
             "image_height": Value("int32"),
         }
@@ -215,8 +266,22 @@ def class_names(dataset: "Dataset") -> list[str]:
     return list(dataset.features["label"].names)
 
 
+def drop_unused_classes(dataset: "Dataset") -> "Dataset":
+    """The records with the names of those classes only that occur; class ids are numbered anew, in their order."""
+    from datasets import ClassLabel
+
+    names, used = class_names(dataset), sorted(set(dataset["label"]))
+    if len(used) == len(names):
+        return dataset
+    labels = [used.index(label) for label in dataset["label"]]
+    feature = ClassLabel(names=[names[label] for label in used])
+    return dataset.remove_columns("label").add_column("label", labels, feature=feature)
+
+
 def drop_conflicts(dataset: "Dataset") -> tuple["Dataset", list[str]]:
     """Leave out pictures whose pixels occur with more than one label (SMIDS has four such pairs).
+
+    Nobody can say which of the labels is right, so that neither is trained on nor scored; a warning names the files.
 
     Returns:
         The rest, and the files left out.
@@ -228,5 +293,6 @@ def drop_conflicts(dataset: "Dataset") -> tuple["Dataset", list[str]]:
     if all(keep):
         return dataset, []
     files = [file for file, kept in zip(dataset["file"], keep, strict=True) if not kept]
-    _logger.warning("%d pictures with the same pixels but different labels are left out", len(files))
+    shown = ", ".join(files[:8]) + (", ..." if len(files) > 8 else "")
+    _logger.warning("%d pictures with the same pixels but different labels are left out: %s", len(files), shown)
     return dataset.select([i for i, kept in enumerate(keep) if kept]), files

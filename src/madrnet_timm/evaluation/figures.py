@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["confusion_matrix_figure", "learning_curves_figure"]
+__all__ = ["confusion_matrix_figure", "learning_curves_figure", "mean_curves_figure"]
 
 
 def learning_curves_figure(history: Sequence[Mapping[str, float]], path: Path) -> None:
@@ -26,6 +26,25 @@ def learning_curves_figure(history: Sequence[Mapping[str, float]], path: Path) -
     right.set(xlabel="epoch", ylabel="held-out fold", ylim=(0, 1.02))
     right.legend(frameon=False, loc="lower right")
     for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    figure.savefig(path, dpi=120, format="png")
+
+
+def mean_curves_figure(histories: Sequence[Sequence[Mapping[str, float]]], path: Path) -> None:
+    """Training loss and held-out accuracy of runs of the same length, thin, and their means, thick; a PNG file."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, key, title in zip(
+        figure.subplots(1, 2), ("loss", "accuracy"), ("training loss", "held-out accuracy"), strict=True
+    ):
+        values = np.array([[row[key] for row in history] for history in histories])
+        epochs = [row["epoch"] for row in histories[0]]
+        axes.plot(epochs, values.T, color="C0", alpha=0.3, linewidth=0.8)
+        axes.plot(epochs, values.mean(axis=0), color="C0", linewidth=2, label=f"mean of {len(histories)} folds")
+        axes.set(xlabel="epoch", ylabel=title, ylim=(0, 1.02 if key == "accuracy" else None))
+        axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
     figure.savefig(path, dpi=120, format="png")

@@ -53,6 +53,8 @@ On the held-out fold, {count} pictures. {interval}
 |---|---|---|---|---|
 {per_class}
 
+Controls on the same fold: {controls}.
+
 Confusion matrix (rows: reference, columns: predicted, in the order of the classes above): `{matrix}`
 
 One fold of a small data set: a single picture is {one:.1f} points. Compare models over all folds.
@@ -81,7 +83,7 @@ def model_card(
         title: Name of the data set.
         doi: DOI of the data set, if it was published.
         class_names: Name of each class id.
-        metrics: Result of `classification_metrics` on the held-out pictures.
+        metrics: Result of `classification_metrics` on the held-out pictures, and their ``controls``.
         pipeline: Name of the data pipeline.
         protocol: What was trained and measured on which pictures.
         command: How to train it again.
@@ -133,6 +135,7 @@ def model_card(
             f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} | {row['support']} |"
             for name, row in metrics["per_class"].items()
         ),
+        controls=", ".join(f"{name} {100 * value:.1f} %" for name, value in metrics["controls"].items()),
         matrix=matrix,
         one=100 / count,
         command=command,

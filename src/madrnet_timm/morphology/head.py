@@ -58,6 +58,7 @@ class HeadMorphology:
         acrosome_fraction: Part of the head's area that the acrosome takes; None where none can be told.
         acrosome_contrast: How much paler than the nucleus it is.
         stain_profile: Relative darkness in ten parts from the acrosome's end to the tail's; empty without a head.
+        width_profile: Relative width in the same parts; empty without a head.
         flags: Reasons for care. γ can't be trusted with ``no_head``, ``touches_border`` or ``low_contrast``;
             ``two_heads`` (another dark object of this size), ``cut_neck``, ``irregular`` (dents that a single head does
             not have: debris, a clump) and ``polarity`` (the acrosome's end is a guess) are information.
@@ -83,6 +84,7 @@ class HeadMorphology:
     acrosome_fraction: float | None = None
     acrosome_contrast: float | None = None
     stain_profile: tuple[float, ...] = ()
+    width_profile: tuple[float, ...] = ()
     flags: frozenset[str] = frozenset()
     um_per_px: float | None = None
 

@@ -222,8 +222,8 @@ def profile(mask: BoolArray, darkness: FloatArray) -> Profile:
 def _neck(shape: Profile, anchor: int, step: int) -> int | None:
     """Row at which to cut, going from the anchor to one end (``step`` ±1), or None.
 
-    A neck is narrower than the head, and the dark object widens again behind it. It is cut only where what lies behind is
-    paler than the nucleus: a pyriform nucleus has a dark stem of its own.
+    A neck is narrower than the head, and the dark object widens again behind it. It is cut only where what lies behind
+    is paler than the nucleus: a pyriform nucleus has a dark stem of its own.
     """
     rows = np.arange(anchor, _ROWS if step > 0 else -1, step)
     if len(rows) <= 2 * _END_ROWS or shape.length < _ROWS / 2:  # too small to have one

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from .segment import Profile, Segmentation, principal_axis
 
-__all__ = ["STAIN_BINS", "HeadShape", "head_shape"]
+__all__ = ["PROFILE_PARTS", "HeadShape", "head_shape"]
 
-STAIN_BINS = 10
+PROFILE_PARTS = 10
+"""Parts of the length that the profiles are given in."""
 
 _TAPER_PARTS = (slice(15, 25), slice(75, 85))  # per cent of the length behind the acrosome's end
 _RIM = 3  # px of the outline's resolution: blur mixes head and background so far inside
@@ -32,6 +33,7 @@ class HeadShape:
         acrosome_contrast: How much paler than the nucleus it is, 1 − acrosome / nucleus in darkness; None as above.
         stain_profile: Darkness in ten equal parts of the length from the acrosome's end, over its 95th percentile in
             the head.
+        width_profile: Width in the same parts, over the largest of them.
     """
 
     ellipticity: float
@@ -41,6 +43,7 @@ class HeadShape:
     acrosome_fraction: float | None
     acrosome_contrast: float | None
     stain_profile: tuple[float, ...]
+    width_profile: tuple[float, ...]
 
 
 def _ellipse_overlap(mask: NDArray[np.bool_]) -> float:
@@ -102,6 +105,7 @@ def head_shape(found: Segmentation, line: Profile, direction: tuple[float, float
     along = (cols - center[0]) * direction[0] + (rows - center[1]) * direction[1]
     fraction, contrast = _acrosome(mask, dark, along)
     top = max(float(np.percentile(dark, 95)), 1e-6)
+    widths = [float(part.mean()) for part in np.array_split(width, PROFILE_PARTS)]
     return HeadShape(
         ellipticity=_ellipse_overlap(mask),
         regularity=float(np.pi * line.length * extent / (4 * len(rows))),
@@ -109,5 +113,6 @@ def head_shape(found: Segmentation, line: Profile, direction: tuple[float, float
         asymmetry=float(np.abs(sides[0] - sides[1]).sum() / len(rows)),
         acrosome_fraction=fraction,
         acrosome_contrast=contrast,
-        stain_profile=tuple(float(part.mean()) / top for part in np.array_split(profile, STAIN_BINS)),
+        stain_profile=tuple(float(part.mean()) / top for part in np.array_split(profile, PROFILE_PARTS)),
+        width_profile=tuple(part / max(widths) for part in widths),
     )

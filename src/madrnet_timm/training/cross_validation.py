@@ -1,37 +1,55 @@
-"""All folds of a recipe, and what they say together."""
+"""All folds of a recipe, for one seed or several, and what they say together."""
 
 import csv
 import json
+import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import InputError
+from ..evaluation.comparison import Comparison, compare
+from ..evaluation.figures import confusion_matrix_figure, mean_curves_figure
 from ..evaluation.intervals import t_interval, wilson_interval
 from ..evaluation.metrics import classification_metrics
-from ..files import write_csv, write_text
-from .loop import train
+from ..files import replacing, write_csv, write_text
+from .loop import divided_records, train
 from .options import RunOptions, check
 from .run_folder import RunFolder
 
-__all__ = ["cross_validate", "summarize"]
+__all__ = ["compare_runs", "cross_validate", "fold_options", "summarize", "summary_table"]
 
 _FIGURES = ("accuracy", "precision", "recall", "f1")
 
 
-def _fold_options(options: RunOptions) -> RunOptions:
-    """The run of one fold: in a folder of its own, continued if it was begun."""
-    path = options.output / f"fold{options.fold}"
-    return replace(options, output=path, resume=RunFolder(path).config.exists())
+def fold_options(options: RunOptions, seeds: Sequence[int] = (0,)) -> list[RunOptions]:
+    """The runs of a cross-validation, each in a folder of its own below ``options.output``, continued if it was begun.
+
+    Raises:
+        InputError: See `divided_records`.
+    """
+    runs = []
+    for seed in seeds:
+        seeded = replace(options, seed=seed)
+        check(seeded)
+        _, folds, _ = divided_records(seeded)
+        for fold in range(int(folds.max()) + 1):
+            path = options.output / f"seed{seed}-fold{fold}"
+            runs.append(replace(seeded, fold=fold, output=path, resume=RunFolder(path).config.exists()))
+    return runs
 
 
-def cross_validate(folds: Sequence[RunOptions]) -> str:
-    """Train each of the folds that is not finished yet, and write ``summary.csv`` and ``summary.json``.
+def cross_validate(options: RunOptions, seeds: Sequence[int] = (0,)) -> str:
+    """Train each fold of each seed that is not finished yet, and sum up.
+
+    Writes ``summary.csv`` (a row a fold, with the controls), ``summary.json``, ``predictions.csv`` (a row a held-out
+    picture and seed), ``learning_curves.png`` and ``confusion_matrix.png``.
 
     Args:
-        folds: Options of the folds, which differ in `fold` only.
+        options: What is trained; its `fold` and `seed` are not used.
+        seeds: Of folds and training. Folds by session or from a file are the same for every seed.
 
     Returns:
         The table as text.
@@ -39,63 +57,140 @@ def cross_validate(folds: Sequence[RunOptions]) -> str:
     Raises:
         InputError: See `train`.
     """
-    output = folds[0].output
-    for options in map(_fold_options, folds):  # before the first is trained
-        check(options)
-        RunFolder(options.output).check(options.to_config(), options.resume)
-    for options in map(_fold_options, folds):
-        folder = RunFolder(options.output)
-        if not (folder.model / "config.json").exists():
-            print(f"fold {options.fold + 1} of {len(folds)}: {options.output}", flush=True)
-            train(options)
-    summary = summarize([RunFolder(_fold_options(options).output) for options in folds])
+    output, runs = options.output, fold_options(options, seeds)
+    for run in runs:  # before the first is trained
+        RunFolder(run.output).check(run.to_config(), run.resume)
+    for number, run in enumerate(runs, 1):
+        if not (RunFolder(run.output).model / "config.json").exists():
+            print(f"run {number} of {len(runs)}: {run.output}", flush=True)
+            train(run)
+    summary = summarize(output)
     write_csv(output / "summary.csv", summary["folds"])
     write_text(output / "summary.json", json.dumps(summary, indent=2) + "\n")
-    return _table(summary)
+    write_csv(output / "predictions.csv", _predictions(output))
+    histories = [_rows(RunFolder(run.output).history) for run in runs]
+    with replacing(output / "learning_curves.png") as path:
+        mean_curves_figure([[{k: float(v) for k, v in row.items()} for row in rows] for rows in histories], path)
+    with replacing(output / "confusion_matrix.png") as path:
+        pooled = summary["pooled"]
+        confusion_matrix_figure(pooled["confusion_matrix"], list(pooled["per_class"]), path)
+    return summary_table(summary)
 
 
-def summarize(runs: Sequence[RunFolder]) -> dict[str, Any]:
-    """Figures of each fold, their mean, standard deviation and t interval, and the pooled Wilson interval.
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def _finished(output: Path) -> list[tuple[int, int, RunFolder]]:
+    """Seed, fold and folder of each run of a cross-validation."""
+    runs = []
+    for path in output.glob("seed*-fold*"):
+        seed, fold = path.name.removeprefix("seed").split("-fold")
+        run = RunFolder(path)
+        if not run.metrics.exists() or not run.predictions.exists():
+            raise InputError(f"{path}: not a finished run; run the command again to finish it")
+        runs.append((int(seed), int(fold), run))
+    if not runs:
+        raise InputError(f"{output}: holds no cross-validation; expected the output of examples/cross_validate.py")
+    return sorted(runs, key=lambda run: run[:2])
+
+
+def _predictions(output: Path) -> list[dict[str, Any]]:
+    return [{"seed": s, "fold": f, **row} for s, f, run in _finished(output) for row in _rows(run.predictions)]
+
+
+def _spread(values: Sequence[float], folds: int) -> tuple[float, float, float]:
+    """Mean, standard deviation and half width of the t interval, with the folds of one seed as the sample.
+
+    Folds of different seeds hold the same pictures, so that more seeds do not make the sample larger.
+    """
+    mean, sd, half = t_interval(values)
+    if len(values) == folds:
+        return mean, sd, half
+    from scipy.stats import t
+
+    return mean, sd, float(t.ppf(0.975, folds - 1)) * sd / math.sqrt(folds)
+
+
+def summarize(output: Path) -> dict[str, Any]:
+    """Figures of each fold, mean, standard deviation and t interval, and the pooled Wilson interval.
+
+    The t interval has df = folds − 1; the Wilson interval is that of the pictures, each counted once: over several
+    seeds with the mean number of right ones.
 
     Raises:
-        InputError: A run without metrics.
+        InputError: No cross-validation there, or a run that is not finished.
     """
     folds, predicted, references, names = [], [], [], []
-    for number, run in enumerate(runs):
-        if not run.metrics.exists() or not run.predictions.exists():
-            raise InputError(f"{run.path}: not a finished run; run the command again to finish it")
+    for seed, fold, run in _finished(output):
         metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
         names = list(metrics["per_class"])
-        folds.append({"fold": number, **{key: metrics[key] for key in _FIGURES}})
-        with run.predictions.open(encoding="utf-8", newline="") as opened:
-            for row in csv.DictReader(opened):
-                predicted.append(names.index(row["prediction"]))
-                references.append(names.index(row["label"]))
-    spread = {key: t_interval([fold[key] for fold in folds]) for key in _FIGURES}
-    right = int(np.sum(np.array(predicted) == np.array(references)))
+        row = {"seed": seed, "fold": fold, **{key: metrics[key] for key in _FIGURES}}
+        folds.append(row | {f"control {name}": value for name, value in metrics.get("controls", {}).items()})
+        for prediction in _rows(run.predictions):
+            predicted.append(names.index(prediction["prediction"]))
+            references.append(names.index(prediction["label"]))
+    seeds = len({row["seed"] for row in folds})
+    each = len(folds) // seeds
+    keys = [key for key in folds[0] if key not in ("seed", "fold")]
+    spread = {key: _spread([row[key] for row in folds], each) for key in keys}
+    pooled = classification_metrics(predicted, references, names)
+    pictures = len(references) // seeds
+    right = pooled["accuracy"] * pictures
     return {
+        "seeds": seeds,
         "folds": folds,
         "mean": {key: value[0] for key, value in spread.items()},
         "sd": {key: value[1] for key, value in spread.items()},
         "t_half_width": {key: value[2] for key, value in spread.items()},
         "right": right,
-        "pictures": len(references),
-        "wilson": wilson_interval(right, len(references)),
-        "pooled": classification_metrics(predicted, references, names),
+        "pictures": pictures,
+        "wilson": wilson_interval(round(right), pictures),
+        "pooled": pooled,
     }
 
 
-def _table(summary: dict[str, Any]) -> str:
-    lines = ["fold  " + "".join(f"{key:>11}" for key in _FIGURES)]
-    lines += [f"{row['fold']:<6}" + "".join(f"{100 * row[key]:>11.1f}" for key in _FIGURES) for row in summary["folds"]]
+def summary_table(summary: dict[str, Any]) -> str:
+    """A summary as text: the folds, their mean and spread, the pooled interval, the controls, the confusion matrix."""
+    lines = ["seed fold  " + "".join(f"{key:>11}" for key in _FIGURES)]
+    for row in summary["folds"]:
+        lines.append(f"{row['seed']:<5}{row['fold']:<6}" + "".join(f"{100 * row[key]:>11.1f}" for key in _FIGURES))
     for title, key in (("mean", "mean"), ("sd", "sd"), ("±95 %", "t_half_width")):
-        lines.append(f"{title:<6}" + "".join(f"{100 * summary[key][k]:>11.1f}" for k in _FIGURES))
+        lines.append(f"{title:<11}" + "".join(f"{100 * summary[key][k]:>11.1f}" for k in _FIGURES))
     low, high = summary["wilson"]
     lines.append(
-        f"pooled: {summary['right']} of {summary['pictures']} right, "
+        f"pooled: {summary['right']:.4g} of {summary['pictures']} right, "
         f"95 % Wilson interval {100 * low:.1f} to {100 * high:.1f} %"
     )
+    for key in summary["mean"]:
+        if key.startswith("control "):
+            lines.append(f"{key}: {100 * summary['mean'][key]:.1f} ± {100 * summary['sd'][key]:.1f} %")
     names = list(summary["pooled"]["per_class"])
     lines.append("confusion (rows: reference): " + ", ".join(names))
     lines += [" ".join(f"{count:>5}" for count in row) for row in summary["pooled"]["confusion_matrix"]]
     return "\n".join(lines)
+
+
+def compare_runs(first: Path, second: Path) -> Comparison:
+    """Compare two cross-validations on the same pictures, seeds and folds.
+
+    Raises:
+        InputError: Not finished cross-validations, or not of the same pictures and folds.
+    """
+    shares, folds = [], []
+    for output in (first, second):
+        right: dict[tuple[str, str], list[bool]] = defaultdict(list)
+        held_out = set()
+        for row in _predictions(output):
+            right[row["pixel_sha256"], row["file"]].append(row["prediction"] == row["label"])
+            held_out.add((row["seed"], row["fold"], row["pixel_sha256"]))
+        shares.append({pixels + file: sum(values) / len(values) for (pixels, file), values in right.items()})
+        folds.append(held_out)
+    if folds[0] != folds[1]:
+        raise InputError(
+            f"{first} and {second}: not the same pictures held out in the same folds and seeds; give both the same "
+            "--dataset, --protocol, --folds and --seeds"
+        )
+    accuracies = [[row["accuracy"] for row in summarize(output)["folds"]] for output in (first, second)]
+    return compare(shares[0], shares[1], accuracies[0], accuracies[1])

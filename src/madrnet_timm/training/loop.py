@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +20,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ..data.folds import make_folds
+from ..data.folds import LEFT_OUT, PROTOCOLS, assign_folds
 from ..data.pictures import PictureDataset
-from ..data.sources import SOURCES, class_names, drop_conflicts, load
+from ..data.sampler import PerClassSampler
+from ..data.sources import SOURCES, class_names, drop_conflicts, drop_unused_classes, load
 from ..errors import InputError
+from ..evaluation.controls import Controls
 from ..evaluation.figures import confusion_matrix_figure, learning_curves_figure
 from ..evaluation.metrics import ClassificationMetrics
 from ..files import beside_path, replacing, replacing_folder, settle_folder, write_csv, write_text
@@ -30,13 +33,13 @@ from ..hub import load_backbone_weights, save_model_folder
 from ..hub.card import model_card
 from ..losses import HybridLoss
 from .optimizer import create_optimizer, create_scheduler
-from .options import RunOptions, check
+from .options import RunOptions, check, check_fold
 from .run_folder import RunFolder
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["train"]
+__all__ = ["divided_records", "train"]
 
 _logger = logging.getLogger(__name__)
 
@@ -92,6 +95,20 @@ def _data_config(model: nn.Module, options: RunOptions) -> dict[str, Any]:
     return config
 
 
+def divided_records(options: RunOptions) -> tuple["Dataset", np.ndarray, list[str]]:
+    """The records that a protocol uses, the fold in which each is held out, and files left out for conflicting labels.
+
+    Raises:
+        InputError: See `load` and `assign_folds`.
+    """
+    records, conflicts = drop_conflicts(load(options.dataset, options.data_dir))
+    folds = assign_folds(options.dataset, records, options.protocol, options.folds, options.seed)
+    used = folds != LEFT_OUT
+    if not used.all():
+        records, folds = drop_unused_classes(records.select(np.flatnonzero(used))), folds[used]
+    return records, folds, conflicts
+
+
 class _Run:
     """One fold on the way from options to a model folder."""
 
@@ -112,10 +129,10 @@ class _Run:
             raise InputError(f"--tracker {options.tracker}: not installed; pip install {options.tracker}")
         self.source = SOURCES[options.dataset]
         with self.accelerator.main_process_first():
-            records = load(options.dataset, options.data_dir)
-        records, self.conflicts = drop_conflicts(records)
+            records, self.folds, self.conflicts = divided_records(options)
+        check_fold(options.fold, int(self.folds.max()) + 1)
         self.names = class_names(records)
-        self.folds = make_folds(records, options.folds)
+        self.records = records
         self.train_records = records.select(np.flatnonzero(self.folds != options.fold))
         self.test_records = records.select(np.flatnonzero(self.folds == options.fold))
         set_seed(options.seed)
@@ -127,7 +144,7 @@ class _Run:
         self._prepare(model)
 
     def _fold_rows(self, records: "Dataset") -> list[dict[str, Any]]:
-        columns = ("pixel_sha256", "file", "group", "label")
+        columns = ("pixel_sha256", "file", "group", "session", "label")
         rows = zip(*(records[column] for column in columns), self.folds.tolist(), strict=True)
         out = [dict(zip((*columns, "fold"), row, strict=True)) for row in rows]
         return [row | {"label": self.names[row["label"]]} for row in out]
@@ -149,8 +166,19 @@ class _Run:
         recipe = self.options.recipe
         pictures = self.pictures = self._pictures(self.train_records, recipe.augmentation)
         batch = min(recipe.batch_size, len(pictures))
+        self.sampler = None
+        if recipe.per_class:
+            try:
+                self.sampler = PerClassSampler(pictures.labels, batch, recipe.per_class, self.options.seed)
+            except ValueError as error:
+                raise InputError(f"--per-class {recipe.per_class} with --batch-size {batch}: {error}") from None
         loader = DataLoader(
-            pictures, batch, shuffle=True, drop_last=len(pictures) % batch == 1, pin_memory=torch.cuda.is_available()
+            pictures,
+            batch,
+            shuffle=self.sampler is None,
+            sampler=self.sampler,
+            drop_last=len(pictures) % batch == 1,
+            pin_memory=torch.cuda.is_available(),
         )
         test_loader = DataLoader(self._pictures(self.test_records, "none"), 2 * recipe.batch_size)
         self.criterion = self._create_criterion().to(self.accelerator.device)
@@ -182,8 +210,15 @@ class _Run:
             recipe.margin,
             recipe.harc,
             recipe.loss_weights if self.options.hybrid else "fixed",
-            nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
+            nn.CrossEntropyLoss(self._class_weights(), label_smoothing=recipe.label_smoothing),
         )
+
+    def _class_weights(self) -> torch.Tensor | None:
+        """Weights that make every class count the same in sum, or None."""
+        if self.options.recipe.class_weights == "none":
+            return None
+        counts = torch.bincount(torch.tensor(self.pictures.labels), minlength=len(self.names)).float()
+        return len(self.pictures) / (len(self.names) * counts.clamp(min=1))
 
     def _loss(self, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         output = self.model(batch["image"].contiguous(memory_format=torch.channels_last))
@@ -196,6 +231,8 @@ class _Run:
         self.model.train()
         self.loader.set_epoch(epoch)
         self.pictures.set_epoch(epoch)  # Accelerate passes it on in a single process only
+        if self.sampler is not None:
+            self.sampler.set_epoch(epoch)
         sums: dict[str, torch.Tensor] = {}
         for batch in self.loader:
             total, parts = self._loss(batch)
@@ -283,9 +320,9 @@ class _Run:
         model = self.ema.module if self.ema is not None else self.bare
         protocol = (
             f"Trained on {len(self.train_records)} pictures of {self.source.title}, measured on the "
-            f"{len(self.test_records)} of fold {options.fold} of {options.folds} (stratified; pictures of one cell are "
-            f"never on both sides; seed 0). Within this run the held-out fold chose "
-            f"nothing: the number of epochs was fixed ({options.recipe.epochs})."
+            f"{len(self.test_records)} of fold {options.fold} of {int(self.folds.max()) + 1} (numbered from 0; "
+            f"{self._protocol()}). Within this run the held-out fold chose nothing: the number of epochs was fixed "
+            f"({options.recipe.epochs})."
             + (f" {len(self.conflicts)} pictures with conflicting labels were left out." if self.conflicts else "")
         )
         save_model_folder(
@@ -305,6 +342,12 @@ class _Run:
                 command="Every option stands in `config.yaml` of the run; `examples/train.py --help` explains them.",
             ),
         )
+
+    def _protocol(self) -> str:
+        if isinstance(self.options.folds, Path):
+            return f"folds from {self.options.folds.name}"
+        seed = "" if self.options.protocol == "session" else f"; seed {self.options.seed}"
+        return f"protocol {self.options.protocol}: {PROTOCOLS[self.options.protocol]}{seed}"
 
     def _prediction_rows(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
         columns = ("file", "pixel_sha256", "group", "label", "aspect_ratio")
@@ -333,13 +376,15 @@ def train(options: RunOptions) -> dict[str, Any]:
     """Train one fold and write its run folder.
 
     Returns:
-        The metrics on the held-out fold, see `classification_metrics`.
+        The metrics on the held-out fold, see `classification_metrics`, and the ``controls`` on the same.
 
     Raises:
         InputError: A user's mistake, found before training starts; or a disk that can't be written, later.
     """
     run = _Run(options)
     metrics, probabilities = run.fit()
+    held_out = run.folds == options.fold
+    metrics["controls"] = Controls(run.records).accuracies(~held_out, held_out)
     if run.accelerator.is_main_process:
         run.finish(metrics, probabilities)
     run.accelerator.wait_for_everyone()

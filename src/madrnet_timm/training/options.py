@@ -9,12 +9,12 @@ from typing import Any
 
 import timm
 
-from ..data.sources import SOURCES
+from ..data.arguments import add_data_arguments, add_fold_arguments
 from ..errors import InputError
 from ..hub.weights import check_safetensors
 from .recipe import PRESETS, Recipe
 
-__all__ = ["RunOptions", "add_arguments", "check", "from_arguments"]
+__all__ = ["RunOptions", "add_arguments", "check", "check_fold", "from_arguments"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,9 @@ class RunOptions:
         dataset: A name of `madrnet_timm.data.sources.SOURCES`.
         data_dir: Its folder.
         fold: Number of the fold held out.
-        folds: Number of folds.
-        seed: Of initialisation, order and random changes. (Folds always have the seed 0.)
+        protocol: A name of `madrnet_timm.data.folds.PROTOCOLS`.
+        folds: Number of folds, or a CSV file of folds.
+        seed: Of the folds, the initialisation, the order and random changes.
         backbone_weights: safetensors file for the backbone, or for a plain timm model.
         pretrained_backbone: Let timm fetch the backbone's weights.
         model_kwargs: Further arguments of the model.
@@ -42,7 +43,8 @@ class RunOptions:
     output: Path
     data_dir: Path | None = None
     fold: int = 0
-    folds: int = 5
+    protocol: str = "grouped"
+    folds: int | Path = 5
     seed: int = 0
     backbone_weights: Path | None = None
     pretrained_backbone: bool = False
@@ -93,13 +95,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     data = parser.add_argument_group("data")
-    data.add_argument("--dataset", default="synthetic", choices=tuple(SOURCES), help="data set (%(default)s)")
-    data.add_argument("--data-dir", type=Path, metavar="DIR", help="its folder, which holds one folder per class")
-    data.add_argument("--folds", type=int, default=5, help="number of folds (%(default)s)")
+    add_data_arguments(data)
+    add_fold_arguments(data)
 
     run = parser.add_argument_group("run")
     run.add_argument("--output", type=Path, default=None, metavar="DIR", help="folder of the run")
-    run.add_argument("--seed", type=int, default=0, help="of initialisation, order and random changes (%(default)s)")
     run.add_argument("--tracker", metavar="NAME", help="tracker of Accelerate: tensorboard, trackio, wandb, ...")
 
     recipe = parser.add_argument_group("recipe")
@@ -129,6 +129,12 @@ def from_arguments(args: argparse.Namespace, **overrides: Any) -> RunOptions:
     return RunOptions(output=Path(output), recipe=recipe, model_kwargs=dict(args.model_kwargs), **values)
 
 
+def check_fold(fold: int, folds: int) -> None:
+    """Raise `InputError` unless there is such a fold."""
+    if not 0 <= fold < folds:
+        raise InputError(f"--fold {fold}: expected 0 to {folds - 1}, there are {folds} folds")
+
+
 def check(options: RunOptions) -> None:
     """Find a user's mistakes that need neither the data nor the model.
 
@@ -140,10 +146,10 @@ def check(options: RunOptions) -> None:
         close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.6)
         hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models('madrnet_*')"
         raise InputError(f"--model {name}: timm knows no such model; {hint}")
-    if options.folds < 2:
-        raise InputError(f"--folds {options.folds}: expected at least 2")
-    if not 0 <= options.fold < options.folds:
-        raise InputError(f"--fold {options.fold}: expected 0 to {options.folds - 1} (--folds {options.folds})")
+    if isinstance(options.folds, int) and options.protocol != "session":
+        if options.folds < 2:
+            raise InputError(f"--folds {options.folds}: expected at least 2")
+        check_fold(options.fold, options.folds)
     if options.seed < 0:
         raise InputError(f"--seed {options.seed}: expected 0 or more")
     if options.backbone_weights is not None:

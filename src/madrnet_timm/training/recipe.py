@@ -20,6 +20,7 @@ class Recipe:
 
     epochs: int = _option(80, "passes over the training pictures")
     batch_size: int = _option(16, "pictures per step and process")
+    per_class: int = _option(0, "pictures of a class in each batch, so that triplets exist; 0: at random")
     img_size: int = _option(112, "side of the network's input in pixels")
     pipeline: str = _option("head-only", "preparation of the pictures")
     augmentation: str = _option("medium", "preset of random changes during training")
@@ -30,6 +31,7 @@ class Recipe:
     warmup: float = _option(0.2, "part of the steps in which OneCycleLR raises the learning rates")
     clip_grad: float = _option(1.0, "norm that gradients are clipped to")
     label_smoothing: float = _option(0.1, "of the cross entropy")
+    class_weights: str = _option("none", "of the cross entropy: none, or balanced (rare classes count more)")
     ema_decay: float = _option(0.98, "decay of an exponential moving average of the weights; 0: none")
     drop_rate: float = _option(0.0, "dropout in front of the classifier")
     drop_path_rate: float = _option(0.0, "stochastic depth of the backbone")
@@ -47,6 +49,7 @@ class Recipe:
             ("loss", ("auto", "hybrid", "ce")),
             ("harc", ("coupled", "literal")),
             ("loss_weights", ("fixed", "learned")),
+            ("class_weights", ("none", "balanced")),
         ):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(allowed)}")
@@ -59,6 +62,10 @@ class Recipe:
         for name in ("warmup", "label_smoothing", "ema_decay", "drop_rate", "drop_path_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected a number in [0, 1)")
+        if self.per_class < 0 or (self.per_class and self.batch_size % self.per_class):
+            raise InputError(
+                f"--per-class {self.per_class}: expected a divisor of --batch-size {self.batch_size}, or 0"
+            )
         if self.batch_size < 2:
             raise InputError(f"--batch-size {self.batch_size}: expected at least 2, MADRNet uses batch statistics")
         if self.img_size < 32:

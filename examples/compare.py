@@ -1,0 +1,33 @@
+"""Is the second of two cross-validations better? On the same pictures and folds, paired.
+
+    python examples/compare.py runs/plain runs/madrnet
+
+Prints the exact McNemar test on the pictures (one that several seeds predicted counts as right where most of them were)
+and the paired t interval of the folds' accuracies.
+"""
+
+import argparse
+from pathlib import Path
+
+from madrnet_timm.training.command import run_command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("first", type=Path, help="output of examples/cross_validate.py")
+    parser.add_argument("second", type=Path, help="another, with the same data, protocol, folds and seeds")
+    args = parser.parse_args()
+
+    from madrnet_timm.training.cross_validation import compare_runs
+
+    found = compare_runs(args.first, args.second)
+    print(f"pictures that only {args.first} gets right: {found.only_first}; only {args.second}: {found.only_second}")
+    print(f"exact McNemar test: p = {found.mcnemar_p:.3g}")
+    print(
+        f"accuracy of {args.second} minus that of {args.first}: {100 * found.difference:+.1f} ± "
+        f"{100 * found.half_width:.1f} points (95 % t interval over folds), p = {found.t_p:.3g}"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,226 @@
+"""Fetching a data set: from a URL or a local archive, checked and unpacked without trusting it."""
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from tqdm import tqdm
+
+from ..errors import InputError
+from ..files import beside_path, replacing_folder, reporting_disk_errors, write_text
+from .manifest import MANIFESTS, verify
+from .sources import SOURCES
+
+__all__ = ["MAX_BYTES", "MAX_FILES", "download"]
+
+MAX_FILES = 20_000
+"""An archive with more files is refused."""
+MAX_BYTES = 4 * 2**30
+"""So is one that holds more, unpacked."""
+
+_CHUNK = 2**20
+_TIMEOUT = 30.0
+_ATTEMPTS = 5
+
+
+def _request(url: str, start: int, validator: str) -> urllib.request.Request:
+    headers = {"User-Agent": "madrnet-timm", "Accept-Encoding": "identity"}
+    if start:  # If-Range: only if it is still the same file
+        headers |= {"Range": f"bytes={start}-", "If-Range": validator}
+    return urllib.request.Request(url, headers=headers)
+
+
+def _fetch_once(url: str, part: Path, note: Path) -> bool:
+    """Fetch what is missing of ``part``; whether it is whole now."""
+    known = json.loads(note.read_text(encoding="utf-8")) if note.exists() and part.exists() else {}
+    validator = known["validator"] if known.get("url") == url else ""
+    start = part.stat().st_size if validator else 0
+    if start and start == known["size"]:
+        return True
+    with urllib.request.urlopen(_request(url, start, validator), timeout=_TIMEOUT) as answer:
+        span = answer.headers.get("Content-Range", "")
+        if answer.status == 206 and span.startswith(f"bytes {start}-"):
+            total = int(span.rpartition("/")[2])
+        else:  # the server does not know ranges, or the file is another one now
+            start, total = 0, int(answer.headers.get("Content-Length") or 0)
+        if total > MAX_BYTES:
+            raise InputError(f"{url}: {total / 2**30:.1f} GiB, more than the {MAX_BYTES / 2**30:.0f} that are expected")
+        validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+        write_text(note, json.dumps({"url": url, "validator": validator, "size": total}))
+        with reporting_disk_errors(part):
+            file = part.open("ab" if start else "wb")
+        bar = tqdm(total=total or None, initial=start, unit="B", unit_scale=True, desc="fetching")
+        with file, bar:
+            while chunk := answer.read(_CHUNK):
+                with reporting_disk_errors(part):
+                    file.write(chunk)
+                bar.update(len(chunk))
+                if file.tell() > MAX_BYTES:
+                    raise InputError(f"{url}: more than the {MAX_BYTES / 2**30:.0f} GiB that are expected")
+    return not total or part.stat().st_size == total
+
+
+def _fetch(url: str, part: Path) -> None:
+    """Fetch a URL to ``part``, going on where an earlier attempt, or an earlier call, was cut off."""
+    note = part.with_name(f"{part.name}.json")
+    reason = "cut off"
+    for _ in range(_ATTEMPTS):
+        try:
+            if _fetch_once(url, part, note):
+                note.unlink(missing_ok=True)
+                return
+        except urllib.error.HTTPError as error:
+            if error.code == 416:  # the file has shrunk
+                part.unlink(missing_ok=True)
+            elif error.code < 500:
+                raise InputError(f"{url}: the server says {error.code} {error.reason}; check the address") from None
+            reason = f"the server says {error.code} {error.reason}"
+        except (OSError, HTTPException) as error:
+            reason = str(getattr(error, "reason", None) or error or type(error).__name__)
+    got = part.stat().st_size if part.exists() else 0
+    raise InputError(
+        f"{url}: not fetched to the end ({reason}; {got} bytes are here); give the command again to go on from there"
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _safe(name: str, archive: Path) -> PurePosixPath:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]) or "\0" in name:
+        raise InputError(f"{archive}: holds the path {name!r}, which leads out of its folder; not unpacked")
+    return path
+
+
+def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
+    """Path and content of each file of an archive."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as zipped:
+            for info in zipped.infolist():
+                kind = stat.S_IFMT(info.external_attr >> 16)
+                if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                    raise InputError(f"{archive}: {info.filename!r} is a link or a device; not unpacked")
+                path = _safe(info.filename, archive)
+                if not info.is_dir():
+                    with zipped.open(info) as file:
+                        yield path, file
+    elif tarfile.is_tarfile(archive):
+        with tarfile.open(archive) as tarred:
+            for member in tarred:
+                if not (member.isfile() or member.isdir()):
+                    raise InputError(f"{archive}: {member.name!r} is a link or a device; not unpacked")
+                path = _safe(member.name, archive)
+                if member.isfile() and (content := tarred.extractfile(member)) is not None:
+                    yield path, content
+    else:
+        raise InputError(
+            f"{archive}: neither zip nor tar; unpack it yourself and run `madrnet data verify` on the folder"
+        )
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    count = size = 0
+    try:
+        for path, content in tqdm(_members(archive), desc="unpacking", unit="file", mininterval=1):
+            count += 1
+            if count > MAX_FILES:
+                raise InputError(f"{archive}: holds more than {MAX_FILES} files; not a data set of this package")
+            target = folder / path
+            if target.exists():
+                raise InputError(f"{archive}: holds {path} twice; not unpacked")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as file:
+                while chunk := content.read(_CHUNK):
+                    size += len(chunk)
+                    if size > MAX_BYTES:
+                        raise InputError(f"{archive}: unpacks to more than {MAX_BYTES / 2**30:.0f} GiB; not unpacked")
+                    file.write(chunk)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise InputError(f"{archive}: a damaged or encrypted archive ({error}); fetch it again") from None
+    except OSError as error:
+        if error.errno is None:  # of a compressed stream, not of the disk
+            raise InputError(f"{archive}: a damaged archive ({error}); fetch it again") from None
+        raise
+
+
+def _data_root(folder: Path, name: str) -> Path:
+    """The folder inside of an unpacked archive that holds the class folders."""
+    classes = SOURCES[name].classes
+    inside = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
+    for candidate in inside:
+        if classes and all((candidate / folder_name).is_dir() for folder_name in classes):
+            return candidate
+    expected = ", ".join(classes or ())
+    raise InputError(f"the archive does not hold the class folders of {SOURCES[name].title} ({expected})")
+
+
+def download(name: str, source: str, output: str | Path, sha256: str | None = None) -> int:
+    """Fetch a published data set, check it and put it into a folder.
+
+    A transfer that was cut off goes on where it stopped, in the same call or the next. Nothing stands in ``output``
+    before everything is checked: the archive's hash where it is given, and every picture by the manifest of the
+    package.
+
+    Args:
+        name: ``hushem`` or ``smids``.
+        source: URL (http or https) or path of a zip or tar archive.
+        output: The folder, which must not exist or be empty.
+        sha256: Hash of the archive.
+
+    Returns:
+        Number of pictures.
+
+    Raises:
+        InputError: Another data set; a folder that is not empty; a source that can't be read or fetched; another hash;
+            an archive with paths that lead out of it, links, more than `MAX_FILES` files or `MAX_BYTES`; pictures that
+            are missing or altered.
+    """
+    output = Path(output)
+    if name not in MANIFESTS:
+        raise InputError(f"data set {name!r}: only {' and '.join(MANIFESTS)} can be fetched")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"--output {output}: is not an empty folder; choose another")
+    remote = source.startswith(("http://", "https://"))
+    archive = beside_path(output).with_suffix(".download") if remote else Path(source)
+    if remote:
+        with reporting_disk_errors(output):
+            output.parent.mkdir(parents=True, exist_ok=True)
+        _fetch(source, archive)
+    elif not archive.is_file():
+        raise InputError(f"{source}: no such archive; expected a file, or a URL that begins with https://")
+    try:
+        if sha256 is not None and _sha256(archive) != sha256.lower():
+            raise InputError(f"{source}: sha256 is {_sha256(archive)}, not {sha256}; another file, or tampered with")
+        with replacing_folder(output) as folder:
+            unpacked = folder.with_name(f"{folder.name}.archive")
+            shutil.rmtree(unpacked, ignore_errors=True)
+            try:
+                _unpack(archive, unpacked)
+                root = _data_root(unpacked, name)
+                found = verify(name, root)
+                if found.missing or found.altered:
+                    raise InputError(
+                        f"{source}: not {SOURCES[name].title} as published: {str(found).replace(chr(10), '; ')}"
+                    )
+                for child in sorted(root.iterdir()):
+                    if child.name in (SOURCES[name].classes or ()):
+                        os.replace(child, folder / child.name)
+            finally:
+                shutil.rmtree(unpacked, ignore_errors=True)
+    finally:
+        if remote:
+            archive.unlink(missing_ok=True)
+    return found.right

@@ -1,0 +1,97 @@
+"""Manifests: what a copy of a published data set must hold, by hash of files or pixels."""
+
+import csv
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..errors import InputError
+from .reading import decode, pictures_below, pixel_sha256, read
+from .sources import SOURCES
+
+__all__ = ["MANIFESTS", "Verification", "read_manifest", "verify"]
+
+MANIFESTS = ("hushem", "smids")
+"""Data sets whose manifest comes with the package."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found; names are ``folder/stem``, without the suffix.
+
+    Attributes:
+        right: Number of pictures that are as published.
+        missing: Published pictures that are not there.
+        altered: Pictures whose pixels are not those published, or that can't be read.
+        unexpected: Pictures that were not published.
+    """
+
+    right: int
+    missing: tuple[str, ...]
+    altered: tuple[str, ...]
+    unexpected: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Everything is there, as published, and nothing else."""
+        return not (self.missing or self.altered or self.unexpected)
+
+    def __str__(self) -> str:
+        lines = [f"{self.right} pictures as published"]
+        for title in ("missing", "altered", "unexpected"):
+            names = getattr(self, title)
+            if names:
+                shown = ", ".join(names[:10]) + (f", and {len(names) - 10} more" if len(names) > 10 else "")
+                lines.append(f"{len(names)} {title}: {shown}")
+        return "\n".join(lines)
+
+
+def read_manifest(name: str) -> dict[str, dict[str, str]]:
+    """``sha256`` (of the file as it was seen last) and ``pixel_sha256`` of each ``folder/stem``.
+
+    Raises:
+        InputError: No manifest for such a data set.
+    """
+    if name not in MANIFESTS:
+        raise InputError(f"data set {name!r}: only {' and '.join(MANIFESTS)} have a manifest")
+    with (resources.files(__package__) / "published" / f"{name}_manifest.csv").open(encoding="utf-8") as opened:
+        return {row.pop("name"): row for row in csv.DictReader(opened)}
+
+
+def _is_published(path: Path, expected: Mapping[str, str]) -> bool:
+    data = read(path)
+    if hashlib.sha256(data).hexdigest() == expected["sha256"]:
+        return True
+    try:  # another lossless encoding?
+        return pixel_sha256(decode(data, str(path))) == expected["pixel_sha256"]
+    except InputError:
+        return False
+
+
+def verify(name: str, data_dir: str | Path) -> Verification:
+    """Compare a copy of a data set with its manifest.
+
+    A file counts as published if its bytes or, in another lossless format, its pixels do; its suffix does not matter.
+
+    Raises:
+        InputError: No manifest for such a data set, or no such folder.
+    """
+    manifest, root = read_manifest(name), Path(data_dir)
+    if not root.is_dir():
+        raise InputError(
+            f"{root}: no such folder; expected the one that holds {', '.join(SOURCES[name].classes or ())}"
+        )
+    found = {path.relative_to(root).with_suffix("").as_posix(): path for path in pictures_below(root)}
+    known = [stem for stem in found if stem in manifest]
+    bar = tqdm(known, desc="verifying", unit="picture", disable=len(known) < 500)
+    altered = [stem for stem in bar if not _is_published(found[stem], manifest[stem])]
+    return Verification(
+        right=len(known) - len(altered),
+        missing=tuple(stem for stem in manifest if stem not in found),
+        altered=tuple(altered),
+        unexpected=tuple(stem for stem in found if stem not in manifest),
+    )

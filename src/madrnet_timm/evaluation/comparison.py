@@ -1,0 +1,68 @@
+"""Two models on the same pictures and folds: is one better?"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .intervals import t_interval
+
+__all__ = ["Comparison", "compare", "mcnemar"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Second model against the first.
+
+    Attributes:
+        only_first: Pictures that the first alone gets right.
+        only_second: Pictures that the second alone gets right.
+        mcnemar_p: Two-sided p of the exact McNemar test on them.
+        difference: Mean difference of the folds' accuracies, second − first.
+        half_width: Half of its 95 % t interval (df = folds − 1).
+        t_p: Two-sided p of the paired t test on the folds.
+    """
+
+    only_first: int
+    only_second: int
+    mcnemar_p: float
+    difference: float
+    half_width: float
+    t_p: float
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Two-sided p of the exact McNemar test: of the discordant pictures each is equally likely on either side."""
+    from scipy.stats import binomtest
+
+    total = only_first + only_second
+    return 1.0 if total == 0 else float(binomtest(only_first, total, 0.5).pvalue)
+
+
+def compare(
+    first: Mapping[str, float], second: Mapping[str, float], first_folds: Sequence[float], second_folds: Sequence[float]
+) -> Comparison:
+    """Compare two models.
+
+    Args:
+        first: Share of the runs (seeds) in which the first model gets a picture right, by picture. A picture counts as
+            right where it is more than half.
+        second: The same of the second model.
+        first_folds: Accuracy of the first model on each fold.
+        second_folds: The same of the second, in the same order.
+
+    Raises:
+        ValueError: Not the same pictures, or not the same number of folds.
+    """
+    from scipy.stats import t
+
+    if first.keys() != second.keys() or len(first_folds) != len(second_folds):
+        raise ValueError("the two were not measured on the same pictures and folds")
+    outcome = [(first[name] > 0.5, second[name] > 0.5) for name in first]
+    only_first, only_second = (sum(pair == wanted for pair in outcome) for wanted in ((True, False), (False, True)))
+    differences = [b - a for a, b in zip(first_folds, second_folds, strict=True)]
+    mean, sd, half = t_interval(differences)
+    if sd == 0:
+        p = 1.0 if mean == 0 else 0.0
+    else:
+        p = float(2 * t.sf(abs(mean) / (sd / math.sqrt(len(differences))), len(differences) - 1))
+    return Comparison(only_first, only_second, mcnemar(only_first, only_second), mean, half, p)

@@ -1,0 +1,102 @@
+"""Controls: what simple things reach on the same folds, to be read beside every accuracy.
+
+- ``largest class``: always the most frequent class of the training pictures.
+- ``background``: a random forest on colour statistics of what lies around the head. It sees no head, so that whatever
+  it gets above the largest class is a confound of the data (on HuSHeM nearly 20 points), open to any network on whole
+  crops.
+- ``shape and stain``: logistic regression on what `madrnet_timm.morphology.measure` finds, relative stain included,
+  absolute colour not. A network has to beat it to be worth its weights.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.sources import PROFILES, pictures
+from ..morphology import MEASUREMENTS
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["CONTROLS", "Controls", "background_features", "shape_features"]
+
+CONTROLS = ("largest class", "background", "shape and stain")
+
+_HEAD_RADIUS = 36 / 131  # of the longer side; a fixed disc, so that no shape leaks through its border
+_PERCENTILES = (5, 25, 50, 75, 95)
+
+Floats = NDArray[np.float64]
+
+
+def background_features(image: NDArray[np.uint8]) -> Floats:
+    """Colour and texture outside of the disc that holds the head, ``(30,)``.
+
+    Of each CIE Lab channel: mean, standard deviation, five percentiles, and mean size of the differences to the next
+    pixel across, down and diagonally.
+    """
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float64)
+    height, width = image.shape[:2]
+    rows, cols = np.ogrid[:height, :width]
+    radius = _HEAD_RADIUS * max(height, width)
+    around = np.hypot(rows - (height - 1) / 2, cols - (width - 1) / 2) > radius
+    values = lab[around] if around.any() else lab.reshape(-1, 3)
+    parts = [values.mean(0), values.std(0), np.percentile(values, _PERCENTILES, axis=0).ravel()]
+    for down, across in ((0, 1), (1, 0), (1, 1)):
+        steps = np.abs(lab[down:, across:] - lab[: height - down, : width - across])
+        both = around[down:, across:] & around[: height - down, : width - across]
+        parts.append(steps[both].mean(0) if both.any() else np.zeros(3))
+    return np.concatenate(parts)
+
+
+def shape_features(dataset: "Dataset") -> Floats:
+    """Measurements of each record but the angle, and its profiles, ``(records, features)``; NaN where missing."""
+    names = [name for name in MEASUREMENTS if name != "angle"]
+    columns = [[np.nan if value is None else value for value in dataset[name]] for name in names]
+    profiles = [[[*row, *[np.nan] * 10][:10] for row in dataset[name]] for name in PROFILES]
+    return np.hstack([np.array(columns, dtype=np.float64).T, *(np.array(rows, dtype=np.float64) for rows in profiles)])
+
+
+class Controls:
+    """The controls of a data set, fold by fold.
+
+    Args:
+        dataset: Its records.
+    """
+
+    def __init__(self, dataset: "Dataset") -> None:
+        self.labels = np.array(dataset["label"])
+        self.features = {
+            "largest class": np.zeros((len(dataset), 1)),
+            "background": np.stack([background_features(image) for image in pictures(dataset)]),
+            "shape and stain": shape_features(dataset),
+        }
+
+    def _estimator(self, control: str) -> Any:
+        from sklearn.dummy import DummyClassifier
+        from sklearn.ensemble import RandomForestClassifier
+        from sklearn.impute import SimpleImputer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        if control == "largest class":
+            return DummyClassifier(strategy="most_frequent")
+        if control == "background":
+            return RandomForestClassifier(300, random_state=0)
+        return make_pipeline(
+            SimpleImputer(strategy="median", keep_empty_features=True),
+            StandardScaler(),
+            LogisticRegression(max_iter=2000),
+        )
+
+    def predict(self, control: str, train: NDArray[np.bool_], test: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Class ids of the records in ``test`` by a control fitted on those in ``train`` (masks over the records)."""
+        values = self.features[control]
+        return self._estimator(control).fit(values[train], self.labels[train]).predict(values[test])
+
+    def accuracies(self, train: NDArray[np.bool_], test: NDArray[np.bool_]) -> dict[str, float]:
+        """Accuracy of each control on ``test``."""
+        right = {name: self.predict(name, train, test) == self.labels[test] for name in CONTROLS}
+        return {name: float(values.mean()) for name, values in right.items()}

@@ -1,0 +1,130 @@
+"""Sessions, protocols, folds from files, the folds that come with the package."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from madrnet_timm.data.folds import (
+    LEFT_OUT,
+    assign_folds,
+    make_folds,
+    read_folds,
+    session_folds,
+    shipped_folds,
+)
+from madrnet_timm.data.sessions import find_sessions
+from madrnet_timm.data.sources import class_names, drop_conflicts, drop_unused_classes, load
+from madrnet_timm.errors import InputError
+
+
+def plain(level, seed):
+    rng = np.random.default_rng(seed)
+    return np.clip(rng.normal([level, level - 40, level - 10], 3, (60, 60, 3)), 0, 255).astype(np.uint8)
+
+
+def test_sessions_follow_the_background_not_the_single_picture():
+    # two classes; pictures 0-11 of each from a dark day, 12-23 from a bright one, and picture 5 of "a" bright by chance
+    files = [f"{folder}/cell ({number}).png" for folder in "ab" for number in range(24)]
+    levels = [230 if number >= 12 or (folder, number) == ("a", 5) else 180 for folder in "ab" for number in range(24)]
+    images = [plain(level, seed) for seed, level in enumerate(levels)]
+    expected = [int(number >= 12) for _ in "ab" for number in range(24)]
+    assert find_sessions(images, files) == expected
+    # natural order: "cell (10)" comes behind "cell (9)", whatever the order given
+    order = np.random.default_rng(0).permutation(48)
+    shuffled = find_sessions([images[i] for i in order], [files[i] for i in order])
+    assert shuffled == [expected[i] for i in order]
+
+
+def test_one_background_is_one_session():
+    files = [f"a/{number}.png" for number in range(30)]
+    assert set(find_sessions([plain(190 + number % 6, number) for number in range(30)], files)) == {0}
+
+
+def test_hushem_sessions(hushem_dir):
+    """The bright pink backgrounds: no Normal, 33 Tapered, 35 Pyriform, 19 Amorphous."""
+    records = load("hushem", hushem_dir)
+    labels, sessions = np.array(records["label"]), np.array(records["session"])
+    assert np.bincount(labels[sessions == 1], minlength=4).tolist() == [0, 33, 35, 19]
+    folds = session_folds(records)
+    assert (folds[labels == 0] == LEFT_OUT).all()
+    assert (folds[labels > 0] == sessions[labels > 0]).all()
+    used = drop_unused_classes(records.select(np.flatnonzero(folds != LEFT_OUT)))
+    assert class_names(used) == ["Tapered", "Pyriform", "Amorphous"]
+    assert np.bincount(used["label"]).tolist() == [53, 57, 52]
+
+
+def test_a_single_session_can_not_be_left_out():
+    with pytest.raises(InputError, match="one acquisition session only"):
+        session_folds(load("synthetic", count=6))
+
+
+def test_published_protocol_divides_groups(hushem_dir):
+    records = load("hushem", hushem_dir)
+    folds, groups = assign_folds("hushem", records, "published"), np.array(records["group"])
+    assert any(len(set(folds[groups == group])) > 1 for group in set(groups))
+    for label in range(4):
+        sizes = np.bincount(folds[np.array(records["label"]) == label], minlength=5)
+        assert sizes.max() - sizes.min() <= 1
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_shipped_folds_of_hushem_are_those_of_the_rule(hushem_dir, seed):
+    records = load("hushem", hushem_dir)
+    assert np.array_equal(shipped_folds("hushem", records, seed), make_folds(records, 5, seed))
+    assert np.array_equal(assign_folds("hushem", records, seed=seed), make_folds(records, 5, seed))
+    assert shipped_folds("hushem", records, 3) is None
+    assert shipped_folds("synthetic", records, 0) is None
+    other = load("synthetic", count=6)
+    assert shipped_folds("hushem", other, 0) is None
+
+
+@pytest.mark.slow
+def test_shipped_folds_of_smids_are_those_of_the_rule(smids_dir):
+    records, _ = drop_conflicts(load("smids", smids_dir))
+    groups = np.array(records["group"])
+    for seed in range(3):
+        folds = shipped_folds("smids", records, seed)
+        assert np.array_equal(folds, make_folds(records, 5, seed))
+        first = {}
+        assert all(first.setdefault(group, fold) == fold for group, fold in zip(groups, folds, strict=True))
+
+
+@pytest.fixture
+def records():
+    return load("synthetic", count=4)
+
+
+def write(path, rows):
+    with path.open("w", newline="") as opened:
+        writer = csv.DictWriter(opened, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_folds_from_a_file(tmp_path, records):
+    rows = [{"file": file, "fold": index % 3} for index, file in enumerate(records["file"])]
+    expected = [index % 3 for index in range(len(records))]
+    assert read_folds(write(tmp_path / "a.csv", rows), records).tolist() == expected
+    # another encoding of the pictures: the suffix does not matter
+    other = [row | {"file": row["file"].replace(".png", ".bmp")} for row in rows]
+    assert read_folds(write(tmp_path / "b.csv", other), records).tolist() == expected
+    by_pixels = [{"pixel_sha256": value, "fold": f} for value, f in zip(records["pixel_sha256"], expected, strict=True)]
+    assert read_folds(write(tmp_path / "c.csv", by_pixels), records).tolist() == expected
+    assert read_folds(write(tmp_path / "d.csv", rows[2:]), records).tolist() == [LEFT_OUT] * 2 + expected[2:]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([{"file": "Normal/000.png"}], "expected a CSV with the columns file"),
+        ([{"file": "Normal/999.png", "fold": 0}], "line 2: Normal/999.png is not in the data set"),
+        ([{"file": "Normal/000.png", "fold": "x"}], "line 2: fold 'x', expected a number"),
+        ([{"file": "Normal/000.png", "fold": 0}] * 2, "line 3: Normal/000.png occurs twice"),
+        ([{"file": "Normal/000.png", "fold": 1}, {"file": "Normal/001.png", "fold": 3}], "folds .1, 3.; expected"),
+    ],
+)
+def test_a_file_of_folds_that_does_not_fit(tmp_path, records, rows, words):
+    with pytest.raises(InputError, match=words):
+        read_folds(write(tmp_path / "folds.csv", rows), records)

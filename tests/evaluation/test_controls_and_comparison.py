@@ -1,0 +1,87 @@
+"""Controls on planted confounds; comparisons against the formulas."""
+
+from math import comb
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import ttest_rel
+
+from madrnet_timm.data.folds import make_folds
+from madrnet_timm.data.sources import load
+from madrnet_timm.data.synthetic import draw_head
+from madrnet_timm.evaluation.comparison import compare, mcnemar
+from madrnet_timm.evaluation.controls import CONTROLS, Controls, background_features, shape_features
+
+
+def means(records, seed=0):
+    controls, folds = Controls(records), make_folds(records, 3, seed)
+    found = [controls.accuracies(folds != fold, folds == fold) for fold in range(3)]
+    return {name: np.mean([row[name] for row in found]) for name in CONTROLS}
+
+
+def write(root, shade):
+    """24 round and 24 long heads, and a background whose colour ``shade`` makes of class and number."""
+    for label, (name, shape) in enumerate((("long", "Tapered"), ("round", "Normal"))):
+        (root / name).mkdir(parents=True)
+        for number in range(24):
+            head = draw_head(shape, 100 * label + number, debris=False)
+            image = np.where(head.mask[..., None], head.image, np.uint8(shade(label, number)))
+            Image.fromarray(image).save(root / name / f"{number:02}.png")
+    return load("folder", root)
+
+
+def test_a_background_that_tells_the_class_is_found(tmp_path):
+    found = means(write(tmp_path, lambda label, number: 180 + 20 * label + number % 7))
+    assert found["background"] == 1
+    assert found["shape and stain"] > 0.95
+    assert found["largest class"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_background_that_tells_nothing(tmp_path):
+    records = write(tmp_path, lambda label, number: 180 + number)
+    found = means(records)
+    assert found["background"] < 0.7
+    assert found["shape and stain"] > 0.95
+
+
+def test_the_background_holds_no_head():
+    head = draw_head("Normal", 1, tail=False, debris=False)
+    other = head.image.copy()
+    other[head.mask] = 0
+    assert np.array_equal(background_features(head.image), background_features(other))
+    assert background_features(head.image).shape == (30,)
+    assert np.isfinite(background_features(head.image[60:70, 60:70])).all()
+
+
+def test_features_are_the_measurements():
+    records = load("synthetic", count=3)
+    features = shape_features(records)
+    assert features.shape == (12, 12 + 20)
+    assert features[:, 0] == pytest.approx(records["aspect_ratio"])
+    assert features[4, 12:22] == pytest.approx(records["stain_profile"][4])
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 0), (3, 10), (1, 9), (5, 5)])
+def test_mcnemar_is_the_binomial_tail(a, b):
+    n = a + b
+    tail = sum(comb(n, k) for k in range(min(a, b) + 1)) / 2**n
+    assert mcnemar(a, b) == pytest.approx(min(2 * tail, 1))
+
+
+def test_compare():
+    first = {"a": 1.0, "b": 1.0, "c": 0.0, "d": 1 / 3, "e": 0.0}
+    second = {"a": 1.0, "b": 0.0, "c": 1.0, "d": 2 / 3, "e": 2 / 3}
+    folds = [0.8, 0.9, 0.85, 0.7], [0.9, 0.88, 0.95, 0.8]
+    found = compare(first, second, *folds)
+    assert (found.only_first, found.only_second) == (1, 3)
+    assert found.mcnemar_p == mcnemar(1, 3)
+    reference = ttest_rel(folds[1], folds[0])
+    assert found.difference == pytest.approx(0.07)
+    assert found.t_p == pytest.approx(reference.pvalue)
+    low, high = reference.confidence_interval(0.95)
+    assert (found.difference - found.half_width, found.difference + found.half_width) == pytest.approx((low, high))
+    same = compare(first, first, folds[0], folds[0])
+    assert (same.mcnemar_p, same.t_p, same.difference) == (1, 1, 0)
+    with pytest.raises(ValueError, match="same pictures"):
+        compare(first, {"a": 1.0}, *folds)

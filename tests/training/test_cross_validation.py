@@ -1,0 +1,119 @@
+"""All folds and seeds of a recipe: kept when finished, summed up, compared."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy.stats import t, ttest_rel
+
+from madrnet_timm.errors import InputError
+from madrnet_timm.evaluation.intervals import wilson_interval
+from madrnet_timm.training import cross_validation
+from madrnet_timm.training.cross_validation import compare_runs, cross_validate
+from madrnet_timm.training.options import RunOptions
+from madrnet_timm.training.recipe import Recipe
+
+from .conftest import EXAMPLES, write_heads
+
+
+def rows(path):
+    with path.open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Two cross-validations of two seeds and two folds; the first was cut off and given again."""
+    tmp = tmp_path_factory.mktemp("cv")
+    heads = write_heads(tmp / "heads")
+    out, trained, real = [], [], cross_validation.train
+    for name, epochs in (("short", 1), ("long", 3)):
+        recipe = Recipe(epochs=epochs, img_size=48, batch_size=8)
+        options = RunOptions("madrnet_test_resnet", "folder", tmp / name, data_dir=heads, folds=2, recipe=recipe)
+
+        def train(run):
+            trained.append((run.seed, run.fold))
+            if len(trained) == 2:
+                raise KeyboardInterrupt
+            return real(run)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cross_validation, "train", train)
+            if not out:
+                with pytest.raises(KeyboardInterrupt):
+                    cross_validate(options, (0, 1))
+            out.append((tmp / name, cross_validate(options, (0, 1)), options))
+    return out, trained
+
+
+def test_finished_folds_are_kept(two):
+    runs = [(seed, fold) for seed in range(2) for fold in range(2)]
+    assert two[1] == [runs[0], runs[1], *runs[1:], *runs]
+
+
+def test_summary(two):
+    folder, table, _ = two[0][1]
+    summary = json.loads((folder / "summary.json").read_text())
+    metrics = [json.loads((folder / f"seed{s}-fold{f}/metrics.json").read_text()) for s in (0, 1) for f in (0, 1)]
+    accuracies = [row["accuracy"] for row in metrics]
+    assert [row["accuracy"] for row in summary["folds"]] == accuracies
+    assert summary["mean"]["accuracy"] == pytest.approx(np.mean(accuracies))
+    sd = np.std(accuracies, ddof=1)
+    assert summary["sd"]["accuracy"] == pytest.approx(sd)
+    assert summary["t_half_width"]["accuracy"] == pytest.approx(t.ppf(0.975, 1) * sd / np.sqrt(2))  # two folds a seed
+    predictions = rows(folder / "predictions.csv")
+    for seed in "01":
+        assert len({row["file"] for row in predictions if row["seed"] == seed}) == 16
+    right = sum(row["label"] == row["prediction"] for row in predictions)
+    assert (summary["pictures"], summary["right"]) == (16, right / 2)
+    assert summary["wilson"] == pytest.approx(wilson_interval(round(right / 2), 16))
+    assert f"{right / 2:.4g} of 16 right" in table
+    controls = {row["control background"] for row in summary["folds"]}
+    assert controls == {row["controls"]["background"] for row in metrics}
+    for name in ("learning_curves.png", "confusion_matrix.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_seeds_divide_anew(two):
+    folder = two[0][0][0]
+    held_out = [{row["file"] for row in rows(folder / f"seed{seed}-fold0/predictions.csv")} for seed in range(2)]
+    assert held_out[0] != held_out[1]
+
+
+def test_comparison(two):
+    first, second = (folder for folder, _, _ in two[0])
+    found = compare_runs(first, second)
+    accuracies = [
+        [row["accuracy"] for row in json.loads((f / "summary.json").read_text())["folds"]] for f in (first, second)
+    ]
+    assert found.difference == pytest.approx(np.mean(accuracies[1]) - np.mean(accuracies[0]))
+    if np.ptp(np.subtract(*accuracies)) > 0:
+        assert found.t_p == pytest.approx(ttest_rel(*accuracies).pvalue)
+    run = subprocess.run(
+        [sys.executable, EXAMPLES / "compare.py", first, second], capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    assert f"p = {found.mcnemar_p:.3g}" in run.stdout
+
+
+def test_comparison_needs_the_same_folds(two, tmp_path):
+    first = two[0][0][0]
+    with pytest.raises(InputError, match="holds no cross-validation"):
+        compare_runs(first, tmp_path)
+    (tmp_path / "seed0-fold0").mkdir()
+    with pytest.raises(InputError, match="not a finished run"):
+        compare_runs(first, tmp_path)
+    for name in ("metrics.json", "predictions.csv"):
+        (tmp_path / "seed0-fold0" / name).write_bytes((first / "seed0-fold0" / name).read_bytes())
+    with pytest.raises(InputError, match="not the same pictures held out"):
+        compare_runs(first, tmp_path)
+
+
+def test_a_fold_that_was_begun_with_other_options(two):
+    folder, _, options = two[0][0]
+    other = RunOptions("madrnet_test_resnet", "folder", folder, options.data_dir, folds=2, recipe=Recipe(epochs=2))
+    with pytest.raises(InputError, match="--resume needs the same options"):
+        cross_validate(other, (0, 1))
