@@ -340,3 +340,17 @@ def test_protocols_and_files_of_folds(tmp_path, heads, train_command):
     assert held_out == {f"{name}/{i}.png" for name in ("Normal", "Tapered") for i in (1, 3, 5, 7)}
     assert len(rows(tmp_path / "b/folds.csv")) == 15
     assert "folds from folds.csv" in (tmp_path / "b/model/README.md").read_text()
+
+
+def test_backbone_weights_of_another_madrnet(run):
+    """What was trained on one data set starts the backbone on another; its head and R stay behind."""
+    from madrnet_timm.hub import load_backbone_weights
+
+    file = run[0] / "model" / "model.safetensors"
+    state = load_file(file)
+    model = timm.create_model("madrnet_test_resnet", num_classes=7)
+    before = model.embedding[0].weight.detach().clone()
+    load_backbone_weights(model, file)
+    for name, value in model.backbone.state_dict().items():
+        assert torch.equal(value, state[f"backbone.{name}"])
+    assert torch.equal(model.embedding[0].weight, before)

@@ -12,6 +12,8 @@ from ..models import MADRNet
 
 __all__ = ["check_safetensors", "load_backbone_weights"]
 
+_BACKBONE = "backbone."  # of the names in a MADRNet's file
+
 
 def check_safetensors(path: str | Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors in a safetensors file, from its header alone.
@@ -34,18 +36,21 @@ def check_safetensors(path: str | Path) -> dict[str, tuple[int, ...]]:
 
 
 def load_backbone_weights(model: Any, path: str | Path) -> None:
-    """Load the weights of a timm model into the backbone of a MADRNet, or into a plain timm model.
+    """Load the weights of a timm model, or of a MADRNet's backbone, into the backbone of a MADRNet or a plain timm
+    model.
 
-    The classifier of the weights is left out; everything else must fit.
+    The classifier of the weights is left out, so are R and P; everything else must fit.
 
     Args:
         model: A `MADRNet`, or a timm model.
-        path: A safetensors file with timm's names.
+        path: A safetensors file with timm's names, or that of a MADRNet's model folder.
 
     Raises:
         InputError: The file can't be read, or does not fit; the message names the first tensor that does not.
     """
-    shapes = check_safetensors(path)
+    found = check_safetensors(path)
+    prefix = _BACKBONE if any(name.startswith(_BACKBONE) for name in found) else ""
+    shapes = {name.removeprefix(prefix): shape for name, shape in found.items() if name.startswith(prefix)}
     target = model.backbone if isinstance(model, MADRNet) else model
     own = {name: tuple(value.shape) for name, value in target.state_dict().items()}
     architecture = model.pretrained_cfg.get("architecture", "the model")
@@ -55,11 +60,11 @@ def load_backbone_weights(model: Any, path: str | Path) -> None:
     wrong = [name for name, shape in needed.items() if shapes.get(name) != shape]
     if wrong:
         name = wrong[0]
-        found = "not in the file" if name not in shapes else f"{shapes[name]} in the file"
+        there = "not in the file" if name not in shapes else f"{shapes[name]} in the file"
         raise InputError(
             f"{path}: does not fit {architecture}: {len(wrong)} of {len(needed)} tensors differ, the first is {name}, "
-            f"{needed[name]} in the model and {found}; choose the weights of the same timm architecture"
+            f"{needed[name]} in the model and {there}; choose the weights of the same timm architecture"
         )
     state = load_file(path)
     with torch.no_grad():
-        target.load_state_dict({name: state[name] for name in needed}, strict=False)
+        target.load_state_dict({name: state[prefix + name] for name in needed}, strict=False)

@@ -88,7 +88,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="further arguments of the model, as in timm: depth=0 global_pool=avg",
     )  # fmt: skip
     what.add_argument(
-        "--backbone-weights", type=Path, metavar="FILE", help="safetensors file with the backbone's weights"
+        "--backbone-weights",
+        type=Path,
+        metavar="FILE",
+        help="safetensors file with the backbone's weights, from timm or of another model folder",
     )
     what.add_argument(
         "--pretrained-backbone", action="store_true", help="let timm fetch the backbone's weights from the Hub"
