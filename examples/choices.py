@@ -43,14 +43,15 @@ def outputs_gap(options: RunOptions) -> dict[str, float]:
     records, folds, _ = divided_records(options)
     held_out = records.select(np.flatnonzero(folds == options.fold))
     classifier = Classifier(options.output / "model")
+    model: Any = classifier.folder.load()
     x, labels = classifier.tensors(list(pictures(held_out))), torch.tensor(held_out["label"])
     out = {}
     with torch.inference_mode():
         for name in ("running", "batch"):
-            for module in classifier.model.reversible.modules():
+            for module in model.reversible.modules():
                 if isinstance(module, torch.nn.BatchNorm2d):
                     module.train(name == "batch")
-            logits = classifier.model(x)
+            logits = model(x)
             out[f"accuracy_{name}"] = float((logits.argmax(1) == labels).float().mean())
             out[f"loss_{name}"] = float(F.cross_entropy(logits, labels))
     return out

@@ -9,8 +9,19 @@ Importing the package registers ``madrnet_<architecture>`` for every timm archit
 """
 
 from importlib.metadata import version
+from pathlib import Path
 
 from . import models
+from .models.published import set_weights_finder
 
 __all__ = ["__version__", "models"]
 __version__ = version("madrnet-timm")
+
+
+def _find_weights(name: str) -> Path:
+    from .hub.lookup import find_weights  # late: what it needs is more than timm
+
+    return find_weights(name)
+
+
+set_weights_finder(_find_weights)

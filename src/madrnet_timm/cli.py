@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from .data.arguments import add_data_arguments, add_fold_arguments
 from .errors import InputError
 from .training.command import run_command
@@ -17,8 +19,7 @@ def _measure(args: argparse.Namespace) -> int:
     from .data.reading import picture_files
     from .files import as_csv, check_table_name, reporting_disk_errors, write_table
 
-    if args.um_per_px is not None and not args.um_per_px > 0:
-        raise InputError(f"--um-per-px {args.um_per_px}: expected micrometres per pixel, more than 0")
+    _check_scale(args.um_per_px)
     if args.processes is not None and args.processes < 1:
         raise InputError(f"--processes {args.processes}: expected at least 1")
     if args.output is not None:
@@ -37,6 +38,113 @@ def _measure(args: argparse.Namespace) -> int:
     for failure in failures:
         print(f"skipped: {failure}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _check_scale(um_per_px: float | None) -> None:
+    if um_per_px is not None and not um_per_px > 0:
+        raise InputError(f"--um-per-px {um_per_px}: expected micrometres per pixel, more than 0")
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from .data.reading import picture_files
+    from .files import as_csv, check_table_name
+    from .inference import Classifier
+    from .inference.predict import predict_files
+    from .inference.results import write_results
+
+    _check_scale(args.um_per_px)
+    if args.batch_size < 1:
+        raise InputError(f"--batch-size {args.batch_size}: expected at least 1")
+    if args.output is not None:
+        check_table_name(args.output)
+    paths = picture_files(args.images)
+    classifier = Classifier(args.model, args.device, args.backend)
+    rows, skipped = predict_files(paths, classifier, args.um_per_px, args.batch_size)
+    if args.output is not None and rows:
+        write_results(args.output, rows, skipped, classifier, args.um_per_px)
+    elif rows:
+        sys.stdout.write(as_csv(rows))
+    abstained, outside = sum(row["abstain"] for row in rows), sum(bool(row["out_of_domain"]) for row in rows)
+    print(
+        f"{len(rows)} classified; on {abstained} the model abstains, {outside} are unlike its training pictures. "
+        "Research use only; not a medical device",
+        file=sys.stderr,
+    )
+    for why in skipped:
+        print(f"skipped: {why}", file=sys.stderr)
+    return 1 if skipped else 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from .inference.report import write_report
+    from .inference.results import read_results
+
+    if len(args.results) > 2:
+        raise InputError(f"{len(args.results)} tables: expected that of one slide, or of two slides of one sample")
+    output = args.output or args.results[0].with_suffix(".html")
+    write_report([read_results(path) for path in args.results], output)
+    print(f"{output}: open it in a browser")
+    return 0
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from .data.reading import decode, picture_files, read
+    from .files import reporting_disk_errors
+    from .inference import Classifier
+    from .inference.explain import attention_figure, attention_overlays
+
+    paths = picture_files(args.images)
+    classifier = Classifier(args.model)
+    model = classifier.folder.load()
+    with reporting_disk_errors(args.output):
+        args.output.mkdir(parents=True, exist_ok=True)
+    failures = []
+    for path in tqdm(paths, unit="picture", disable=len(paths) < 5):
+        try:
+            prepared = [classifier.prepare(decode(read(path), str(path)))]
+        except InputError as error:
+            failures.append(str(error))
+            continue
+        overlays = attention_overlays(model, classifier, prepared)
+        attention_figure(prepared, classifier.predict(prepared), overlays, args.output / f"{path.stem}.png")
+    for failure in failures:
+        print(f"skipped: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _tsne(args: argparse.Namespace) -> int:
+    import torch
+
+    from .data.sources import class_names, load, pictures
+    from .inference import Classifier
+    from .inference.explain import embed, tsne, tsne_figure
+
+    records = load(args.dataset, args.data_dir)
+    classifier = Classifier(args.model)
+    views = [classifier.prepare(image).view for image in tqdm(pictures(records), total=len(records), desc="preparing")]
+    points = tsne(embed(classifier.folder.load(), torch.from_numpy(classifier.normalized(views))))
+    tsne_figure(points, records["label"], class_names(records), args.output)
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from .hub.lookup import find_model
+    from .hub.model_folder import ModelFolder
+    from .inference.export import export_onnx
+
+    if args.output.suffix != ".onnx":
+        raise InputError(f"--output {args.output}: expected a name that ends in .onnx")
+    difference = export_onnx(ModelFolder(find_model(args.model)), args.output)
+    print(f"{args.output}: ONNX Runtime gives PyTorch's logits to {difference:.0e}")
+    return 0
+
+
+def _publish(args: argparse.Namespace) -> int:
+    from .hub.publish import publish
+
+    for line in publish(args.run, args.repo, private=args.private, dry_run=args.dry_run, tag=args.tag):
+        print(line)
+    return 0
 
 
 def _data_download(args: argparse.Namespace) -> int:
@@ -114,6 +222,89 @@ def _add_measure(verbs: Any) -> None:
     measure.set_defaults(verb=_measure)
 
 
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", required=True, metavar="NAME",
+        help="model folder, published name (madrnet_<architecture>.<tag>), or hf-hub:owner/name[@revision]",
+    )  # fmt: skip
+
+
+def _add_inference(verbs: Any) -> None:
+    predict = verbs.add_parser(
+        "predict",
+        help="classify and measure pictures of heads",
+        description="Classify crops of single heads and measure them: class, calibrated probabilities, entropy, "
+        "whether the model abstains or the picture is unlike its training pictures, and all that `measure` gives.",
+        epilog="Exit status: 0; 1 if some files were skipped (the others are classified); 2 after a mistake in the "
+        "arguments. Example: madrnet predict crops/ --model runs/quickstart/model --output results.csv",
+    )
+    predict.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, folders or patterns")
+    _add_model(predict)
+    predict.add_argument("--output", type=Path, metavar="FILE", help=".csv or .parquet; without it CSV on the screen")
+    predict.add_argument("--um-per-px", type=float, metavar="X", help="micrometres per pixel")
+    predict.add_argument(
+        "--backend",
+        default="torch",
+        choices=("torch", "onnx"),
+        help="onnx: ONNX Runtime, faster on the CPU (%(default)s)",
+    )
+    predict.add_argument("--device", default="cpu", help="of the backend torch: cpu or cuda (%(default)s)")
+    predict.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures a batch (%(default)s)")
+    predict.set_defaults(verb=_predict)
+
+    report = verbs.add_parser(
+        "report",
+        help="one HTML page of a table of predictions",
+        description="Write one self-contained HTML page: share of normal heads with its interval, classes, aspect "
+        "ratios, what was left out, a gallery. Two tables are two slides of one sample, whose agreement is checked.",
+    )
+    report.add_argument("results", nargs="+", type=Path, metavar="TABLE", help="output of `madrnet predict`")
+    report.add_argument("--output", type=Path, metavar="HTML", help="(the table's name with .html)")
+    report.set_defaults(verb=_report)
+
+    explain = verbs.add_parser(
+        "explain",
+        help="what a model looks at",
+        description="Grad-CAM++ of the predicted class on the backbone's map, behind R and in P, a PNG file a picture.",
+    )
+    explain.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, folders or patterns")
+    _add_model(explain)
+    explain.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the pictures")
+    explain.set_defaults(verb=_explain)
+
+    points = verbs.add_parser("tsne", help="t-SNE of the embeddings of a data set, as a picture")
+    add_data_arguments(points)
+    _add_model(points)
+    points.add_argument("--output", type=Path, required=True, metavar="PNG")
+    points.set_defaults(verb=_tsne)
+
+    export = verbs.add_parser(
+        "export",
+        help="a model as ONNX",
+        description="Write a model as one ONNX file with any batch size, labels and preparation in its metadata, after "
+        "ONNX Runtime gave the same logits as PyTorch.",
+    )
+    _add_model(export)
+    export.add_argument("--output", type=Path, required=True, metavar="ONNX")
+    export.set_defaults(verb=_export)
+
+
+def _add_publish(verbs: Any) -> None:
+    publish = verbs.add_parser(
+        "publish",
+        help="put a model on the Hugging Face Hub",
+        description="Upload the model folder of a run: weights as safetensors, config.json, model card. What is there "
+        "already is not uploaded again; an upload that was cut off goes on with the same command.",
+        epilog="Log in with `hf auth login` first. Example: madrnet publish runs/hushem --repo me/my-model --dry-run",
+    )
+    publish.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or its model/ folder")
+    publish.add_argument("--repo", required=True, metavar="OWNER/NAME")
+    publish.add_argument("--private", action="store_true", help="if the repository is made: for you alone")
+    publish.add_argument("--dry-run", action="store_true", help="only say what would change")
+    publish.add_argument("--tag", metavar="vX.Y", help="give the version a tag, which stays what it is")
+    publish.set_defaults(verb=_publish)
+
+
 def _add_data(verbs: Any) -> None:
     data = verbs.add_parser("data", help="fetch, verify, divide and describe data sets").add_subparsers(
         required=True, metavar="VERB"
@@ -169,11 +360,13 @@ def _add_data(verbs: Any) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="madrnet",
-        description="Sperm heads measured, and the data sets checked. Research use only; not a medical device.",
+        description="Sperm heads classified and measured. Research use only; not a medical device.",
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     _add_measure(verbs)
     _add_data(verbs)
+    _add_inference(verbs)
+    _add_publish(verbs)
     return parser
 
 

@@ -36,10 +36,8 @@ def _check_groups(dataset: "Dataset", folds: int, units: NDArray[np.int64], what
     for label, name in enumerate(class_names(dataset)):
         available = len(set(units[labels == label]))
         if available < folds:
-            raise InputError(
-                f"class {name}: {available} {what}, fewer than the {folds} folds; "
-                f"add pictures or choose --folds {max(available, 2)}"
-            )
+            fewer = f" or choose --folds {available}" if available > 1 else ""
+            raise InputError(f"class {name}: {available} {what}, fewer than the {folds} folds; add pictures{fewer}")
 
 
 def make_folds(dataset: "Dataset", folds: int = 5, seed: int = 0, grouped: bool = True) -> Folds:

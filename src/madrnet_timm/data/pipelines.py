@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..morphology import align, mask_background, measure, normalize_background
+from ..morphology import HeadMorphology, align, mask_background, measure, normalize_background
 
 __all__ = ["PIPELINES", "prepare"]
 
@@ -31,7 +31,9 @@ def _resize_and_crop(image: UInt8Array, size: int, crop_pct: float) -> UInt8Arra
     return image[top : top + size, left : left + size]
 
 
-def prepare(image: UInt8Array, pipeline: str, size: int, crop_pct: float = 1.0) -> UInt8Array:
+def prepare(
+    image: UInt8Array, pipeline: str, size: int, crop_pct: float = 1.0, morphology: HeadMorphology | None = None
+) -> UInt8Array:
     """Apply a pipeline to a picture.
 
     Args:
@@ -39,6 +41,7 @@ def prepare(image: UInt8Array, pipeline: str, size: int, crop_pct: float = 1.0) 
         pipeline: A name of `PIPELINES`.
         size: Side of the result in pixels.
         crop_pct: Part of the shorter side that ``raw`` keeps.
+        morphology: What `measure` found on it, if that is known already.
 
     Returns:
         ``(size, size, 3)`` RGB uint8. Without a head the aligned pipelines take the picture's middle as it lies.
@@ -49,7 +52,7 @@ def prepare(image: UInt8Array, pipeline: str, size: int, crop_pct: float = 1.0) 
     check_pipeline(pipeline)
     if pipeline == "raw":
         return _resize_and_crop(image, size, crop_pct)
-    morphology = measure(image)
+    morphology = morphology or measure(image)
     if pipeline == "head-only":
         image = mask_background(image, morphology)
     if pipeline != "aligned":

@@ -57,7 +57,7 @@ def find_sessions(images: Sequence[NDArray[np.uint8]], files: Sequence[str]) -> 
         for place in range(len(row)):
             smooth[row[place]] = np.median(values[row[max(place - _WINDOW // 2, 0) : place + _WINDOW // 2 + 1]])
     order = np.sort(smooth)
-    gaps = np.flatnonzero(np.diff(order) >= _GAP)
+    gaps = np.flatnonzero(np.diff(order) >= _GAP).tolist()
     least = max(_SMALLEST * len(order), 2)
     limits: list[float] = []
     start = 0

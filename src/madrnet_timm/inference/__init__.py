@@ -1,4 +1,4 @@
-"""Using a trained model."""
+"""Using a trained model: classify, explain, report, export."""
 
 from .classifier import Classifier, Prediction
 from .sheet import prediction_sheet

@@ -1,69 +1,94 @@
 """Classify pictures of heads with a trained model, prepared as they were in training."""
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from timm.data import resolve_model_data_config
 
-from ..data.pipelines import check_pipeline, prepare
-from ..data.reading import decode
+from ..data.domain import domain_features, outside_ranges
+from ..data.pipelines import prepare
+from ..data.reading import decode, read
 from ..errors import InputError
-from ..hub.weights import check_safetensors
+from ..evaluation.calibration import tempered
+from ..hub.lookup import find_model
+from ..hub.model_folder import ModelFolder
+from ..morphology import HeadMorphology, measure
 from ..morphology.head import as_rgb
+from .backends import BACKENDS, create_backend
 
-__all__ = ["Classifier", "Prediction"]
+__all__ = ["Classifier", "Prediction", "Prepared"]
 
 Picture = str | Path | Image.Image | NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Class of one picture.
+    """What a model says of one picture.
 
     Attributes:
         label: Name of the most probable class.
-        probabilities: Probability of each class by name.
+        probabilities: Probability of each class by name, calibrated where the model comes with a calibration.
+        entropy: Of the probabilities, in nats: 0 where the model is sure, log(classes) where it knows nothing.
+        abstain: The probability lies below the model's threshold: better look yourself.
+        out_of_domain: In what the picture is unlike the training pictures (stain, size), see `domain_features`.
+        head: The measurement.
     """
 
     label: str
     probabilities: dict[str, float]
+    entropy: float
+    abstain: bool
+    out_of_domain: tuple[str, ...]
+    head: HeadMorphology = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture on its way into the network: its measurement, its pixels as the network sees them, its domain."""
+
+    head: HeadMorphology
+    view: NDArray[np.uint8]
+    out_of_domain: tuple[str, ...]
 
 
 class Classifier:
-    """A model folder, ready to classify.
+    """A model, ready to classify.
 
     Args:
-        model: Path of a model folder (config.json and model.safetensors).
-        device: Where to compute.
+        model: Path of a model folder, ``madrnet_<architecture>.<tag>``, or ``hf-hub:owner/name[@revision]``.
+        device: Where to compute, with the backend ``torch``.
+        backend: ``"torch"``, or ``"onnx"`` for ONNX Runtime on the CPU, which is faster there.
 
     Raises:
-        InputError: No such folder, or not a model folder of this package.
+        InputError: No such model, not a model folder of this package, or a backend that is not installed.
     """
 
-    def __init__(self, model: str | Path, device: str | torch.device = "cpu") -> None:
-        folder = Path(model)
-        config_file = folder / "config.json"
-        if not config_file.is_file():
-            raise InputError(f"{folder}: no model folder (config.json is missing); expected the folder model/ of a run")
-        try:
-            config = json.loads(config_file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{config_file}: not JSON ({error}); fetch or save the model again") from None
-        self.pipeline: str = config.get("madrnet", {}).get("pipeline", "raw")
-        check_pipeline(self.pipeline)
-        check_safetensors(folder / "model.safetensors")
-        self.device = torch.device(device)
-        self.model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval().to(self.device)
-        self.data_config = resolve_model_data_config(self.model)
-        names = self.model.pretrained_cfg.get("label_names")
-        self.label_names = list(names or map(str, range(self.model.num_classes)))
+    def __init__(self, model: str | Path, device: str | torch.device = "cpu", backend: str = "torch") -> None:
+        if backend not in BACKENDS:
+            raise InputError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}")
+        self.folder = ModelFolder(find_model(model))
+        self.pipeline = self.folder.pipeline
+        self.label_names = self.folder.label_names
+        self.calibration = self.folder.calibration
+        self.backend = create_backend(backend, self.folder, device)
+
+    def prepare(self, image: NDArray[np.uint8], um_per_px: float | None = None) -> Prepared:
+        """Measure a picture ``(h, w, 3)`` and bring it into the form that the network was trained on."""
+        head = measure(image, um_per_px)
+        config = self.folder.data_config
+        view = prepare(image, self.pipeline, config["input_size"][-1], config["crop_pct"], head)
+        outside = outside_ranges(domain_features(image, head), self.folder.domain)
+        return Prepared(head, view, tuple(outside))
+
+    def normalized(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Prepared pictures as the network takes them, ``(pictures, 3, size, size)`` float32."""
+        x = np.stack(views).transpose(0, 3, 1, 2).astype(np.float32) / 255
+        mean, std = (np.array(self.folder.data_config[k], np.float32).reshape(1, -1, 1, 1) for k in ("mean", "std"))
+        return ((x - mean) / std).astype(np.float32)
 
     def tensors(self, images: Sequence[Picture]) -> torch.Tensor:
         """Pictures as the network sees them, ``(pictures, 3, size, size)`` float32, normalised.
@@ -71,15 +96,30 @@ class Classifier:
         Raises:
             InputError: A file that can't be read as a picture.
         """
-        size, crop_pct = self.data_config["input_size"][-1], self.data_config["crop_pct"]
-        prepared = [prepare(_rgb(image), self.pipeline, size, crop_pct) for image in images]
-        x = torch.from_numpy(np.stack(prepared)).permute(0, 3, 1, 2).float() / 255
-        mean = torch.tensor(self.data_config["mean"]).view(1, -1, 1, 1)
-        std = torch.tensor(self.data_config["std"]).view(1, -1, 1, 1)
-        return (x - mean) / std
+        return torch.from_numpy(self.normalized([self.prepare(_rgb(image)).view for image in images]))
 
-    @torch.inference_mode()
-    def __call__(self, images: Iterable[Picture], batch_size: int = 32) -> list[Prediction]:
+    def predict(self, prepared: Sequence[Prepared]) -> list[Prediction]:
+        """Classify prepared pictures in one batch."""
+        logits = self.backend(self.normalized([item.view for item in prepared])).astype(np.float64)
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        rows = exponentials / exponentials.sum(axis=1, keepdims=True)
+        threshold = 0.0
+        if self.calibration is not None:
+            rows, threshold = tempered(rows, self.calibration.temperature), self.calibration.threshold
+        out = []
+        for row, item in zip(rows, prepared, strict=True):
+            best = int(row.argmax())
+            entropy = float(-(row * np.log(np.clip(row, 1e-12, None))).sum())
+            probabilities = dict(zip(self.label_names, row.tolist(), strict=True))
+            abstain = bool(row[best] < threshold)
+            out.append(
+                Prediction(self.label_names[best], probabilities, entropy, abstain, item.out_of_domain, item.head)
+            )
+        return out
+
+    def __call__(
+        self, images: Iterable[Picture], batch_size: int = 32, um_per_px: float | None = None
+    ) -> list[Prediction]:
         """Classify pictures: paths, Pillow images or RGB arrays ``(height, width, 3)`` uint8.
 
         Raises:
@@ -87,20 +127,12 @@ class Classifier:
         """
         if isinstance(images, str | Path):
             raise InputError(f"{images}: expected a list of pictures; write [{str(images)!r}]")
-        pictures = list(images)
-        out = []
-        for start in range(0, len(pictures), batch_size):
-            x = self.tensors(pictures[start : start + batch_size]).to(self.device)
-            for row in self.model(x).softmax(dim=1).cpu().tolist():
-                probabilities = dict(zip(self.label_names, row, strict=True))
-                out.append(Prediction(max(probabilities, key=probabilities.__getitem__), probabilities))
-        return out
+        prepared = [self.prepare(_rgb(image), um_per_px) for image in images]
+        batches = (prepared[start : start + batch_size] for start in range(0, len(prepared), batch_size))
+        return [prediction for batch in batches for prediction in self.predict(batch)]
 
 
 def _rgb(image: Picture) -> NDArray[np.uint8]:
     if isinstance(image, str | Path):
-        try:
-            return decode(Path(image).read_bytes(), str(image))
-        except OSError as error:
-            raise InputError(f"{image}: can't be read ({error.strerror})") from None
+        return decode(read(Path(image)), str(image))
     return as_rgb(image)

@@ -8,6 +8,7 @@ that the installed timm lists.
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from torch import nn
 from .backbone import create_backbone, remove_idle
 from .bilinear import BilinearPool
 from .interaction import ReversibleInteraction
+from .published import hub_repository, published_models, weights_file
 from .reversible import MEMORY_MODES
 
 __all__ = ["MADRNet"]
@@ -352,7 +354,19 @@ def _cfg(architecture: str) -> PretrainedCfg:
 
 
 _backbones = [name for name in list_models() if not name.startswith(_PREFIX)]
-default_cfgs = generate_default_cfgs({_PREFIX + name: _cfg(name) for name in _backbones})
+_plain = {_PREFIX + name: _cfg(name) for name in _backbones}
+
+
+def _published_cfg(name: str, entry: dict[str, Any]) -> PretrainedCfg:
+    """Configuration of a name with weights; where they lie is found out when they are asked for."""
+    found = {key: tuple(value) if isinstance(value, list) else value for key, value in entry["cfg"].items()}
+    return replace(_plain[name.split(".")[0]], hf_hub_id=f"{hub_repository(name)}@{entry['revision']}", **found)
+
+
+default_cfgs = generate_default_cfgs(
+    _plain
+    | {name: _published_cfg(name, entry) for name, entry in published_models().items() if name.split(".")[0] in _plain}
+)
 
 
 def _create_madrnet(variant: str, pretrained: bool = False, **kwargs: Any) -> Any:
@@ -364,6 +378,12 @@ def _create_madrnet(variant: str, pretrained: bool = False, **kwargs: Any) -> An
             "the backbone alone; choose one"
         )
     kwargs.setdefault("backbone", variant.removeprefix(_PREFIX))
+    if pretrained and not isinstance(kwargs.get("pretrained_cfg"), dict | PretrainedCfg):  # not a folder, not hf-hub:
+        tag = kwargs.get("pretrained_cfg") or default_cfgs[variant].tags[0]
+        if f"{variant}.{tag}" in published_models():
+            overlay = dict(kwargs.get("pretrained_cfg_overlay") or {})
+            overlay.setdefault("file", str(weights_file(f"{variant}.{tag}")))
+            kwargs["pretrained_cfg_overlay"] = overlay
     model: Any = build_model_with_cfg(
         MADRNet,
         variant,

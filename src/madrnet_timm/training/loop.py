@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ..data.domain import domain_features, domain_ranges
 from ..data.folds import LEFT_OUT, PROTOCOLS, assign_folds
 from ..data.pictures import PictureDataset
 from ..data.sampler import PerClassSampler
-from ..data.sources import SOURCES, class_names, drop_conflicts, drop_unused_classes, load
+from ..data.sources import SOURCES, class_names, drop_conflicts, drop_unused_classes, load, pictures
 from ..errors import InputError
+from ..evaluation.calibration import calibrate
 from ..evaluation.controls import Controls
 from ..evaluation.figures import confusion_matrix_figure, learning_curves_figure
 from ..evaluation.metrics import ClassificationMetrics
@@ -32,6 +35,7 @@ from ..files import beside_path, replacing, replacing_folder, settle_folder, wri
 from ..hub import load_backbone_weights, save_model_folder
 from ..hub.card import model_card
 from ..losses import HybridLoss
+from ..morphology import measure
 from .optimizer import create_optimizer, create_scheduler
 from .options import RunOptions, check, check_fold
 from .run_folder import RunFolder
@@ -164,20 +168,20 @@ class _Run:
 
     def _prepare(self, model: nn.Module) -> None:
         recipe = self.options.recipe
-        pictures = self.pictures = self._pictures(self.train_records, recipe.augmentation)
-        batch = min(recipe.batch_size, len(pictures))
+        self.pictures = self._pictures(self.train_records, recipe.augmentation)
+        batch = min(recipe.batch_size, len(self.pictures))
         self.sampler = None
         if recipe.per_class:
             try:
-                self.sampler = PerClassSampler(pictures.labels, batch, recipe.per_class, self.options.seed)
+                self.sampler = PerClassSampler(self.pictures.labels, batch, recipe.per_class, self.options.seed)
             except ValueError as error:
                 raise InputError(f"--per-class {recipe.per_class} with --batch-size {batch}: {error}") from None
         loader = DataLoader(
-            pictures,
+            self.pictures,
             batch,
             shuffle=self.sampler is None,
             sampler=self.sampler,
-            drop_last=len(pictures) % batch == 1,
+            drop_last=len(self.pictures) % batch == 1,
             pin_memory=torch.cuda.is_available(),
         )
         test_loader = DataLoader(self._pictures(self.test_records, "none"), 2 * recipe.batch_size)
@@ -330,7 +334,7 @@ class _Run:
             folder.model,
             label_names=self.names,
             data_config=self.data_config,
-            madrnet={"pipeline": options.recipe.pipeline, "dataset": options.dataset, "fold": options.fold},
+            madrnet=self._info(protocol, metrics, probabilities),
             card=model_card(
                 architecture=options.model,
                 title=self.source.title,
@@ -342,6 +346,23 @@ class _Run:
                 command="Every option stands in `config.yaml` of the run; `examples/train.py --help` explains them.",
             ),
         )
+
+    def _info(self, protocol: str, metrics: Mapping[str, Any], probabilities: np.ndarray) -> dict[str, Any]:
+        """What config.json says beyond timm's keys: how pictures are prepared, and what prediction and report need."""
+        images = pictures(self.train_records)
+        domain = domain_ranges([domain_features(image, measure(image)) for image in images])
+        return {
+            "version": version("madrnet-timm"),
+            "dataset": self.options.dataset,
+            "pipeline": self.options.recipe.pipeline,
+            "normal_class": self.source.normal if self.source.normal in self.names else None,
+            "protocol": protocol,
+            "accuracy": metrics["accuracy"],
+            "confusion_matrix": metrics["confusion_matrix"],
+            "controls": metrics["controls"],
+            "calibration": calibrate(probabilities, self.test_records["label"]).to_dict(),
+            "domain": domain,
+        }
 
     def _protocol(self) -> str:
         if isinstance(self.options.folds, Path):

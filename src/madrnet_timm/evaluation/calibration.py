@@ -1,0 +1,97 @@
+"""Calibrated probabilities: temperature, expected calibration error, and when to abstain."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Calibration", "calibrate", "expected_calibration_error", "tempered"]
+
+_LOWEST = 1e-7
+
+
+def tempered(probabilities: ArrayLike, temperature: float) -> NDArray[np.float64]:
+    """Probabilities ``(n, classes)`` with their logits divided by a temperature; above 1 they become less sure."""
+    logits = np.log(np.clip(np.asarray(probabilities, dtype=np.float64), _LOWEST, None)) / temperature
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = 10) -> float:
+    """Mean distance of confidence and accuracy over bins of equal width of the highest probability."""
+    p, y = np.asarray(probabilities), np.asarray(labels)
+    confidence, right = p.max(axis=1), p.argmax(axis=1) == y
+    number = np.minimum((confidence * bins).astype(int), bins - 1)
+    error = sum(
+        abs(confidence[number == b].mean() - right[number == b].mean()) * (number == b).sum() for b in np.unique(number)
+    )
+    return float(error / len(y))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What held-out pictures say about a model's probabilities.
+
+    Attributes:
+        temperature: That makes them fit best (by likelihood).
+        threshold: Lowest calibrated probability of the chosen class at which the model decides; below it abstains.
+        wanted_accuracy: Accuracy wanted of the pictures on which it decides.
+        pictures: Number of held-out pictures.
+        coverage: Part of them on which it decides.
+        accuracy: Its accuracy on those.
+        calibration_error: Expected calibration error on all of them, calibrated.
+    """
+
+    temperature: float
+    threshold: float
+    wanted_accuracy: float
+    pictures: int
+    coverage: float
+    accuracy: float
+    calibration_error: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """For config.json."""
+        return asdict(self)
+
+
+def calibrate(probabilities: ArrayLike, labels: ArrayLike, wanted_accuracy: float = 0.98) -> Calibration:
+    """Fit temperature and threshold on held-out pictures.
+
+    The threshold is the lowest at which the wanted accuracy holds on the pictures above it; where none does, the one
+    with the highest accuracy. It is told from the same pictures that its accuracy is given for, so that the accuracy
+    is a little flattering.
+
+    Args:
+        probabilities: Of the model, ``(n, classes)``.
+        labels: Class ids ``(n,)``.
+        wanted_accuracy: Of the pictures on which the model decides.
+    """
+    from scipy.optimize import minimize_scalar
+
+    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+
+    def loss(log_temperature: float) -> float:
+        chosen = tempered(p, np.exp(log_temperature))[np.arange(len(y)), y]
+        return -float(np.log(np.clip(chosen, _LOWEST, None)).mean())
+
+    temperature = float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x))
+    fitted = tempered(p, temperature)
+    confidence, right = fitted.max(axis=1), fitted.argmax(axis=1) == y
+    order = np.argsort(-confidence, kind="stable")
+    accuracy = np.cumsum(right[order]) / np.arange(1, len(y) + 1)
+    # pictures of the same confidence are decided together
+    last = np.append(confidence[order][1:] != confidence[order][:-1], True)
+    good = np.flatnonzero(last & (accuracy >= wanted_accuracy))
+    chosen = int(good[-1]) if len(good) else int(np.where(last, accuracy, -1).argmax())
+    threshold = 0.0 if chosen == len(y) - 1 else float(confidence[order][chosen])
+    return Calibration(
+        temperature=round(temperature, 4),
+        threshold=round(threshold - 5e-5, 4) if threshold else 0.0,  # rounded down: the last one stays above it
+        wanted_accuracy=wanted_accuracy,
+        pictures=len(y),
+        coverage=(chosen + 1) / len(y),
+        accuracy=float(accuracy[chosen]),
+        calibration_error=expected_calibration_error(fitted, y),
+    )

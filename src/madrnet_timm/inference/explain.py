@@ -1,0 +1,116 @@
+"""Pictures of what a model looks at: attention maps of single heads, t-SNE of the embeddings of many."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..files import replacing
+from .classifier import Classifier, Prediction, Prepared
+from .gradcam import attention_maps
+
+__all__ = ["attention_figure", "attention_overlays", "embed", "tsne", "tsne_figure"]
+
+_TITLES = {"backbone": "backbone B", "reversible": "behind R", "bilinear": "in P"}
+
+
+def attention_overlays(
+    model: torch.nn.Module, classifier: Classifier, prepared: Sequence[Prepared], alpha: float = 0.45
+) -> list[dict[str, NDArray[np.uint8]]]:
+    """For each prepared picture, what speaks for its predicted class after each stage, laid over it as a heat map.
+
+    Args:
+        model: The classifier's model in PyTorch, a MADRNet.
+        classifier: Which prepared the pictures.
+        prepared: The pictures.
+        alpha: Weight of the heat map.
+
+    Raises:
+        InputError: A plain timm model, which has no R and no P.
+    """
+    x = torch.from_numpy(classifier.normalized([item.view for item in prepared]))
+    try:
+        maps = attention_maps(model, x)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    out = []
+    for index, item in enumerate(prepared):
+        overlays = {}
+        for name, cams in maps.items():
+            heat = cv2.applyColorMap(np.uint8(255 * cams[index].numpy()), cv2.COLORMAP_VIRIDIS)[..., ::-1]
+            overlays[name] = cv2.addWeighted(item.view, 1 - alpha, np.ascontiguousarray(heat), alpha, 0)
+        out.append(overlays)
+    return out
+
+
+def attention_figure(
+    items: Sequence[Prepared],
+    predictions: Sequence[Prediction],
+    overlays: Sequence[dict[str, NDArray[np.uint8]]],
+    path: Path,
+) -> None:
+    """The columns of the paper's Figure 4 as a PNG file, a row a picture: as the network sees it, behind B, R and in P.
+
+    Raises:
+        InputError: The file can't be written.
+    """
+    from matplotlib.figure import Figure
+
+    stages = list(overlays[0])
+    figure = Figure(figsize=(2.1 * (1 + len(stages)), 2.3 * len(items) + 0.3), layout="constrained")
+    grid = figure.subplots(len(items), 1 + len(stages), squeeze=False)
+    for row, item, prediction, maps in zip(grid, items, predictions, overlays, strict=True):
+        for axes, image in zip(row, (item.view, *maps.values()), strict=True):
+            axes.imshow(image)
+            axes.axis("off")
+        row[0].set_title(f"{prediction.label}  {100 * max(prediction.probabilities.values()):.0f} %", fontsize=9)
+        for axes, stage in zip(row[1:], stages, strict=True):
+            axes.set_title(_TITLES[stage], fontsize=9)
+    figure.supxlabel("Grad-CAM++. Research use only; not a medical device", fontsize=8, color="gray")
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=110, format="png")
+
+
+@torch.inference_mode()
+def embed(model: Any, x: torch.Tensor, batch_size: int = 32) -> NDArray[np.float32]:
+    """Embeddings ``(pictures, width)`` of normalised pictures, what stands in front of the classifier."""
+    parts = [model.forward_head(model.forward_features(part), pre_logits=True) for part in x.split(batch_size)]
+    return torch.cat(parts).float().numpy()
+
+
+def tsne(embeddings: NDArray[np.float32], perplexity: float = 15, seed: int = 42) -> NDArray[np.float32]:
+    """t-SNE ``(pictures, 2)`` with the settings of Figures 3 and 12: perplexity 15, PCA initialisation, seed 42.
+
+    Raises:
+        InputError: Not more pictures than the perplexity.
+    """
+    from sklearn.manifold import TSNE
+
+    if len(embeddings) <= perplexity:
+        raise InputError(f"{len(embeddings)} pictures: t-SNE with perplexity {perplexity:g} needs more of them")
+    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(embeddings)
+
+
+def tsne_figure(points: NDArray[np.float32], labels: Sequence[int], names: Sequence[str], path: Path) -> None:
+    """Points of `tsne` by class, told apart by colour and marker, as a PNG file.
+
+    Raises:
+        InputError: The file can't be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5, 5), layout="constrained")
+    axes = figure.subplots()
+    chosen = np.array(labels)
+    for label, name in enumerate(names):
+        own = points[chosen == label]
+        axes.scatter(own[:, 0], own[:, 1], s=22, marker="osD^vPX*"[label % 8], alpha=0.8, label=f"{name} ({len(own)})")
+    axes.legend(frameon=False)
+    axes.set(xticks=[], yticks=[], xlabel="t-SNE of the embedding (perplexity 15, PCA, seed 42)")
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=120, format="png")

@@ -1,0 +1,41 @@
+"""Models that have weights: the package data ``models.yaml``."""
+
+import os
+from collections.abc import Callable
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+__all__ = ["hub_repository", "published_models", "set_weights_finder", "weights_file"]
+
+_NAMESPACE = "madrnet-timm"
+_finder: list[Callable[[str], Path]] = []
+
+
+@cache
+def published_models() -> dict[str, dict[str, Any]]:
+    """Entries of ``models.yaml`` by name: ``revision``, ``sha256``, ``train`` and ``cfg``."""
+    with resources.files(__package__).joinpath("models.yaml").open(encoding="utf-8") as opened:
+        return yaml.safe_load(opened) or {}
+
+
+def hub_repository(name: str) -> str:
+    """Repository on the Hub of a published name; `MADRNET_HUB_NAMESPACE` overrides the namespace."""
+    return f"{os.environ.get('MADRNET_HUB_NAMESPACE') or _NAMESPACE}/{name}"
+
+
+def set_weights_finder(finder: Callable[[str], Path]) -> None:
+    """Say how the weights file of a published name is found; done when the package is imported."""
+    _finder[:] = [finder]
+
+
+def weights_file(name: str) -> Path:
+    """The weights file of a published name, fetched if need be.
+
+    Raises:
+        ValueError: It can't be had; the message says why and what to do.
+    """
+    return _finder[0](name)

@@ -1,0 +1,103 @@
+"""Temperature, threshold, calibration error; share of normal heads: against formulas and simulation."""
+
+import math
+
+import numpy as np
+import pytest
+
+from madrnet_timm.evaluation.calibration import calibrate, expected_calibration_error, tempered
+from madrnet_timm.evaluation.prevalence import (
+    normal_share,
+    replicate_check,
+    rogan_gladen,
+    sensitivity_specificity,
+)
+
+
+def simulated(temperature, n=4000, classes=4, seed=0):
+    """Labels drawn from known probabilities, and the same made too sure by a temperature."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (n, classes))
+    true = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = np.array([rng.choice(classes, p=row) for row in true])
+    sharp = np.exp(logits * temperature)
+    return sharp / sharp.sum(1, keepdims=True), true, labels
+
+
+def test_tempered_divides_the_logits():
+    p = np.array([[0.7, 0.2, 0.1]])
+    expected = p**0.5 / (p**0.5).sum()
+    assert tempered(p, 2) == pytest.approx(expected)
+    assert tempered(p, 1) == pytest.approx(p)
+    assert np.isfinite(tempered([[1.0, 0.0]], 3)).all()
+
+
+def test_calibration_finds_the_temperature_that_was_put_in():
+    sharp, _, labels = simulated(2.5)
+    found = calibrate(sharp, labels)
+    assert found.temperature == pytest.approx(2.5, rel=0.06)
+    assert found.calibration_error < 0.03 < expected_calibration_error(sharp, labels)
+
+
+def test_threshold_gives_the_wanted_accuracy():
+    sharp, _, labels = simulated(1.5)
+    found = calibrate(sharp, labels, wanted_accuracy=0.95)
+    fitted = tempered(sharp, found.temperature)
+    decided = fitted.max(1) >= found.threshold
+    right = fitted.argmax(1) == labels
+    assert right[decided].mean() >= 0.95
+    assert decided.mean() == pytest.approx(found.coverage, abs=1e-3)
+    assert right[decided].mean() == pytest.approx(found.accuracy, abs=1e-3)
+    lower = fitted.max(1) >= found.threshold - 0.03
+    assert right[lower].mean() < 0.95  # it is the lowest
+
+
+def test_a_model_without_errors_never_abstains():
+    p = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    found = calibrate(p, [0, 1, 0])
+    assert (found.threshold, found.coverage, found.accuracy) == (0, 1, 1)
+
+
+def test_calibration_error_by_hand():
+    p = [[0.95, 0.05], [0.95, 0.05], [0.25, 0.75], [0.65, 0.35]]
+    labels = [0, 1, 1, 0]
+    # bins of width 0.1: two pictures at 0.95 (half right), one at 0.75 (right), one at 0.65 (right)
+    assert expected_calibration_error(p, labels) == pytest.approx((2 * 0.45 + 0.25 + 0.35) / 4)
+
+
+def test_share_of_normal_heads_known_values():
+    share = normal_share(8, 200)
+    assert (share.share, round(share.low, 3), round(share.high, 3)) == (0.04, 0.020, 0.077)
+    assert [round(v, 3) for v in (normal_share(16, 400).low, normal_share(16, 400).high)] == [0.025, 0.064]
+
+
+def test_sensitivity_and_specificity():
+    confusion = [[8, 2, 0], [1, 17, 2], [0, 0, 20]]
+    assert sensitivity_specificity(confusion, 0) == pytest.approx((0.8, 39 / 40))
+    with pytest.raises(ValueError, match="no normal heads"):
+        sensitivity_specificity([[0, 0], [1, 3]], 0)
+
+
+def test_rogan_gladen_undoes_a_classifiers_errors():
+    for true in (0.04, 0.3, 0.9):
+        seen = true * 0.9 + (1 - true) * (1 - 0.95)
+        assert rogan_gladen(seen, 0.9, 0.95) == pytest.approx(true)
+    assert rogan_gladen(0.01, 0.9, 0.95) == 0
+    assert rogan_gladen(0.5, 0.5, 0.5) is None
+
+
+@pytest.mark.parametrize(("percent", "limit"), [(1, 1.95), (2, 2.7), (4, 3.8), (8, 5.3), (50, 9.8)])
+def test_replicates_have_the_manuals_limits(percent, limit):
+    share = normal_share(2 * percent, 200)
+    difference, allowed, agree = replicate_check(share, share)
+    assert (difference, agree) == (0, True)
+    assert round(100 * allowed, 1 if limit > 1.95 else 2) == limit
+
+
+def test_replicates_of_unequal_size():
+    a, b = normal_share(10, 200), normal_share(30, 220)
+    difference, limit, agree = replicate_check(a, b)
+    p = 40 / 420
+    assert limit == pytest.approx(1.96 * math.sqrt(p * (1 - p) * (1 / 200 + 1 / 220)))
+    assert difference == pytest.approx(30 / 220 - 0.05)
+    assert agree is False

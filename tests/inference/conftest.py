@@ -1,0 +1,74 @@
+"""A model folder with everything that prediction and report read, around a small network without training."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from torch import nn
+
+import madrnet_timm  # noqa: F401
+from madrnet_timm.data.domain import domain_features, domain_ranges
+from madrnet_timm.data.synthetic import draw_head
+from madrnet_timm.evaluation.calibration import Calibration
+from madrnet_timm.hub import save_model_folder
+from madrnet_timm.morphology import measure
+
+NAMES = ["Normal", "Tapered", "Pyriform", "Amorphous"]
+
+
+def build_model(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    model = timm.create_model("madrnet_test_resnet", num_classes=4).eval()
+    for module in model.modules():  # away from the identity, so that pictures differ in their logits
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+    nn.init.normal_(model.classifier.weight, std=0.3)
+    return model
+
+
+def write_model(path: Path, seed: int = 0) -> Path:
+    heads = [draw_head(NAMES[number % 4], number).image for number in range(60)]
+    info = {
+        "version": "0.1.0",
+        "dataset": "synthetic",
+        "pipeline": "aligned-normalized",
+        "normal_class": "Normal",
+        "protocol": "drawn heads",
+        "accuracy": 0.9,
+        "confusion_matrix": [[45, 5, 0, 0], [2, 48, 0, 0], [0, 0, 50, 0], [3, 0, 0, 47]],
+        "calibration": Calibration(1.5, 0.4, 0.98, 200, 0.9, 0.98, 0.02).to_dict(),
+        "domain": domain_ranges([domain_features(image, measure(image)) for image in heads]),
+    }
+    save_model_folder(
+        build_model(seed),
+        path,
+        label_names=NAMES,
+        data_config={
+            "input_size": (3, 64, 64), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5),
+            "interpolation": "bicubic", "crop_pct": 1.0,
+        },
+        madrnet=info,
+        card="---\nlicense: apache-2.0\nlibrary_name: timm\n---\n\n# A model\n",
+    )  # fmt: skip
+    return path
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("models") / "model")
+
+
+@pytest.fixture(scope="session")
+def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve drawn heads, one unreadable file, one whole field, and one of another stain."""
+    folder = tmp_path_factory.mktemp("crops")
+    for number in range(12):
+        Image.fromarray(draw_head(NAMES[number % 4], 50 + number).image).save(folder / f"head{number:02}.png")
+    green = draw_head("Normal", 70).image[..., [1, 0, 2]]
+    Image.fromarray(green.copy()).save(folder / "other_stain.png")
+    (folder / "broken.png").write_bytes(b"nothing")
+    Image.new("RGB", (1600, 1200), "pink").save(folder / "field.png")
+    return folder

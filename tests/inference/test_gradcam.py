@@ -1,0 +1,91 @@
+"""Grad-CAM++ against its definition by nested loops and third derivatives on a toy network."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+import madrnet_timm  # noqa: F401
+from madrnet_timm.inference.gradcam import attention_maps, grad_cam_plus_plus
+
+
+def by_definition(maps, head):
+    """Eqs. 10 to 12 and 19 of the paper: derivatives of exp(score) by autograd, sums by loops, in float64.
+
+    The score is linear in the maps, so that its own second derivative vanishes, as the paper assumes.
+    """
+    channels, height, width = maps.shape
+    a = maps.clone().requires_grad_()
+    output = head(a).exp()
+    first = torch.autograd.grad(output, a, create_graph=True)[0]
+    weights = []
+    for k in range(channels):
+        weight = 0.0
+        third_sum = None
+        for i in range(height):
+            for j in range(width):
+                second = torch.autograd.grad(first[k, i, j], a, create_graph=True)[0][k, i, j]
+                third = torch.autograd.grad(second, a, retain_graph=True)[0][k, i, j]
+                third_sum = float((maps[k] * third.detach()).sum())
+                below = 2 * second.item() + third_sum
+                alpha = second.item() / below if below else 0.0
+                # relu of the derivative of the output; exp(score) is a common factor, taken out
+                weight += alpha * max(first[k, i, j].item() / output.item(), 0.0)
+        weights.append(weight)
+    cam = np.maximum(sum(w * maps[k].numpy() for k, w in enumerate(weights)), 0)
+    return cam / max(cam.max(), 1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_against_the_definition(seed):
+    torch.manual_seed(seed)
+    maps = torch.rand(3, 4, 5, dtype=torch.float64)
+    linear = nn.Linear(60, 1).double()
+    expected = by_definition(maps, lambda a: linear(a.flatten()).squeeze())
+    gradients = linear.weight.detach().view(1, 3, 4, 5)
+    assert grad_cam_plus_plus(maps[None], gradients)[0].numpy() == pytest.approx(expected, abs=1e-8)
+
+
+def test_nothing_speaks_for_the_class():
+    assert (grad_cam_plus_plus(torch.rand(2, 3, 4, 4), -torch.ones(2, 3, 4, 4)) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "stages"),
+    [
+        ({}, ["backbone", "reversible", "bilinear"]),
+        ({"memory": "reversible"}, ["backbone", "reversible", "bilinear"]),
+        ({"depth": 0}, ["backbone", "bilinear"]),
+        ({"global_pool": "avg"}, ["backbone", "reversible"]),
+    ],
+)
+def test_maps_of_a_model(kwargs, stages):
+    model = timm.create_model("madrnet_test_resnet", num_classes=3, **kwargs).eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    x = torch.randn(2, 3, 64, 64)
+    before = model(x)
+    maps = attention_maps(model, x)
+    assert list(maps) == stages
+    for cam in maps.values():
+        assert cam.shape == (2, 64, 64)
+        assert 0 <= cam.min() <= cam.max() <= 1
+    assert torch.equal(model(x), before)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_the_backbones_maps_are_those_of_its_gradient():
+    model = timm.create_model("madrnet_test_resnet", num_classes=3).eval()
+    x = torch.randn(2, 3, 64, 64)
+    features = model.to_map(model.backbone(x)).detach().requires_grad_()
+    logits = model.forward_head(model.reversible(features))
+    gradient = torch.autograd.grad(logits[0, 2] + logits[1, 0], features)[0]
+    cam = grad_cam_plus_plus(features.detach(), gradient)
+    found = attention_maps(model, x, classes=[2, 0], size=tuple(features.shape[2:]))["backbone"]
+    assert torch.allclose(found, cam, atol=1e-5)
+
+
+def test_a_plain_timm_model_has_no_stages():
+    with pytest.raises(ValueError, match="need a MADRNet"):
+        attention_maps(timm.create_model("test_resnet", num_classes=3).eval(), torch.randn(1, 3, 64, 64))

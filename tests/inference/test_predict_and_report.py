@@ -1,0 +1,261 @@
+"""`madrnet predict`, `report`, `explain`, `export` and `tsne` as a user runs them, and the same from Python."""
+
+import csv
+import json
+import math
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from madrnet_timm.data.domain import outside_ranges
+from madrnet_timm.errors import InputError
+from madrnet_timm.evaluation.calibration import tempered
+from madrnet_timm.evaluation.intervals import wilson_interval
+from madrnet_timm.hub.model_folder import ModelFolder
+from madrnet_timm.inference import Classifier
+from madrnet_timm.inference.explain import embed, tsne
+from madrnet_timm.inference.results import read_results
+from madrnet_timm.morphology import measure
+
+
+def madrnet(*args, **env):
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", "madrnet_timm.cli", *map(str, args)],
+        capture_output=True, text=True, timeout=300, env=os.environ | env,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def predicted(model_dir, crops, tmp_path_factory):
+    output = tmp_path_factory.mktemp("results") / "results.csv"
+    run = madrnet("predict", crops, "--model", model_dir, "--output", output, "--um-per-px", 0.1)
+    return run, output
+
+
+def test_predict_is_the_model_on_the_prepared_picture(predicted, model_dir, crops):
+    run, output = predicted
+    assert run.returncode == 1  # two files are skipped
+    with output.open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert [row["file"] for row in rows] == [str(p) for p in sorted(crops.glob("head*.png"))] + [
+        str(crops / "other_stain.png")
+    ]
+    classifier = Classifier(model_dir)
+    model = timm.create_model(f"local-dir:{model_dir}", pretrained=True).eval()
+    for row in rows[:4]:
+        image = np.asarray(Image.open(row["file"]))
+        with torch.inference_mode():
+            raw = model(classifier.tensors([image])).softmax(1).numpy()
+        expected = tempered(raw, 1.5)[0]
+        found = [float(row[f"p_{name}"]) for name in classifier.label_names]
+        assert found == pytest.approx(expected, abs=1e-5)
+        assert row["prediction"] == classifier.label_names[int(expected.argmax())]
+        assert float(row["probability"]) == pytest.approx(expected.max(), abs=1e-5)
+        assert row["abstain"] == str(bool(expected.max() < 0.4))
+        assert float(row["entropy"]) == pytest.approx(-sum(p * math.log(p) for p in expected), abs=1e-4)
+        head = measure(image, 0.1)
+        assert float(row["aspect_ratio"]) == head.aspect_ratio
+        assert float(row["length_um"]) == pytest.approx(0.1 * head.length)
+
+
+def test_predict_lists_what_it_skips(predicted):
+    run, output = predicted
+    assert "broken.png: can't read it as a picture" in run.stderr
+    assert "field.png: 1600×1200 pixels look like a whole field of view" in run.stderr
+    assert "Traceback" not in run.stderr
+    info = json.loads(output.with_name("results.csv.json").read_text())
+    assert len(info["skipped"]) == 2
+    assert (info["normal_class"], info["um_per_px"]) == ("Normal", 0.1)
+
+
+def test_another_stain_is_out_of_domain(predicted):
+    results = read_results(predicted[1])
+    by_name = {row["file"].rsplit("/")[-1]: row for row in results.rows}
+    assert "background_red_green" in by_name["other_stain.png"]["out_of_domain"]
+    assert sum(bool(row["out_of_domain"]) for row in results.rows) <= 4
+
+
+def test_outside_ranges():
+    ranges = {"a": [0, 1], "b": [2, 3]}
+    assert outside_ranges({"a": 0.5, "b": 3.5}, ranges) == ["b"]
+    assert outside_ranges({"a": None, "b": 2}, ranges) == []
+
+
+def test_python_gives_the_same(predicted, model_dir):
+    rows = read_results(predicted[1]).rows
+    for row, prediction in zip(rows, Classifier(model_dir)([row["file"] for row in rows], batch_size=5), strict=True):
+        assert prediction.label == row["prediction"]
+        assert prediction.probabilities["Normal"] == pytest.approx(row["p_Normal"], abs=1e-5)
+        assert prediction.abstain == row["abstain"]
+        assert " ".join(prediction.out_of_domain) == (row["out_of_domain"] or "")
+
+
+def test_parquet_and_onnx_give_the_same(predicted, model_dir, crops, tmp_path):
+    pytest.importorskip("onnxruntime")
+    output = tmp_path / "results.parquet"
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    run = madrnet("predict", crops, "--model", model_dir, "--output", output, "--backend", "onnx", **cache)
+    assert run.returncode == 1, run.stderr
+    assert len(list((tmp_path / "cache").rglob("*.onnx"))) == 1
+    for a, b in zip(read_results(output).rows, read_results(predicted[1]).rows, strict=True):
+        assert a["prediction"] == b["prediction"]
+        assert a["p_Normal"] == pytest.approx(b["p_Normal"], abs=1e-4)
+        assert a["aspect_ratio"] == b["aspect_ratio"]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["predict", "{crops}", "--model", "nowhere"], "nowhere: no such model"),
+        (["predict", "nothing.png", "--model", "{model}"], "nothing.png: no such file"),
+        (["predict", "{crops}", "--model", "{model}", "--output", "r.xlsx"], "ends in .csv or .parquet"),
+        (["predict", "{crops}", "--model", "{model}", "--batch-size", "0"], "--batch-size 0"),
+        (["predict", "{crops}", "--model", "{crops}"], "config.json is missing"),
+        (["report", "nowhere.csv"], "nowhere.csv: no such table"),
+        (["export", "--model", "{model}", "--output", "model.pt"], "ends in .onnx"),
+        (["explain", "{crops}", "--model", "madrnet_resnet50.hushem", "--output", "x"], "not published yet; train"),
+    ],
+)
+def test_mistakes_are_one_line(args, words, model_dir, crops, tmp_path):
+    run = madrnet(*(arg.format(crops=crops, model=model_dir) for arg in args))
+    assert run.returncode == 2
+    assert words in run.stderr
+    assert run.stderr.count("\n") == 1
+
+
+def test_damaged_model_folders(model_dir, tmp_path):
+    import shutil
+
+    def copy(name):
+        shutil.copytree(model_dir, tmp_path / name)
+        return tmp_path / name
+
+    folder = copy("no weights")
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match=r"pytorch_model.bin: a pickled checkpoint, which is never opened"):
+        Classifier(folder)
+    folder = copy("config")
+    (folder / "config.json").write_text("{")
+    with pytest.raises(InputError, match="not a model's config"):
+        Classifier(folder)
+    folder = copy("other size")
+    config = json.loads((folder / "config.json").read_text())
+    config["num_classes"] = 7
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="do not fit"):
+        Classifier(folder)
+
+
+def text_of(page):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.split("</style>")[1]))
+
+
+def test_report_has_the_figures_of_the_table(predicted, tmp_path):
+    run = madrnet("report", predicted[1], "--output", tmp_path / "report.html")
+    assert run.returncode == 0, run.stderr
+    page = (tmp_path / "report.html").read_text()
+    assert not re.search(r"(src|href)\s*=\s*['\"]?(https?:|//)", page)  # nothing from elsewhere
+    assert "<script" not in page
+    text = text_of(page)
+    rows = read_results(predicted[1]).rows
+    normal = sum(row["prediction"] == "Normal" for row in rows)
+    low, high = wilson_interval(normal, 13)
+    assert f"{100 * normal / 13:.1f} % {normal} of 13 heads; 95 % Wilson interval" in text
+    assert f"{100 * low:.1f} % to {100 * high:.1f} %" in text
+    corrected = min(max((normal / 13 + 145 / 150 - 1) / (0.9 + 145 / 150 - 1), 0), 1)
+    assert f"Corrected by the model's errors {100 * corrected:.1f} %" in text
+    assert "Research use only; not a medical device" in text
+    assert "2 files were skipped" in text
+    assert "broken.png: can&#x27;t read it" in text
+    assert page.count("<div class=card>") == 13
+    assert page.count("alt='what speaks for the class'") == 13
+    for name in ("Normal", "Tapered", "Pyriform", "Amorphous"):
+        assert re.search(rf"{name} {sum(row['prediction'] == name for row in rows)} ", text)
+
+
+def test_report_of_two_slides(predicted, tmp_path):
+    run = madrnet("report", predicted[1], predicted[1], "--output", tmp_path / "two.html")
+    assert run.returncode == 0, run.stderr
+    text = text_of((tmp_path / "two.html").read_text())
+    assert "The two agree. They differ by 0.0 %" in text
+    assert "26 heads" in text
+    run = madrnet("report", *[predicted[1]] * 3)
+    assert "expected that of one slide, or of two" in run.stderr
+
+
+def test_report_without_pictures_or_model(predicted, tmp_path):
+    """Moved elsewhere, the table still makes a report."""
+    rows = predicted[1].read_text().replace("/head", "/gone")
+    (tmp_path / "moved.csv").write_text(rows)
+    info = json.loads(predicted[1].with_name("results.csv.json").read_text()) | {"model": "gone"}
+    (tmp_path / "moved.csv.json").write_text(json.dumps(info))
+    run = madrnet("report", tmp_path / "moved.csv")
+    assert run.returncode == 0, run.stderr
+    page = (tmp_path / "moved.html").read_text()
+    assert page.count("the picture is not there any more") == 12
+    assert "what speaks for the class" not in page
+
+
+def test_a_table_without_its_companion(predicted, tmp_path):
+    (tmp_path / "alone.csv").write_text(predicted[1].read_text())
+    with pytest.raises(InputError, match=r"alone.csv.json: missing; `madrnet predict` writes it"):
+        read_results(tmp_path / "alone.csv")
+
+
+def test_names_are_escaped(predicted, tmp_path):
+    (tmp_path / "evil.csv").write_text(predicted[1].read_text().replace("head00", "<script>alert(1)</script>"))
+    (tmp_path / "evil.csv.json").write_text(predicted[1].with_name("results.csv.json").read_text())
+    assert madrnet("report", tmp_path / "evil.csv").returncode == 0
+    assert "<script" not in (tmp_path / "evil.html").read_text()
+
+
+def test_explain_draws_the_stages(model_dir, crops, tmp_path):
+    run = madrnet("explain", crops / "head00.png", crops / "broken.png", "--model", model_dir, "--output", tmp_path)
+    assert run.returncode == 1
+    assert "broken.png" in run.stderr
+    with Image.open(tmp_path / "head00.png") as image:
+        assert image.width > 3 * image.height  # four columns
+
+
+def test_export_describes_itself(model_dir, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    run = madrnet("export", "--model", model_dir, "--output", tmp_path / "model.onnx")
+    assert run.returncode == 0, run.stderr
+    metadata = {p.key: p.value for p in onnx.load(tmp_path / "model.onnx").metadata_props}
+    assert json.loads(metadata["label_names"]) == ["Normal", "Tapered", "Pyriform", "Amorphous"]
+    assert metadata["pipeline"] == "aligned-normalized"
+    assert json.loads(metadata["mean"]) == [0.5] * 3
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    model = ModelFolder(model_dir).load()
+    for batch in (1, 5):
+        x = torch.randn(batch, 3, 64, 64)
+        with torch.inference_mode():
+            expected = model(x).numpy()
+        assert session.run(None, {"image": x.numpy()})[0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_embeddings_and_tsne(model_dir):
+    model = ModelFolder(model_dir).load()
+    x = torch.randn(40, 3, 64, 64)
+    found = embed(model, x, batch_size=16)
+    with torch.inference_mode():
+        assert found == pytest.approx(model.forward_head(model.forward_features(x), pre_logits=True).numpy(), abs=1e-4)
+    # two clouds far apart stay apart
+    clouds = np.concatenate([np.random.default_rng(k).normal(20 * k, 1, (30, 8)) for k in range(2)]).astype(np.float32)
+    points = tsne(clouds)
+    middle = [points[:30].mean(0), points[30:].mean(0)]
+    spread = max(points[:30].std(), points[30:].std())
+    assert np.linalg.norm(middle[0] - middle[1]) > 2 * spread
+    assert np.array_equal(points, tsne(clouds))
+    with pytest.raises(InputError, match="needs more of them"):
+        tsne(clouds[:15])
