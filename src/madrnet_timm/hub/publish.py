@@ -50,7 +50,7 @@ def _message(error: Exception, repo: str) -> str:
         return f"{repo}: your token may not write there; ask for a token with write access, or choose another --repo"
     if isinstance(error, errors.OfflineModeIsEnabled):
         return f"{repo}: HF_HUB_OFFLINE is set; unset it to publish"
-    if isinstance(error, errors.BadRequestError) or status == 400:
+    if isinstance(error, ValueError) or status == 400:  # front matter among them
         return f"{repo}: the Hub refuses it ({str(error).strip().splitlines()[-1]})"
     if status is not None:
         return f"{repo}: the Hub answers {status}; give the command again, what is uploaded stays"

@@ -1,0 +1,56 @@
+"""The loopback Hub, the command with its environment, and a model to publish."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.inference.conftest import write_model
+
+from .loopback import WRITER, LoopbackHub
+
+
+@pytest.fixture
+def hub() -> Iterator[LoopbackHub]:
+    running = LoopbackHub()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("published") / "model")
+
+
+@pytest.fixture
+def environment(hub: LoopbackHub, tmp_path: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "MADRNET_"))}
+    return kept | {
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_TOKEN": WRITER,
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+
+@pytest.fixture
+def python(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess]:
+    """Run Python with arguments in a process of its own, whose environment names the loopback Hub."""
+
+    def run(*args: object, **changes: str) -> subprocess.CompletedProcess:
+        env = {k: v for k, v in (environment | changes).items() if v is not None}
+        command = [sys.executable, *map(str, args)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=180, env=env)
+
+    return run
+
+
+@pytest.fixture
+def madrnet(python: Callable[..., subprocess.CompletedProcess]) -> Callable[..., subprocess.CompletedProcess]:
+    return lambda *args, **changes: python("-m", "madrnet_timm.cli", *args, **changes)
