@@ -21,13 +21,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true", help="continue the run in --output")
     args = parser.parse_args(argv)
 
+    from accelerate import PartialState
+
     from madrnet_timm.training.loop import train
 
     options = from_arguments(args)
     metrics = train(options)
     controls = ", ".join(f"{name} {value:.3f}" for name, value in metrics["controls"].items())
-    print(f"fold {options.fold}: accuracy {metrics['accuracy']:.3f}, F1 {metrics['f1']:.3f}; {options.output}")
-    print(f"controls on the same fold: {controls}")
+    show = PartialState().print  # by the first process alone
+    show(f"fold {options.fold}: accuracy {metrics['accuracy']:.3f}, F1 {metrics['f1']:.3f}; {options.output}")
+    show(f"controls on the same fold: {controls}")
 
 
 if __name__ == "__main__":

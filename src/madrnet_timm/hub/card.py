@@ -43,7 +43,7 @@ Classifier("path/to/this/folder")(["head.png"])
 
 ## Results
 
-On the held-out fold, {count} pictures. {interval}
+On {count} held-out pictures. {interval} {note}
 
 | metric | value |
 |---|---|
@@ -56,8 +56,6 @@ On the held-out fold, {count} pictures. {interval}
 Controls on the same fold: {controls}.
 
 Confusion matrix (rows: reference, columns: predicted, in the order of the classes above): `{matrix}`
-
-One fold of a small data set: a single picture is {one:.1f} points. Compare models over all folds.
 
 ## Training
 
@@ -74,6 +72,7 @@ def model_card(
     metrics: Mapping[str, Any],
     pipeline: str,
     protocol: str,
+    note: str,
     command: str,
 ) -> str:
     """Text of a README.md with the front matter that the Hub reads.
@@ -86,6 +85,7 @@ def model_card(
         metrics: Result of `classification_metrics` on the held-out pictures, and their ``controls``.
         pipeline: Name of the data pipeline.
         protocol: What was trained and measured on which pictures.
+        note: How to read the figures.
         command: How to train it again.
     """
     matrix = metrics["confusion_matrix"]
@@ -137,7 +137,7 @@ def model_card(
         ),
         controls=", ".join(f"{name} {100 * value:.1f} %" for name, value in metrics["controls"].items()),
         matrix=matrix,
-        one=100 / count,
+        note=note,
         command=command,
     )
     return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n{body}"

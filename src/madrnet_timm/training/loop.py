@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..data.domain import domain_features, domain_ranges
-from ..data.folds import LEFT_OUT, PROTOCOLS, assign_folds
+from ..data.folds import LEFT_OUT, assign_folds
 from ..data.pictures import PictureDataset
 from ..data.sampler import PerClassSampler
 from ..data.sources import SOURCES, class_names, drop_conflicts, drop_unused_classes, load, pictures
@@ -36,6 +35,7 @@ from ..hub import load_backbone_weights, save_model_folder
 from ..hub.card import model_card
 from ..losses import HybridLoss
 from ..morphology import measure
+from .evidence import Evidence, describe_folds
 from .optimizer import create_optimizer, create_scheduler
 from .options import RunOptions, check, check_fold
 from .run_folder import RunFolder
@@ -43,11 +43,14 @@ from .run_folder import RunFolder
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["divided_records", "train"]
+__all__ = ["HOW_TO_TRAIN", "divided_records", "train", "train_on_all"]
 
 _logger = logging.getLogger(__name__)
 
 _CHECKPOINT_SECONDS = 60.0
+
+HOW_TO_TRAIN = "Every option stands in `config.yaml` of the run; `examples/train.py --help` explains them."
+"""In a model card."""
 
 
 @dataclass
@@ -134,11 +137,14 @@ class _Run:
         self.source = SOURCES[options.dataset]
         with self.accelerator.main_process_first():
             records, self.folds, self.conflicts = divided_records(options)
-        check_fold(options.fold, int(self.folds.max()) + 1)
+        held_out = options.fold is not None
+        if options.fold is not None:
+            check_fold(options.fold, int(self.folds.max()) + 1)
         self.names = class_names(records)
         self.records = records
-        self.train_records = records.select(np.flatnonzero(self.folds != options.fold))
-        self.test_records = records.select(np.flatnonzero(self.folds == options.fold))
+        # without a fold everything is trained on, and what is printed on the way is the fit
+        self.train_records = records.select(np.flatnonzero(self.folds != options.fold)) if held_out else records
+        self.test_records = records.select(np.flatnonzero(self.folds == options.fold)) if held_out else records
         set_seed(options.seed)
         model = _create_model(options, self.names)
         self.data_config = _data_config(model, options)
@@ -312,63 +318,60 @@ class _Run:
         bar.close()
         return self.evaluate()
 
-    def finish(self, metrics: Mapping[str, Any], probabilities: np.ndarray) -> None:
+    def evidence(self, metrics: Mapping[str, Any], probabilities: np.ndarray) -> Evidence:
+        """What the held-out fold says."""
+        options = self.options
+        protocol = (
+            f"Trained on {len(self.train_records)} pictures of {self.source.title}, measured on the "
+            f"{len(self.test_records)} of fold {options.fold} of {int(self.folds.max()) + 1} (numbered from 0; "
+            f"{describe_folds(options)}). Within this run the held-out fold chose nothing: the number of epochs "
+            "was fixed "
+            f"({options.recipe.epochs})."
+            + (f" {len(self.conflicts)} pictures with conflicting labels were left out." if self.conflicts else "")
+        )
+        return Evidence(metrics, protocol, calibrate(probabilities, self.test_records["label"]))
+
+    def finish(self, evidence: Evidence, probabilities: np.ndarray) -> None:
         """Write metrics, predictions, figures and the model folder."""
-        options, folder = self.options, self.folder
+        folder, metrics = self.folder, evidence.metrics
         write_text(folder.metrics, json.dumps(metrics, indent=2) + "\n")
         write_csv(folder.predictions, self._prediction_rows(probabilities))
         with replacing(folder.learning_curves) as path:
             learning_curves_figure(self.progress.history, path)
         with replacing(folder.confusion_matrix) as path:
             confusion_matrix_figure(metrics["confusion_matrix"], self.names, path)
-        model = self.ema.module if self.ema is not None else self.bare
-        protocol = (
-            f"Trained on {len(self.train_records)} pictures of {self.source.title}, measured on the "
-            f"{len(self.test_records)} of fold {options.fold} of {int(self.folds.max()) + 1} (numbered from 0; "
-            f"{self._protocol()}). Within this run the held-out fold chose nothing: the number of epochs was fixed "
-            f"({options.recipe.epochs})."
-            + (f" {len(self.conflicts)} pictures with conflicting labels were left out." if self.conflicts else "")
-        )
+        self.save_model(evidence)
+
+    def save_model(self, evidence: Evidence) -> None:
+        """Write the model folder."""
+        options, model = self.options, self.ema.module if self.ema is not None else self.bare
+        images = pictures(self.train_records)
+        normal = self.source.normal if self.source.normal in self.names else None
         save_model_folder(
             model.eval(),
-            folder.model,
+            self.folder.model,
             label_names=self.names,
             data_config=self.data_config,
-            madrnet=self._info(protocol, metrics, probabilities),
+            madrnet={
+                "version": version("madrnet-timm"),
+                "dataset": options.dataset,
+                "pipeline": options.recipe.pipeline,
+                "normal_class": normal,
+                "domain": domain_ranges([domain_features(image, measure(image)) for image in images]),
+                **evidence.to_dict(),
+            },
             card=model_card(
                 architecture=options.model,
                 title=self.source.title,
                 doi=self.source.doi,
                 class_names=self.names,
-                metrics=metrics,
+                metrics=evidence.metrics,
                 pipeline=options.recipe.pipeline,
-                protocol=protocol,
-                command="Every option stands in `config.yaml` of the run; `examples/train.py --help` explains them.",
+                protocol=evidence.protocol,
+                note=evidence.note,
+                command=HOW_TO_TRAIN,
             ),
         )
-
-    def _info(self, protocol: str, metrics: Mapping[str, Any], probabilities: np.ndarray) -> dict[str, Any]:
-        """What config.json says beyond timm's keys: how pictures are prepared, and what prediction and report need."""
-        images = pictures(self.train_records)
-        domain = domain_ranges([domain_features(image, measure(image)) for image in images])
-        return {
-            "version": version("madrnet-timm"),
-            "dataset": self.options.dataset,
-            "pipeline": self.options.recipe.pipeline,
-            "normal_class": self.source.normal if self.source.normal in self.names else None,
-            "protocol": protocol,
-            "accuracy": metrics["accuracy"],
-            "confusion_matrix": metrics["confusion_matrix"],
-            "controls": metrics["controls"],
-            "calibration": calibrate(probabilities, self.test_records["label"]).to_dict(),
-            "domain": domain,
-        }
-
-    def _protocol(self) -> str:
-        if isinstance(self.options.folds, Path):
-            return f"folds from {self.options.folds.name}"
-        seed = "" if self.options.protocol == "session" else f"; seed {self.options.seed}"
-        return f"protocol {self.options.protocol}: {PROTOCOLS[self.options.protocol]}{seed}"
 
     def _prediction_rows(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
         columns = ("file", "pixel_sha256", "group", "label", "aspect_ratio")
@@ -407,7 +410,25 @@ def train(options: RunOptions) -> dict[str, Any]:
     held_out = run.folds == options.fold
     metrics["controls"] = Controls(run.records).accuracies(~held_out, held_out)
     if run.accelerator.is_main_process:
-        run.finish(metrics, probabilities)
+        run.finish(run.evidence(metrics, probabilities), probabilities)
     run.accelerator.wait_for_everyone()
     run.accelerator.end_training()
     return metrics
+
+
+def train_on_all(options: RunOptions, evidence: Evidence) -> None:
+    """Train on every picture, and write a model folder whose figures come from elsewhere, a cross-validation.
+
+    Args:
+        options: With ``fold=None``.
+        evidence: What was measured with the same options on folds.
+
+    Raises:
+        InputError: See `train`.
+    """
+    run = _Run(options)
+    run.fit()
+    if run.accelerator.is_main_process:
+        run.save_model(evidence)
+    run.accelerator.wait_for_everyone()
+    run.accelerator.end_training()

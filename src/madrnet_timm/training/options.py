@@ -25,7 +25,7 @@ class RunOptions:
         model: timm name, with or without ``madrnet_``.
         dataset: A name of `madrnet_timm.data.sources.SOURCES`.
         data_dir: Its folder.
-        fold: Number of the fold held out.
+        fold: Number of the fold held out; None: none, everything is trained on.
         protocol: A name of `madrnet_timm.data.folds.PROTOCOLS`.
         folds: Number of folds, or a CSV file of folds.
         seed: Of the folds, the initialisation, the order and random changes.
@@ -42,7 +42,7 @@ class RunOptions:
     dataset: str
     output: Path
     data_dir: Path | None = None
-    fold: int = 0
+    fold: int | None = 0
     protocol: str = "grouped"
     folds: int | Path = 5
     seed: int = 0
@@ -152,7 +152,8 @@ def check(options: RunOptions) -> None:
     if isinstance(options.folds, int) and options.protocol != "session":
         if options.folds < 2:
             raise InputError(f"--folds {options.folds}: expected at least 2")
-        check_fold(options.fold, options.folds)
+        if options.fold is not None:
+            check_fold(options.fold, options.folds)
     if options.seed < 0:
         raise InputError(f"--seed {options.seed}: expected 0 or more")
     if options.backbone_weights is not None:

@@ -1,0 +1,46 @@
+"""What was measured of a model, on which pictures: the part of a model folder that others have to trust."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..data.folds import PROTOCOLS
+from ..evaluation.calibration import Calibration
+from .options import RunOptions
+
+__all__ = ["Evidence", "describe_folds"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Figures and how they came about.
+
+    Attributes:
+        metrics: Result of `classification_metrics` on held-out pictures, and the ``controls`` on the same.
+        protocol: What was trained and measured on which pictures.
+        calibration: By the held-out pictures.
+        note: How to read the figures.
+    """
+
+    metrics: Mapping[str, Any]
+    protocol: str
+    calibration: Calibration
+    note: str = "One fold of a small data set: a single picture moves the accuracy. Compare models over all folds."
+
+    def to_dict(self) -> dict[str, Any]:
+        """For config.json."""
+        names = ("accuracy", "confusion_matrix", "controls")
+        return {
+            "protocol": self.protocol,
+            **{name: self.metrics[name] for name in names},
+            "calibration": self.calibration.to_dict(),
+        }
+
+
+def describe_folds(options: RunOptions) -> str:
+    """How a run's pictures are divided, in words."""
+    if isinstance(options.folds, Path):
+        return f"folds from {options.folds.name}"
+    seed = "" if options.protocol == "session" else f"; seed {options.seed}"
+    return f"protocol {options.protocol}: {PROTOCOLS[options.protocol]}{seed}"

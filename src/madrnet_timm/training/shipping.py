@@ -1,0 +1,153 @@
+"""From a cross-validation to a model that is given to others: trained on all pictures, small, with its figures."""
+
+import csv
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from ..errors import InputError
+from ..evaluation.calibration import calibrate
+from ..files import replacing, replacing_folder, write_text
+from ..hub.model_folder import ModelFolder
+from .cross_validation import summarize
+from .evidence import Evidence, describe_folds
+from .loop import HOW_TO_TRAIN, train_on_all
+from .options import RunOptions
+from .recipe import PRESETS, Recipe
+from .run_folder import RunFolder
+
+__all__ = ["commands", "cross_validated_options", "evidence_of", "models_entry", "ship", "write_entry"]
+
+REVISION = "v0.1.0"
+
+
+def cross_validated_options(output: Path) -> RunOptions:
+    """The options of a cross-validation's runs, with no fold held out.
+
+    Raises:
+        InputError: No cross-validation there.
+    """
+    runs = sorted(output.glob("seed*-fold*/config.yaml"))
+    if not runs:
+        raise InputError(f"{output}: holds no cross-validation; expected the output of examples/cross_validate.py")
+    config = yaml.safe_load(runs[0].read_text(encoding="utf-8"))
+    recipe = Recipe(**{f.name: config[f.name] for f in fields(Recipe)})
+    values = {f.name: config[f.name] for f in fields(RunOptions) if f.name in config}
+    values |= {name: Path(values[name]) for name in ("data_dir", "backbone_weights") if values.get(name) is not None}
+    if isinstance(values["folds"], str):
+        values["folds"] = Path(values["folds"])
+    return RunOptions(**values | {"fold": None, "seed": 0, "output": output / "final", "recipe": recipe})
+
+
+def evidence_of(output: Path) -> Evidence:
+    """What a finished cross-validation says of its recipe.
+
+    Raises:
+        InputError: See `summarize`.
+    """
+    summary, options = summarize(output), cross_validated_options(output)
+    with (output / "predictions.csv").open(encoding="utf-8", newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    names = list(summary["pooled"]["per_class"])
+    probabilities = np.array([[float(row[f"p_{name}"]) for name in names] for row in rows])
+    labels = [names.index(row["label"]) for row in rows]
+    mean, sd, half = (summary[key]["accuracy"] for key in ("mean", "sd", "t_half_width"))
+    controls = {key.removeprefix("control "): v for key, v in summary["mean"].items() if key.startswith("control ")}
+    protocol = (
+        f"Trained on all pictures after a cross-validation of the same recipe, whose figures these are: "
+        f"{len(summary['folds'])} runs, {describe_folds(replace(options, seed=0))}. The model itself has seen all "
+        "of those "
+        "pictures, so that no figure of its own can be given on them."
+    )
+    note = (
+        f"Mean over the {len(summary['folds'])} folds {100 * mean:.1f} ± {100 * sd:.1f} % (95 % t interval ± "
+        f"{100 * half:.1f})."
+    )
+    return Evidence(summary["pooled"] | {"controls": controls}, protocol, calibrate(probabilities, labels), note)
+
+
+def _halve(weights: Path) -> None:
+    """Matrices and kernels of a safetensors file in half precision; norms and biases stay as they are."""
+    state = {k: v.half() if v.ndim > 1 and v.dtype == torch.float32 else v for k, v in load_file(weights).items()}
+    with replacing(weights) as beside:
+        save_file(state, beside, metadata={"format": "pt"})
+
+
+def models_entry(folder: ModelFolder, train: str) -> dict[str, Any]:
+    """What ``models.yaml`` says of a model folder."""
+    with folder.weights.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    config = folder.data_config
+    names = ("input_size", "mean", "std")
+    cfg: dict[str, Any] = {"num_classes": len(folder.label_names), "label_names": folder.label_names}
+    cfg |= {name: list(config[name]) for name in names}
+    cfg |= {"interpolation": config["interpolation"], "crop_pct": config["crop_pct"], "license": "apache-2.0"}
+    return {"revision": REVISION, "sha256": sha256, "train": train, "cfg": cfg}
+
+
+def write_entry(models: Path, name: str, entry: Mapping[str, Any]) -> None:
+    """Set one entry of ``models.yaml``; the comment at its head stays."""
+    text = models.read_text(encoding="utf-8")
+    head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    known = (yaml.safe_load(text) or {}) | {name: dict(entry)}
+    body = yaml.safe_dump(dict(sorted(known.items())), sort_keys=False, allow_unicode=True, width=120)
+    write_text(models, head + body)
+
+
+def commands(options: RunOptions, name: str) -> str:
+    """How to make a published model again; paths are left to the reader."""
+    words = ["python examples/cross_validate.py", f"--dataset {options.dataset}", f"--model {options.model}"]
+    words += [f"--data-dir {options.dataset.upper()}"] if options.data_dir else []
+    words += [f"--backbone-weights {options.backbone_weights.name}"] if options.backbone_weights else []
+    words += ["--pretrained-backbone"] if options.pretrained_backbone else []
+    words += [f"--protocol {options.protocol}"] if options.protocol != "grouped" else []
+    for option in fields(Recipe):
+        value = getattr(options.recipe, option.name)
+        if value != getattr(PRESETS["quick"], option.name):
+            words.append(f"--{option.name.replace('_', '-')} {value}")
+    return " ".join(words) + f" --output runs/ship && python examples/ship.py runs/ship --name {name}"
+
+
+def ship(output: Path, name: str, hub: Path, models: Path) -> Path:
+    """Train the recipe of a cross-validation on all pictures and write what is published.
+
+    Args:
+        output: Of `cross_validate`, finished.
+        name: ``madrnet_<architecture>.<tag>``.
+        hub: Folder that gets ``<name>/``: the model folder with weights in half precision, and the cross-validation's
+            predictions, summary and confusion matrix.
+        models: The ``models.yaml`` whose entry is set.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: No finished cross-validation, another architecture, or see `train`.
+    """
+    options, evidence = cross_validated_options(output), evidence_of(output)
+    if name.split(".")[0] != options.model or name.count(".") != 1:
+        raise InputError(f"--name {name}: expected {options.model}.<tag>, the model that was cross-validated")
+    run, train = RunFolder(options.output), commands(options, name)
+    if not (run.model / "config.json").exists():
+        train_on_all(replace(options, resume=run.config.exists()), evidence)
+    target = hub / name
+    with replacing_folder(target) as folder:
+        for path in sorted(run.model.iterdir()):
+            shutil.copy(path, folder / path.name)
+        _halve(folder / "model.safetensors")
+        for file in ("summary.json", "predictions.csv", "confusion_matrix.png"):
+            shutil.copy(output / file, folder / file)
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        card = card.replace("local-dir:path/to/this/folder", name).replace("path/to/this/folder", name)
+        card = card.replace(HOW_TO_TRAIN, f"```bash\n{train}\n```")
+        write_text(folder / "README.md", card)
+    write_entry(models, name, models_entry(ModelFolder(target), train))
+    return target

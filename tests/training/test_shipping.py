@@ -1,0 +1,115 @@
+"""A cross-validated recipe, trained on everything, as a model that others load by name."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from madrnet_timm.data.reading import pictures_below
+from madrnet_timm.errors import InputError
+from madrnet_timm.evaluation.calibration import calibrate
+from madrnet_timm.inference import Classifier
+from madrnet_timm.training.cross_validation import cross_validate
+from madrnet_timm.training.options import RunOptions
+from madrnet_timm.training.recipe import Recipe
+from madrnet_timm.training.shipping import commands, cross_validated_options, ship, write_entry
+
+from .conftest import EXAMPLES, write_heads
+
+NAME = "madrnet_test_resnet.drawn"
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    tmp = tmp_path_factory.mktemp("ship")
+    heads = write_heads(tmp / "heads")
+    recipe = Recipe(epochs=4, img_size=48, batch_size=8)
+    options = RunOptions("madrnet_test_resnet", "folder", tmp / "cv", data_dir=heads, folds=2, recipe=recipe)
+    cross_validate(options)
+    (tmp / "models.yaml").write_text("# the head\nmadrnet_other.x:\n  revision: v1\n")
+    run = subprocess.run(
+        [
+            *(sys.executable, EXAMPLES / "ship.py", tmp / "cv", "--name", NAME),
+            *("--hub", tmp / "hub", "--models", tmp / "models.yaml"),
+        ],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    return tmp
+
+
+def test_the_card_quotes_the_cross_validation(shipped):
+    card = (shipped / "hub" / NAME / "README.md").read_text()
+    summary = json.loads((shipped / "cv" / "summary.json").read_text())
+    mean, sd = 100 * summary["mean"]["accuracy"], 100 * summary["sd"]["accuracy"]
+    assert f"Mean over the 2 folds {mean:.1f} ± {sd:.1f} %" in card
+    assert "Trained on all pictures after a cross-validation" in card
+    assert f'Classifier("{NAME}")' in card
+    assert f'timm.create_model("{NAME}", pretrained=True)' in card
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["library_name"] == "timm"
+    metrics = {m["type"]: m["value"] for m in front["model-index"][0]["results"][0]["metrics"]}
+    assert metrics["accuracy"] == pytest.approx(summary["pooled"]["accuracy"], abs=1e-4)
+    assert str(shipped) not in card  # no path of this machine
+
+
+def test_weights_are_halved_and_still_the_model(shipped):
+    full, half = (load_file(shipped / p / "model.safetensors") for p in ("cv/final/model", f"hub/{NAME}"))
+    assert full.keys() == half.keys()
+    for key, value in full.items():
+        assert half[key].dtype == (torch.float16 if value.ndim > 1 else value.dtype)
+        assert torch.allclose(half[key].float(), value.float(), atol=1e-3, rtol=1e-3)
+    files = pictures_below(shipped / "heads")
+    a, b = (Classifier(shipped / p)(files) for p in ("cv/final/model", f"hub/{NAME}"))
+    for x, y in zip(a, b, strict=True):
+        assert x.probabilities["Normal"] == pytest.approx(y.probabilities["Normal"], abs=5e-3)
+
+
+def test_it_was_trained_on_all_pictures(shipped):
+    assert len((shipped / "cv/final/history.csv").read_text().splitlines()) == 5
+    assert not (shipped / "cv/final/predictions.csv").exists()
+    info = json.loads((shipped / "hub" / NAME / "config.json").read_text())["madrnet"]
+    rows = [line.split(",") for line in (shipped / "hub" / NAME / "predictions.csv").read_text().splitlines()]
+    head, rows = rows[0], rows[1:]
+    columns = [head.index("p_Normal"), head.index("p_Tapered")]
+    p = np.array([[float(row[c]) for c in columns] for row in rows])
+    labels = [["Normal", "Tapered"].index(row[head.index("label")]) for row in rows]
+    assert info["calibration"]["temperature"] == calibrate(p, labels).temperature
+    assert sum(map(sum, info["confusion_matrix"])) == 16
+
+
+def test_models_yaml(shipped):
+    text = (shipped / "models.yaml").read_text()
+    assert text.startswith("# the head\n")
+    known = yaml.safe_load(text)
+    assert known["madrnet_other.x"] == {"revision": "v1"}
+    entry = known[NAME]
+    import hashlib
+
+    weights = (shipped / "hub" / NAME / "model.safetensors").read_bytes()
+    assert entry["sha256"] == hashlib.sha256(weights).hexdigest()
+    assert entry["cfg"]["label_names"] == ["Normal", "Tapered"]
+    assert entry["cfg"]["input_size"] == [3, 48, 48]
+    write_entry(shipped / "models.yaml", NAME, entry | {"revision": "v2"})
+    assert yaml.safe_load((shipped / "models.yaml").read_text())[NAME]["revision"] == "v2"
+
+
+def test_the_command_makes_it_again(shipped):
+    options = cross_validated_options(shipped / "cv")
+    command = commands(options, NAME)
+    assert "--dataset folder" in command
+    assert "--epochs 4" in command
+    assert "--img-size 48" in command
+    assert command.endswith(f"python examples/ship.py runs/ship --name {NAME}")
+
+
+def test_mistakes(shipped, tmp_path):
+    with pytest.raises(InputError, match="holds no cross-validation"):
+        ship(tmp_path, NAME, tmp_path, tmp_path / "m.yaml")
+    with pytest.raises(InputError, match=r"expected madrnet_test_resnet.<tag>"):
+        ship(shipped / "cv", "madrnet_resnet50.x", tmp_path, tmp_path / "m.yaml")
