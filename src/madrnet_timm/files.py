@@ -10,6 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 from safetensors import SafetensorError
 
 from .errors import InputError
@@ -23,6 +26,7 @@ __all__ = [
     "reporting_disk_errors",
     "settle_folder",
     "write_csv",
+    "write_image",
     "write_table",
     "write_text",
 ]
@@ -98,6 +102,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file."""
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write an RGB picture ``(height, width, 3)`` as PNG."""
+    with replacing(path) as beside:
+        Image.fromarray(np.ascontiguousarray(image)).save(beside, format="PNG")
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

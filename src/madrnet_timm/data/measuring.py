@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from ..errors import InputError
-from ..files import replacing
+from ..files import write_image
 from ..morphology import HeadMorphology, HeadRanges, draw_overlay, measure
 from .reading import decode, read
 
@@ -49,8 +48,7 @@ def _measure_file(path: Path, name: str, um_per_px: float | None, overlay: Path 
     if overlay is not None:
         target = overlay / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as beside:
-            Image.fromarray(np.ascontiguousarray(draw_overlay(image, head))).save(beside, format="PNG")
+        write_image(target, draw_overlay(image, head))
     return {"file": str(path)} | measurement_row(head)
 
 

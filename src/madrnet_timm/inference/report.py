@@ -270,15 +270,15 @@ def write_report(results: Sequence[Results], output: Path) -> None:
         title = f"Slide {number}: " if len(results) > 1 else ""
         share = _share(result)
         shares.append(share)
-        sections.append(f"<h2>{title}normal heads</h2>")
+        sections.append(f"<h2>{title}Normal heads</h2>")
         sections.append(
             _share_section(result, share) if share else "<p>No class of this model means a normal head.</p>"
         )
-        sections.append(f"<h2>{title}classes</h2>{_counts_section(result)}")
-        sections.append(f"<h2>{title}aspect ratio γ</h2>{_histogram(result)}")
-        sections.append(f"<h2>{title}what was left out, and doubts</h2>{_excluded_section(result)}")
-        sections.append(f"<h2>{title}pictures</h2>{_gallery(result, _classifier(result))}")
-        sections.append(f"<h2>{title}where this comes from</h2>{_origin_section(result)}")
+        sections.append(f"<h2>{title}Classes</h2>{_counts_section(result)}")
+        sections.append(f"<h2>{title}Aspect ratio γ</h2>{_histogram(result)}")
+        sections.append(f"<h2>{title}What was left out, and doubts</h2>{_excluded_section(result)}")
+        sections.append(f"<h2>{title}Pictures</h2>{_gallery(result, _classifier(result))}")
+        sections.append(f"<h2>{title}Where this comes from</h2>{_origin_section(result)}")
     if len(shares) == 2 and shares[0] is not None and shares[1] is not None:
         difference, limit, agree = replicate_check(shares[0], shares[1])
         both = normal_share(shares[0].normal + shares[1].normal, shares[0].total + shares[1].total)

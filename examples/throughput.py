@@ -1,0 +1,65 @@
+"""Pictures a second of prediction: a plain eager loop, and `madrnet predict` with both of its backends, in one run.
+
+    python examples/throughput.py --dataset hushem --data-dir HuSHeM --model madrnet_tf_efficientnet_lite0.hushem
+
+The plain loop decodes, measures, prepares and classifies one picture after the other in PyTorch. The ways take turns,
+and the figures are medians, so that a busy machine does little harm.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from madrnet_timm.data.arguments import add_data_arguments
+from madrnet_timm.training.command import run_command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_data_arguments(parser)
+    parser.add_argument("--model", required=True, metavar="NAME", help="as for `madrnet predict`")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="(%(default)s)")
+    args = parser.parse_args()
+
+    import torch
+    from tqdm import tqdm
+
+    from madrnet_timm.data.reading import pictures_below
+    from madrnet_timm.data.sources import load, pictures
+    from madrnet_timm.files import write_image
+    from madrnet_timm.inference import Classifier
+    from madrnet_timm.inference.predict import predict_files
+
+    with tempfile.TemporaryDirectory() as folder:
+        for number, image in enumerate(pictures(load(args.dataset, args.data_dir))):
+            write_image(Path(folder) / f"{number:05}.png", image)
+        paths = pictures_below(Path(folder))
+        eager, onnx = Classifier(args.model), Classifier(args.model, backend="onnx")
+
+        def loop() -> None:
+            for path in paths:
+                eager([path])
+
+        ways: dict[str, Callable[[], object]] = {
+            "plain eager loop": loop,
+            "predict, torch": lambda: predict_files(paths, eager),
+            "predict, onnx": lambda: predict_files(paths, onnx),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in tqdm(range(args.repeats)):
+            for name, way in ways.items():
+                start = time.perf_counter()
+                way()
+                seconds[name].append(time.perf_counter() - start)
+    base = seconds["plain eager loop"]
+    print(f"{len(paths)} pictures, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    for name, taken in seconds.items():
+        ratio = statistics.median(a / b for a, b in zip(base, taken, strict=True))
+        print(f"{name:<18} {len(paths) / statistics.median(taken):6.1f} pictures a second, {ratio:.2f} times the loop")
+
+
+if __name__ == "__main__":
+    run_command(main)
