@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -127,8 +128,6 @@ def test_killed_at_every_request_and_given_again(hub, model_dir, environment):
     ],
 )
 def test_publish_says_why_not(hub, madrnet, model_dir, faults, words):
-    import re
-
     hub.faults = faults
     run = madrnet("publish", model_dir, "--repo", REPO)
     assert run.returncode == 2
@@ -177,8 +176,6 @@ FIND = "import sys; from madrnet_timm.inference import Classifier; print(Classif
     ],
 )
 def test_load_says_why_not(hub, python, model_dir, faults, words):
-    import re
-
     hub.add(REPO, files_of(model_dir))
     hub.faults = faults
     run = python("-c", FIND, f"hf-hub:{REPO}")
@@ -270,19 +267,29 @@ def test_published_names(hub, python, published, model_dir, tmp_path):
     shutil.copytree(model_dir, tmp_path / "mine" / name)
     places = ({"MADRNET_HUB_DIR": str(tmp_path / "mine"), "HF_HUB_OFFLINE": "1"}, {"MADRNET_HUB_NAMESPACE": "me"})
     for number, changes in enumerate(places):
-        for model in (name, "madrnet_test_resnet"):  # the tag is the architecture's default
+        for model in (name, "madrnet_test_resnet")[: 1 + number]:  # the tag is the architecture's default
             run = python("-c", LOGITS, model, tmp_path / f"{number}.pt", **changes)
             assert run.returncode == 0, run.stderr
             assert torch.equal(torch.load(tmp_path / f"{number}.pt"), torch.load(tmp_path / "local.pt"))
             assert "Amorphous" in run.stdout
     write("0" * 64)
-    for changes in places:
-        run = python("-c", LOGITS, name, tmp_path / "x.pt", **changes)
-        assert run.returncode == 1
-        assert "has the sha256" in run.stderr.strip().splitlines()[-1]
+    run = python("-c", LOGITS, name, tmp_path / "x.pt", **places[0])
+    assert run.returncode == 1
+    assert "has the sha256" in run.stderr.strip().splitlines()[-1]
     write(None)
     run = python("-c", LOGITS, name, tmp_path / "x.pt", HF_ENDPOINT="http://127.0.0.1:9")
     assert "its weights are not published yet; train them with `the command`" in run.stderr.strip().splitlines()[-1]
+
+
+def test_weights_that_are_spoiled_on_the_way(hub, python, published, model_dir, tmp_path):
+    name, _ = published
+    repo = hub.add(f"me/{name}", files_of(model_dir))
+    repo.tags["v1"] = repo.commits[-1][0]
+    hub.faults = [Fault("GET .*safetensors", "corrupt")]
+    run = python("-c", LOGITS, name, tmp_path / "x.pt", MADRNET_HUB_NAMESPACE="me")
+    assert run.returncode == 1
+    assert re.search(r"model.safetensors has the sha256 \w+\.\.\., not", run.stderr.strip().splitlines()[-1])
+    assert not (tmp_path / "x.pt").exists()
 
 
 def test_published_name_in_a_time_that_one_can_wait(python, published, tmp_path):
