@@ -43,7 +43,7 @@ def outputs_gap(options: RunOptions) -> dict[str, float]:
     records, folds, _ = divided_records(options)
     held_out = records.select(np.flatnonzero(folds == options.fold))
     classifier = Classifier(options.output / "model")
-    model: Any = classifier.folder.load()
+    model: Any = classifier.model
     x, labels = classifier.tensors(list(pictures(held_out))), torch.tensor(held_out["label"])
     out = {}
     with torch.inference_mode():

@@ -51,7 +51,7 @@ def add(name: str, output: Path, title: str) -> None:
             "title": title,
             "dataset": options.dataset,
             "protocol": options.protocol,
-            "command": commands(options, "").split(" && ")[0],
+            "command": commands(options, sorted({row["seed"] for row in summary["folds"]}), name).split(" && ")[0],
             "classes": classes,
             "controls": controls,
         }
@@ -67,7 +67,7 @@ def read_runs() -> dict[str, dict[str, Any]]:
 
 def figures(name: str, run: dict[str, Any]) -> dict[str, Any]:
     """Metrics of each fold and of all pictures, from the stored predictions."""
-    from madrnet_timm.evaluation.intervals import t_interval, wilson_interval
+    from madrnet_timm.evaluation.intervals import fold_interval, wilson_interval
     from madrnet_timm.evaluation.metrics import classification_metrics
 
     with (RESULTS / f"{name}.csv").open(encoding="utf-8", newline="") as opened:
@@ -85,7 +85,7 @@ def figures(name: str, run: dict[str, Any]) -> dict[str, Any]:
     pictures = len(rows) // seeds
     keys = ("accuracy", "precision", "recall", "f1")
     return {
-        "spread": {key: t_interval([100 * row[key] for row in each]) for key in keys},
+        "spread": {key: fold_interval([100 * row[key] for row in each], len(folds) // seeds) for key in keys},
         "wilson": wilson_interval(round(pooled["accuracy"] * pictures), pictures),
         "pooled": pooled,
         "folds": [100 * row["accuracy"] for row in each],

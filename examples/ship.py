@@ -3,7 +3,8 @@
     python examples/ship.py runs/hushem --name madrnet_tf_efficientnet_lite0.hushem
 
 The card quotes the cross-validation, not the final model, which has seen every picture. Weights are stored in half
-precision; models.yaml of the package gets their checksum. `madrnet publish hub/<name> --repo ...` puts it on the Hub.
+precision. With --models src/madrnet_timm/models/models.yaml the package knows the name and its checksums.
+`madrnet publish hub/<name> --repo ...` puts it on the Hub.
 """
 
 import argparse
@@ -19,8 +20,9 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="output of examples/cross_validate.py, finished")
     parser.add_argument("--name", required=True, metavar="madrnet_<architecture>.<tag>")
     parser.add_argument("--hub", type=Path, default=ROOT / "hub", metavar="DIR", help="(hub/ of the repository)")
-    models = ROOT / "src" / "madrnet_timm" / "models" / "models.yaml"
-    parser.add_argument("--models", type=Path, default=models, metavar="YAML", help="(models.yaml of the package)")
+    parser.add_argument(
+        "--models", type=Path, metavar="YAML", help="models.yaml of the package, to make the name known"
+    )
     args = parser.parse_args()
 
     from madrnet_timm.training.shipping import ship

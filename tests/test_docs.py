@@ -46,7 +46,6 @@ def place(tmp_path_factory, hushem_dir, lite0_weights):
             archive.write(path, path.relative_to(hushem_dir))
     (folder / "tf_efficientnet_lite0.in1k.safetensors").symlink_to(lite0_weights.resolve())
     (folder / "examples").symlink_to(ROOT / "examples")
-    (folder / "models.yaml").write_text("# models\n")
     hub = LoopbackHub()
     env = {k: v for k, v in os.environ.items() if not k.startswith("HF_HUB")} | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

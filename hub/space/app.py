@@ -6,7 +6,9 @@ MADRNET_MODEL names another model than the default: a folder, a published name, 
 """
 
 import os
+import shutil
 import tempfile
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +39,9 @@ MEASURES = {
 }
 
 torch.set_num_threads(max(torch.get_num_threads() // 2, 1))
+KEPT = 20  # results on the disk
+made: deque[Path] = deque()
 classifier = Classifier(MODEL)
-model = classifier.folder.load()
 
 
 def _scale(um_per_px: float | None) -> float | None:
@@ -70,7 +73,7 @@ def one(image: np.ndarray | None, um_per_px: float | None) -> tuple[Any, ...]:
     if head.flags:
         notes.append(f"Measurement: {', '.join(sorted(head.flags)).replace('_', ' ')}.")
     try:
-        maps = attention_overlays(model, classifier, [prepared])[0]
+        maps = attention_overlays(classifier, [prepared])[0]
         attention = maps.get("reversible", next(iter(maps.values())))
     except InputError:
         attention = prepared.view
@@ -86,6 +89,9 @@ def many(files: list[str] | None, um_per_px: float | None) -> tuple[list[list[An
     if not rows:
         raise gr.Error("None of these could be read: " + "; ".join(skipped[:3]))
     folder = Path(tempfile.mkdtemp())
+    made.append(folder)
+    while len(made) > KEPT:  # long fetched
+        shutil.rmtree(made.popleft(), ignore_errors=True)
     table = folder / "results.csv"
     write_results(table, rows, skipped, classifier, _scale(um_per_px))
     write_report([read_results(table)], folder / "report.html")
@@ -104,7 +110,7 @@ def many(files: list[str] | None, um_per_px: float | None) -> tuple[list[list[An
     return shown, [str(table), str(folder / "report.html")]
 
 
-with gr.Blocks(title="Sperm heads") as page:
+with gr.Blocks(title="Sperm heads", delete_cache=(3600, 3600)) as page:
     gr.Markdown(
         f"# Sperm heads\nMADRNet, `{MODEL}`. Crops of single stained human sperm heads. "
         "**Research use only; not a medical device.**"

@@ -8,6 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from .data.arguments import add_data_arguments, add_fold_arguments
+from .data.manifest import MANIFESTS
 from .errors import InputError
 from .training.command import run_command
 
@@ -88,25 +89,26 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from .data.reading import decode, picture_files, read
+    from .data.reading import decode, names_below, picture_files, read
     from .files import reporting_disk_errors
     from .inference import Classifier
     from .inference.explain import attention_figure, attention_overlays
 
     paths = picture_files(args.images)
     classifier = Classifier(args.model)
-    model = classifier.folder.load()
     with reporting_disk_errors(args.output):
         args.output.mkdir(parents=True, exist_ok=True)
     failures = []
-    for path in tqdm(paths, unit="picture", disable=len(paths) < 5):
+    named = zip(paths, names_below(paths), strict=True)
+    for path, name in tqdm(named, total=len(paths), unit="picture", disable=len(paths) < 5):
         try:
             prepared = [classifier.prepare(decode(read(path), str(path)))]
         except InputError as error:
             failures.append(str(error))
             continue
-        overlays = attention_overlays(model, classifier, prepared)
-        attention_figure(prepared, classifier.predict(prepared), overlays, args.output / f"{path.stem}.png")
+        overlays = attention_overlays(classifier, prepared)
+        (args.output / name).parent.mkdir(parents=True, exist_ok=True)
+        attention_figure(prepared, classifier.predict(prepared), overlays, args.output / name)
     for failure in failures:
         print(f"skipped: {failure}", file=sys.stderr)
     return 1 if failures else 0
@@ -122,7 +124,7 @@ def _tsne(args: argparse.Namespace) -> int:
     records = load(args.dataset, args.data_dir)
     classifier = Classifier(args.model)
     views = [classifier.prepare(image).view for image in tqdm(pictures(records), total=len(records), desc="preparing")]
-    points = tsne(embed(classifier.folder.load(), torch.from_numpy(classifier.normalized(views))))
+    points = tsne(embed(classifier.model, torch.from_numpy(classifier.normalized(views))))
     tsne_figure(points, records["label"], class_names(records), args.output)
     return 0
 
@@ -317,7 +319,7 @@ def _add_data(verbs: Any) -> None:
         "10.17632/tt3yj2pf38; SMIDS: DOI 10.17632/6xvdhc9fyb; take the address of the archive from there.",
         epilog="Example: madrnet data download hushem HuSHeM.zip --output data/hushem",
     )
-    fetch.add_argument("dataset", choices=("hushem", "smids"))
+    fetch.add_argument("dataset", choices=MANIFESTS)
     fetch.add_argument("source", metavar="URL|ARCHIVE", help="https://... or a file")
     fetch.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the pictures")
     fetch.add_argument("--sha256", metavar="HEX", help="hash of the archive, if you know it")
@@ -330,7 +332,7 @@ def _add_data(verbs: Any) -> None:
         "another lossless format, of its pixels. Names what is missing, altered or unexpected.",
         epilog="Exit status: 0 if the copy is as published, 1 if not, 2 after a mistake in the arguments.",
     )
-    check.add_argument("dataset", choices=("hushem", "smids"))
+    check.add_argument("dataset", choices=MANIFESTS)
     check.add_argument("data_dir", type=Path, metavar="DIR")
     check.set_defaults(verb=_data_verify)
 

@@ -51,14 +51,14 @@ def reporting_disk_errors(path: Path) -> Iterator[None]:
 
 
 def beside_path(path: Path) -> Path:
-    """Where `replacing` and `replacing_folder` write until it is whole."""
+    """Where `replacing_folder` writes until it is whole, the same in all processes of a run."""
     return path.with_name(f".{path.name}.part")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write to, renamed to ``path`` at the end; removed if anything fails."""
-    beside = beside_path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may write the same file
     with reporting_disk_errors(path):
         try:
             yield beside

@@ -48,6 +48,8 @@ def test_verify_names_missing_altered_and_unexpected(copy):
     assert found.missing == ("01_Normal/image_001",)
     assert found.altered == ("02_Tapered/image_002", "03_Pyriform/image_003")
     assert found.unexpected == ("04_Amorphous/mine",)
+    Image.fromarray(pixels).save(copy / "01_Normal" / "image_005.png")  # beside image_005.BMP
+    assert verify("hushem", copy).unexpected == ("04_Amorphous/mine", "01_Normal/image_005.png")
     assert found.right == 213
     assert not found.ok
     assert "2 altered: 02_Tapered/image_002, 03_Pyriform/image_003" in str(found)
@@ -136,7 +138,8 @@ def leftovers(folder):
 
 
 def test_download_verifies_and_unpacks(server, hushem_dir, tmp_path):
-    server.content = zipped(hushem_dir, extra=[("HuSHeM/readme.txt", "hello")])
+    mac = [(f"__MACOSX/HuSHeM/{name}/._x", "x") for name in ("01_Normal", "02_Tapered", "03_Pyriform", "04_Amorphous")]
+    server.content = zipped(hushem_dir, extra=[("HuSHeM/readme.txt", "hello"), *mac])
     sha256 = hashlib.sha256(server.content).hexdigest()
     assert download("hushem", server.url, tmp_path / "out" / "hushem", sha256) == 216
     assert verify("hushem", tmp_path / "out" / "hushem").ok
@@ -145,7 +148,7 @@ def test_download_verifies_and_unpacks(server, hushem_dir, tmp_path):
 
 def test_a_cut_transfer_goes_on_where_it_stopped(server, hushem_dir, tmp_path):
     server.content = zipped(hushem_dir)
-    server.faults = ["cut", 503, "cut"]
+    server.faults = ["cut", 429, "cut"]
     assert download("hushem", server.url, tmp_path / "hushem") == 216
     half = len(server.content) // 2
     assert server.ranges[:2] == [None, f"bytes={half}-"]
@@ -206,6 +209,12 @@ def path_out(name):
     return member
 
 
+def spoiled_zip():
+    data = bytearray(zipped_of(("a.bmp", os.urandom(5000) + bytes(5000))))
+    data[200:400] = bytes(200)
+    return bytes(data)
+
+
 def zip_link():
     info = zipfile.ZipInfo("link")
     info.external_attr = 0o120777 << 16
@@ -220,6 +229,8 @@ def zip_link():
         (lambda: tarred(None, [path_out("../out")]), "leads out of its folder"),
         (lambda: tarred(None, [path_out("/tmp/out")]), "leads out of its folder"),
         (lambda: tarred(None, [path_out("a"), path_out("a")]), "holds a twice"),
+        (lambda: tarred(None, [path_out("a"), path_out("a/b")]), "holds a/b twice"),
+        (lambda: spoiled_zip(), "damaged"),
         (lambda: tarred(None, [path_out("a")]), "does not hold the class folders"),
         (lambda: tarred(None, [path_out("a")])[:40], "damaged|neither zip nor tar"),
         (lambda: zipped_of(("../../out", "x")), "leads out of its folder"),

@@ -44,7 +44,13 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert list(PerClassSampler(LABELS, 16, 4, seed=2)) != first
 
 
-@pytest.mark.parametrize(("size", "per_class"), [(16, 3), (16, 2), (16, 0)])
+def test_fewer_classes_than_groups():
+    labels = [0] * 20 + [1] * 12
+    for batch in batches(PerClassSampler(labels, 16, 4), 16):
+        assert np.bincount(np.array(labels)[batch]).tolist() == [8, 8]
+
+
+@pytest.mark.parametrize(("size", "per_class"), [(16, 3), (16, 0)])
 def test_sizes_that_do_not_fit(size, per_class):
     with pytest.raises(ValueError, match="per_class"):
         PerClassSampler(LABELS, size, per_class)

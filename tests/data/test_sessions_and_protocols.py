@@ -112,6 +112,8 @@ def test_folds_from_a_file(tmp_path, records):
     assert read_folds(write(tmp_path / "b.csv", other), records).tolist() == expected
     by_pixels = [{"pixel_sha256": value, "fold": f} for value, f in zip(records["pixel_sha256"], expected, strict=True)]
     assert read_folds(write(tmp_path / "c.csv", by_pixels), records).tolist() == expected
+    left_out = [row | {"fold": -1} for row in rows[:2]] + rows[2:]
+    assert read_folds(write(tmp_path / "e.csv", left_out), records).tolist() == [LEFT_OUT] * 2 + expected[2:]
     assert read_folds(write(tmp_path / "d.csv", rows[2:]), records).tolist() == [LEFT_OUT] * 2 + expected[2:]
 
 
@@ -128,3 +130,10 @@ def test_folds_from_a_file(tmp_path, records):
 def test_a_file_of_folds_that_does_not_fit(tmp_path, records, rows, words):
     with pytest.raises(InputError, match=words):
         read_folds(write(tmp_path / "folds.csv", rows), records)
+
+
+def test_contradicting_folds_of_the_same_pixels(tmp_path, records):
+    value = records["pixel_sha256"][0]
+    path = write(tmp_path / "folds.csv", [{"pixel_sha256": value, "fold": fold} for fold in (0, 1)])
+    with pytest.raises(InputError, match=r"line 3: .* occurs twice"):
+        read_folds(path, records)

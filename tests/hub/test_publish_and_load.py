@@ -48,7 +48,7 @@ def test_publish_wipe_load(hub, python, madrnet, model_dir, tmp_path, environmen
 def test_publish_is_idempotent_and_says_what_changes(hub, madrnet, model_dir, tmp_path):
     shutil.copytree(model_dir, tmp_path / "run" / "model")
     run = madrnet("publish", tmp_path / "run", "--repo", REPO, "--dry-run", "--private")
-    assert "repository owner/heads: would be made, private" in run.stdout
+    assert "repository owner/heads: will be made, private" in run.stdout
     assert "dry run: nothing was sent" in run.stdout
     assert hub.repos == {}
     assert not any(line.startswith(("POST", "PUT")) for line in hub.log)
@@ -71,6 +71,11 @@ def test_publish_is_idempotent_and_says_what_changes(hub, madrnet, model_dir, tm
     assert "model.safetensors: unchanged" in run.stdout
     assert not any(line.startswith("PUT") for line in hub.log)  # the weights are not sent again
     assert list(repo.tags) == ["v1", "v2"]
+    shutil.copy(model_dir / "README.md", card)  # what v1 stands for, again
+    run = madrnet("publish", tmp_path / "run", "--repo", REPO, "--tag", "v1")
+    assert run.returncode == 0, run.stderr
+    assert repo.tags["v1"] == repo.commits[1][0]
+    assert repo.commits[-1][1] == repo.commits[1][1]
 
 
 def test_killed_at_every_request_and_given_again(hub, model_dir, environment):
@@ -228,9 +233,17 @@ def test_cached_models_need_no_hub(hub, python, model_dir):
     hub.repos[f"models/{REPO}"].tags["v1"] = hub.repos[f"models/{REPO}"].commits[-1][0]
     assert python("-c", FIND, f"hf-hub:{REPO}@v1").returncode == 0
     for changes in ({"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}):
-        assert "Tapered" in python("-c", FIND, f"hf-hub:{REPO}@v1", **changes).stdout
-    assert python("-c", FIND, f"hf-hub:{REPO}").returncode == 0
-    assert "Tapered" in python("-c", FIND, f"hf-hub:{REPO}", HF_ENDPOINT="http://127.0.0.1:9").stdout
+        run = python("-c", FIND, f"hf-hub:{REPO}@v1", **changes)
+        assert "Tapered" in run.stdout
+        assert ("does not answer" in run.stderr) == ("HF_ENDPOINT" in changes)
+
+
+def test_a_branch_is_asked_for_anew(hub, python, model_dir):
+    repo = hub.add(REPO, files_of(model_dir))
+    assert "Tapered" in python("-c", FIND, f"hf-hub:{REPO}@main").stdout
+    files = files_of(model_dir)
+    repo.commit(files | {"config.json": files["config.json"].replace(b"Tapered", b"Pointed")})
+    assert "Pointed" in python("-c", FIND, f"hf-hub:{REPO}@main").stdout
 
 
 @pytest.fixture
@@ -243,7 +256,7 @@ def published(model_dir, tmp_path, environment):
 
     def write(sha256):
         entry = {
-            "revision": "v1", "sha256": sha256, "train": "the command",
+            "revision": "v1", "sha256": sha256, "config_sha256": None, "train": "the command",
             "cfg": {
                 "num_classes": 4, "input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.5] * 3,
                 "label_names": ["Normal", "Tapered", "Pyriform", "Amorphous"],
@@ -282,14 +295,18 @@ def test_published_names(hub, python, published, model_dir, tmp_path):
 
 
 def test_weights_that_are_spoiled_on_the_way(hub, python, published, model_dir, tmp_path):
+    """Fetched once more; where they stay wrong, it is said."""
     name, _ = published
     repo = hub.add(f"me/{name}", files_of(model_dir))
     repo.tags["v1"] = repo.commits[-1][0]
-    hub.faults = [Fault("GET .*safetensors", "corrupt")]
+    hub.faults = [Fault("GET .*safetensors", "corrupt", times=9)]
     run = python("-c", LOGITS, name, tmp_path / "x.pt", MADRNET_HUB_NAMESPACE="me")
     assert run.returncode == 1
     assert re.search(r"model.safetensors has the sha256 \w+\.\.\., not", run.stderr.strip().splitlines()[-1])
     assert not (tmp_path / "x.pt").exists()
+    hub.faults = []  # what lies in the cache is wrong, and is mended
+    run = python("-c", LOGITS, name, tmp_path / "x.pt", MADRNET_HUB_NAMESPACE="me")
+    assert run.returncode == 0, run.stderr
 
 
 def test_published_name_in_a_time_that_one_can_wait(python, published, tmp_path):

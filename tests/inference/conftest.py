@@ -38,6 +38,7 @@ def write_model(path: Path, seed: int = 0) -> Path:
         "normal_class": "Normal",
         "protocol": "drawn heads",
         "accuracy": 0.9,
+        "held_out": 200,
         "confusion_matrix": [[45, 5, 0, 0], [2, 48, 0, 0], [0, 0, 50, 0], [3, 0, 0, 47]],
         "calibration": Calibration(1.5, 0.4, 0.98, 200, 0.9, 0.98, 0.02).to_dict(),
         "domain": domain_ranges([domain_features(image, measure(image)) for image in heads]),

@@ -119,6 +119,7 @@ def test_parquet_and_onnx_give_the_same(predicted, model_dir, crops, tmp_path):
         (["predict", "{crops}", "--model", "{model}", "--output", "r.xlsx"], "ends in .csv or .parquet"),
         (["predict", "{crops}", "--model", "{model}", "--batch-size", "0"], "--batch-size 0"),
         (["predict", "{crops}", "--model", "{crops}"], "config.json is missing"),
+        (["predict", "{crops}", "--model", "{model}", "--device", "gpu"], "--device gpu"),
         (["report", "nowhere.csv"], "nowhere.csv: no such table"),
         (["export", "--model", "{model}", "--output", "model.pt"], "ends in .onnx"),
         (["explain", "{crops}", "--model", "madrnet_resnet50.hushem", "--output", "x"], "not published yet; train"),
@@ -222,7 +223,7 @@ def test_explain_draws_the_stages(model_dir, crops, tmp_path):
     run = madrnet("explain", crops / "head00.png", crops / "broken.png", "--model", model_dir, "--output", tmp_path)
     assert run.returncode == 1
     assert "broken.png" in run.stderr
-    with Image.open(tmp_path / "head00.png") as image:
+    with Image.open(tmp_path / "head00.png.png") as image:
         assert image.width > 3 * image.height  # four columns
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from scipy.stats import t, ttest_rel
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.intervals import wilson_interval
 from madrnet_timm.training import cross_validation
-from madrnet_timm.training.cross_validation import compare_runs, cross_validate
+from madrnet_timm.training.cross_validation import compare_runs, cross_validate, summarize
 from madrnet_timm.training.options import RunOptions
 from madrnet_timm.training.recipe import Recipe
 
@@ -90,8 +91,9 @@ def test_comparison(two):
         [row["accuracy"] for row in json.loads((f / "summary.json").read_text())["folds"]] for f in (first, second)
     ]
     assert found.difference == pytest.approx(np.mean(accuracies[1]) - np.mean(accuracies[0]))
-    if np.ptp(np.subtract(*accuracies)) > 0:
-        assert found.t_p == pytest.approx(ttest_rel(*accuracies).pvalue)
+    by_fold = [np.reshape(values, (2, 2)).mean(axis=0) for values in accuracies]  # over the seeds
+    if np.ptp(np.subtract(*by_fold)) > 0:
+        assert found.t_p == pytest.approx(ttest_rel(*by_fold).pvalue)
     run = subprocess.run(
         [sys.executable, EXAMPLES / "compare.py", first, second], capture_output=True, text=True, timeout=120
     )
@@ -106,7 +108,7 @@ def test_comparison_needs_the_same_folds(two, tmp_path):
     (tmp_path / "seed0-fold0").mkdir()
     with pytest.raises(InputError, match="not a finished run"):
         compare_runs(first, tmp_path)
-    for name in ("metrics.json", "predictions.csv"):
+    for name in ("metrics.json", "predictions.csv", "config.yaml"):
         (tmp_path / "seed0-fold0" / name).write_bytes((first / "seed0-fold0" / name).read_bytes())
     with pytest.raises(InputError, match="not the same pictures held out"):
         compare_runs(first, tmp_path)
@@ -117,3 +119,21 @@ def test_a_fold_that_was_begun_with_other_options(two):
     other = RunOptions("madrnet_test_resnet", "folder", folder, options.data_dir, folds=2, recipe=Recipe(epochs=2))
     with pytest.raises(InputError, match="--resume needs the same options"):
         cross_validate(other, (0, 1))
+
+
+def test_other_runs_in_the_same_folder(two, tmp_path):
+    """A run of other options, or one that was begun and not asked for, is never pooled silently."""
+    import shutil
+
+    folder, _, options = two[0][0]
+    shutil.copytree(folder, tmp_path / "cv")
+    config = tmp_path / "cv" / "seed1-fold0" / "config.yaml"
+    config.write_text(config.read_text().replace("epochs: 1", "epochs: 7"))
+    with pytest.raises(InputError, match="differs from the other runs in epochs"):
+        summarize(tmp_path / "cv")
+    shutil.rmtree(tmp_path / "cv" / "seed1-fold0")
+    with pytest.raises(InputError, match="different numbers of folds"):
+        summarize(tmp_path / "cv")
+    (tmp_path / "cv" / "seed1-fold1" / "metrics.json").unlink()
+    with pytest.raises(InputError, match="begun, but not finished and not asked for"):
+        cross_validate(replace(options, output=tmp_path / "cv"), (0,))

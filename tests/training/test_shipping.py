@@ -1,5 +1,6 @@
 """A cross-validated recipe, trained on everything, as a model that others load by name."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -89,10 +90,8 @@ def test_models_yaml(shipped):
     known = yaml.safe_load(text)
     assert known["madrnet_other.x"] == {"revision": "v1"}
     entry = known[NAME]
-    import hashlib
-
-    weights = (shipped / "hub" / NAME / "model.safetensors").read_bytes()
-    assert entry["sha256"] == hashlib.sha256(weights).hexdigest()
+    for key, file in (("sha256", "model.safetensors"), ("config_sha256", "config.json")):
+        assert entry[key] == hashlib.sha256((shipped / "hub" / NAME / file).read_bytes()).hexdigest()
     assert entry["cfg"]["label_names"] == ["Normal", "Tapered"]
     assert entry["cfg"]["input_size"] == [3, 48, 48]
     write_entry(shipped / "models.yaml", NAME, entry | {"revision": "v2"})
@@ -101,14 +100,17 @@ def test_models_yaml(shipped):
 
 def test_the_command_makes_it_again(shipped):
     options = cross_validated_options(shipped / "cv")
-    command = commands(options, NAME)
+    command = commands(options, [0, 1], NAME)
     assert "--dataset folder" in command
     assert "--epochs 4" in command
+    assert "--folds 2 --seeds 0 1" in command
     assert "--img-size 48" in command
     assert command.endswith(f"python examples/ship.py runs/ship --name {NAME}")
 
 
 def test_mistakes(shipped, tmp_path):
+    with pytest.raises(InputError, match=r"models\.yaml of the package"):
+        ship(shipped / "cv", NAME, tmp_path, tmp_path / "m.yaml")
     with pytest.raises(InputError, match="holds no cross-validation"):
         ship(tmp_path, NAME, tmp_path, tmp_path / "m.yaml")
     with pytest.raises(InputError, match=r"expected madrnet_test_resnet.<tag>"):

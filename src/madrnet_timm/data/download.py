@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import lzma
 import os
 import shutil
 import stat
 import tarfile
+import time
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
@@ -31,6 +34,7 @@ MAX_BYTES = 4 * 2**30
 _CHUNK = 2**20
 _TIMEOUT = 30.0
 _ATTEMPTS = 5
+_PAUSE = 0.5  # seconds, longer each time
 
 
 def _request(url: str, start: int, validator: str) -> urllib.request.Request:
@@ -50,7 +54,8 @@ def _fetch_once(url: str, part: Path, note: Path) -> bool:
     with urllib.request.urlopen(_request(url, start, validator), timeout=_TIMEOUT) as answer:
         span = answer.headers.get("Content-Range", "")
         if answer.status == 206 and span.startswith(f"bytes {start}-"):
-            total = int(span.rpartition("/")[2])
+            size = span.rpartition("/")[2]
+            total = int(size) if size.isdigit() else 0
         else:  # the server does not know ranges, or the file is another one now
             start, total = 0, int(answer.headers.get("Content-Length") or 0)
         if total > MAX_BYTES:
@@ -74,7 +79,9 @@ def _fetch(url: str, part: Path) -> None:
     """Fetch a URL to ``part``, going on where an earlier attempt, or an earlier call, was cut off."""
     note = part.with_name(f"{part.name}.json")
     reason = "cut off"
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_PAUSE * attempt)
         try:
             if _fetch_once(url, part, note):
                 note.unlink(missing_ok=True)
@@ -82,7 +89,7 @@ def _fetch(url: str, part: Path) -> None:
         except urllib.error.HTTPError as error:
             if error.code == 416:  # the file has shrunk
                 part.unlink(missing_ok=True)
-            elif error.code < 500:
+            elif error.code < 500 and error.code not in (408, 429):  # not "try again"
                 raise InputError(f"{url}: the server says {error.code} {error.reason}; check the address") from None
             reason = f"the server says {error.code} {error.reason}"
         except (OSError, HTTPException) as error:
@@ -131,6 +138,11 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
         )
 
 
+_DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError,
+)  # fmt: skip
+
+
 def _unpack(archive: Path, folder: Path) -> None:
     count = size = 0
     try:
@@ -139,7 +151,7 @@ def _unpack(archive: Path, folder: Path) -> None:
             if count > MAX_FILES:
                 raise InputError(f"{archive}: holds more than {MAX_FILES} files; not a data set of this package")
             target = folder / path
-            if target.exists():
+            if target.exists() or any((folder / parent).is_file() for parent in path.parents):
                 raise InputError(f"{archive}: holds {path} twice; not unpacked")
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as file:
@@ -148,7 +160,7 @@ def _unpack(archive: Path, folder: Path) -> None:
                     if size > MAX_BYTES:
                         raise InputError(f"{archive}: unpacks to more than {MAX_BYTES / 2**30:.0f} GiB; not unpacked")
                     file.write(chunk)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
+    except _DAMAGED as error:
         raise InputError(f"{archive}: a damaged or encrypted archive ({error}); fetch it again") from None
     except OSError as error:
         if error.errno is None:  # of a compressed stream, not of the disk
@@ -159,7 +171,8 @@ def _unpack(archive: Path, folder: Path) -> None:
 def _data_root(folder: Path, name: str) -> Path:
     """The folder inside of an unpacked archive that holds the class folders."""
     classes = SOURCES[name].classes
-    inside = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
+    below = (path for path in folder.rglob("*") if path.is_dir() and "__MACOSX" not in path.parts)
+    inside = [folder, *sorted(below)]
     for candidate in inside:
         if classes and all((candidate / folder_name).is_dir() for folder_name in classes):
             return candidate
@@ -188,7 +201,7 @@ def download(name: str, source: str, output: str | Path, sha256: str | None = No
             an archive with paths that lead out of it, links, more than `MAX_FILES` files or `MAX_BYTES`; pictures that
             are missing or altered.
     """
-    output = Path(output)
+    output = Path(output).resolve()
     if name not in MANIFESTS:
         raise InputError(f"data set {name!r}: only {' and '.join(MANIFESTS)} can be fetched")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -211,7 +224,7 @@ def download(name: str, source: str, output: str | Path, sha256: str | None = No
                 _unpack(archive, unpacked)
                 root = _data_root(unpacked, name)
                 found = verify(name, root)
-                if found.missing or found.altered:
+                if not found.ok:
                     raise InputError(
                         f"{source}: not {SOURCES[name].title} as published: {str(found).replace(chr(10), '; ')}"
                     )

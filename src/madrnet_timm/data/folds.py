@@ -110,20 +110,22 @@ def read_folds(path: Path, dataset: "Dataset") -> Folds:
     places = {value: index for index, value in enumerate(dataset[key])}
     stems = {value.rpartition(".")[0]: index for value, index in places.items()} if key == "file" else {}
     out = np.full(len(dataset), LEFT_OUT, dtype=np.int64)
+    seen: dict[int, int] = {}
     for line, row in enumerate(rows, 2):
         index = places.get(row[key], stems.get(row[key].rpartition(".")[0]))
         if index is None:
             raise InputError(
                 f"{path}, line {line}: {row[key]} is not in the data set; expected names like {rows[0][key]}"
             )
-        if not (row["fold"] or "").isdigit():
-            raise InputError(f"{path}, line {line}: fold {row['fold']!r}, expected a number from 0")
-        if out[index] != LEFT_OUT and key == "file":
+        if not (row["fold"] or "").removeprefix("-").isdigit() or int(row["fold"]) < LEFT_OUT:
+            raise InputError(f"{path}, line {line}: fold {row['fold']!r}, expected a number from 0, or -1 for left out")
+        fold = int(row["fold"])
+        if seen.setdefault(index, fold) != fold or (key == "file" and out[index] != LEFT_OUT):
             raise InputError(f"{path}, line {line}: {row[key]} occurs twice; each picture is held out once")
-        out[index] = int(row["fold"])
+        out[index] = fold
     if key == "pixel_sha256":  # pictures with the same pixels stay together
         fold_of = dict(zip(dataset[key], out.tolist(), strict=True))
-        fold_of |= {row[key]: int(row["fold"]) for row in rows}
+        fold_of |= {dataset[key][index]: fold for index, fold in seen.items()}
         out = np.array([fold_of[value] for value in dataset[key]], dtype=np.int64)
     used = set(out.tolist()) - {LEFT_OUT}
     if used != set(range(len(used))) or len(used) < 2:

@@ -63,10 +63,11 @@ def read_manifest(name: str) -> dict[str, dict[str, str]]:
 
 
 def _is_published(path: Path, expected: Mapping[str, str]) -> bool:
-    data = read(path)
-    if hashlib.sha256(data).hexdigest() == expected["sha256"]:
-        return True
-    try:  # another lossless encoding?
+    try:
+        data = read(path)
+        if hashlib.sha256(data).hexdigest() == expected["sha256"]:
+            return True
+        # another lossless encoding?
         return pixel_sha256(decode(data, str(path))) == expected["pixel_sha256"]
     except InputError:
         return False
@@ -85,7 +86,13 @@ def verify(name: str, data_dir: str | Path) -> Verification:
         raise InputError(
             f"{root}: no such folder; expected the one that holds {', '.join(SOURCES[name].classes or ())}"
         )
-    found = {path.relative_to(root).with_suffix("").as_posix(): path for path in pictures_below(root)}
+    found: dict[str, Path] = {}
+    again = []  # of the same name but for the suffix
+    for path in pictures_below(root):
+        stem = path.relative_to(root).with_suffix("").as_posix()
+        if stem in found:
+            again.append(path.relative_to(root).as_posix())
+        found.setdefault(stem, path)
     known = [stem for stem in found if stem in manifest]
     bar = tqdm(known, desc="verifying", unit="picture", disable=len(known) < 500)
     altered = [stem for stem in bar if not _is_published(found[stem], manifest[stem])]
@@ -93,5 +100,5 @@ def verify(name: str, data_dir: str | Path) -> Verification:
         right=len(known) - len(altered),
         missing=tuple(stem for stem in manifest if stem not in found),
         altered=tuple(altered),
-        unexpected=tuple(stem for stem in found if stem not in manifest),
+        unexpected=(*(stem for stem in found if stem not in manifest), *again),
     )

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..errors import InputError
 from ..files import write_image
 from ..morphology import HeadMorphology, HeadRanges, draw_overlay, measure
-from .reading import decode, read
+from .reading import decode, names_below, read
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -52,13 +52,6 @@ def _measure_file(path: Path, name: str, um_per_px: float | None, overlay: Path 
     return {"file": str(path)} | measurement_row(head)
 
 
-def _overlay_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each overlay: the path below the folder that all have in common."""
-    resolved = [path.resolve() for path in paths]
-    root = Path(os.path.commonpath([path.parent for path in resolved]))
-    return [f"{path.relative_to(root)}.png" for path in resolved]
-
-
 def measure_files(
     paths: Sequence[Path],
     um_per_px: float | None = None,
@@ -80,7 +73,7 @@ def measure_files(
         return [], []
     count = min(processes or os.cpu_count() or 1, -(-len(paths) // 32))
     task = partial(_measure_file, um_per_px=um_per_px, overlay=overlay)
-    names = _overlay_names(paths)
+    names = names_below(paths)
 
     def results() -> Iterator[dict[str, Any] | str]:
         if count == 1:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import warnings
 from collections.abc import Sequence
 from glob import glob
@@ -13,7 +14,7 @@ from PIL import Image, ImageOps
 
 from ..errors import InputError
 
-__all__ = ["SUFFIXES", "decode", "picture_files", "pictures_below", "pixel_sha256", "read"]
+__all__ = ["SUFFIXES", "decode", "names_below", "picture_files", "pictures_below", "pixel_sha256", "read"]
 
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga"}
@@ -67,6 +68,13 @@ def picture_files(paths: Sequence[str | Path]) -> list[Path]:
             raise InputError(f"{given}: no picture there; expected one of {', '.join(sorted(SUFFIXES))}")
         out |= dict.fromkeys(found)
     return list(out)
+
+
+def names_below(paths: Sequence[Path]) -> list[str]:
+    """A name for a picture made from each file: its path below the folder that all have in common, and ``.png``."""
+    resolved = [path.resolve() for path in paths]
+    root = Path(os.path.commonpath([path.parent for path in resolved]))
+    return [f"{path.relative_to(root)}.png" for path in resolved]
 
 
 def decode(data: bytes, name: str) -> NDArray[np.uint8]:

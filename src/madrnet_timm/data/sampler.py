@@ -9,31 +9,28 @@ __all__ = ["PerClassSampler"]
 
 
 class PerClassSampler(Sampler[int]):
-    """Indices in an order whose every batch has ``per_class`` pictures of each of ``batch_size / per_class`` classes.
+    """Indices in an order whose batches are made of groups of ``per_class`` pictures of one class.
 
-    So that the triplet loss finds triplets in every batch, however rare a class is. The classes of a batch are drawn
-    without replacement; within a class pictures come in a random order, and again from the start when they are used
-    up. A pass has as many whole batches as the pictures fill. The order depends on ``(seed, epoch)`` alone;
-    `set_epoch` before each pass.
+    So that the triplet loss finds triplets in every batch, however rare a class is. Classes take turns in a random
+    order, so that a batch holds as many as it has groups, or all of them; within a class pictures come in a random
+    order, and again from the start when they are used up. A pass has as many whole batches as the pictures fill. The
+    order depends on ``(seed, epoch)`` alone; `set_epoch` before each pass.
 
     Args:
         labels: Class id of each picture.
         batch_size: Pictures a batch.
-        per_class: Pictures of a class in a batch.
+        per_class: Pictures of a class in a group.
         seed: Of the order.
 
     Raises:
-        ValueError: ``batch_size`` is no multiple of ``per_class``, or needs more classes than there are.
+        ValueError: ``batch_size`` is no multiple of ``per_class``.
     """
 
     def __init__(self, labels: Sequence[int], batch_size: int, per_class: int, seed: int = 0) -> None:
+        if per_class < 1 or batch_size % per_class:
+            raise ValueError(f"per_class={per_class}: expected a divisor of the batch size {batch_size}")
         self.members = [np.flatnonzero(np.array(labels) == label) for label in sorted(set(labels))]
-        if per_class < 1 or batch_size % per_class or batch_size // per_class > len(self.members):
-            raise ValueError(
-                f"per_class={per_class}: expected a divisor of the batch size {batch_size} that leaves at most "
-                f"{len(self.members)} classes a batch"
-            )
-        self.classes = batch_size // per_class
+        self.groups = batch_size // per_class
         self.per_class = per_class
         self.batches = max(len(labels) // batch_size, 1)
         self.seed = seed
@@ -44,17 +41,17 @@ class PerClassSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.batches * self.classes * self.per_class
+        return self.batches * self.groups * self.per_class
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng([self.seed, self.epoch])
         queues: list[list[int]] = [[] for _ in self.members]
         waiting: list[int] = []
         for _ in range(self.batches):
-            if len(waiting) < self.classes:  # those that still wait come first
-                rest = rng.permutation([c for c in range(len(self.members)) if c not in waiting]).tolist()
-                waiting += rest
-            chosen, waiting = waiting[: self.classes], waiting[self.classes :]
+            while len(waiting) < self.groups:  # those that still wait come first, and none of them again
+                rest = [label for label in range(len(self.members)) if label not in waiting]
+                waiting += rng.permutation(rest or range(len(self.members))).tolist()
+            chosen, waiting = waiting[: self.groups], waiting[self.groups :]
             for label in chosen:
                 while len(queues[label]) < self.per_class:
                     queues[label] += rng.permutation(self.members[label]).tolist()

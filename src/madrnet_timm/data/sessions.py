@@ -14,21 +14,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["find_sessions"]
+__all__ = ["around_head", "find_sessions"]
 
-_HEAD_RADIUS = 36 / 131  # of the longer side: what lies outside is background
+_HEAD_RADIUS = 36 / 131  # of the longer side
 _WINDOW = 9  # pictures that follow one another: the median over them is the session's, not a picture's
 _GAP = 10  # levels of lightness (of 255) that lie between two sessions
 _SMALLEST = 0.05  # of all pictures
 
 
+def around_head(height: int, width: int) -> NDArray[np.bool_]:
+    """What of a picture lies outside of a disc in its middle that holds the head, ``(height, width)``.
+
+    A fixed disc, so that no shape leaks through its border.
+    """
+    rows, cols = np.ogrid[:height, :width]
+    return np.hypot(rows - (height - 1) / 2, cols - (width - 1) / 2) > _HEAD_RADIUS * max(height, width)
+
+
 def _lightness(image: NDArray[np.uint8]) -> float:
     """Median lightness (CIE L*, 0 to 255) around the head."""
-    height, width = image.shape[:2]
-    rows, cols = np.ogrid[:height, :width]
-    distance = np.hypot(rows - (height - 1) / 2, cols - (width - 1) / 2)
-    around = distance > _HEAD_RADIUS * max(height, width)
-    return float(np.median(cv2.cvtColor(image, cv2.COLOR_RGB2LAB)[..., 0][around]))
+    return float(np.median(cv2.cvtColor(image, cv2.COLOR_RGB2LAB)[..., 0][around_head(*image.shape[:2])]))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

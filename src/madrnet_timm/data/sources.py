@@ -42,12 +42,14 @@ class Source:
         title: Name of the data set, for cards and messages.
         classes: Class name of each folder, in the order of the class ids; None: the folders' own names, sorted.
         normal: Name of the class that means a normal head, where the data set has one.
+        no_head: Name of the class of pictures that show no head, where it has one.
         doi: Where it was published.
     """
 
     title: str
     classes: dict[str, str] | None = None
     normal: str = "Normal"
+    no_head: str | None = None
     doi: str | None = None
 
 
@@ -60,6 +62,7 @@ SOURCES = {
     "smids": Source(
         "SMIDS",
         {"Abnormal_Sperm": "Abnormal", "Non-Sperm": "Non-Sperm", "Normal_Sperm": "Normal"},
+        no_head="Non-Sperm",
         doi="10.17632/6xvdhc9fyb",
     ),
     "folder": Source("own folder"),

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["Calibration", "calibrate", "expected_calibration_error", "tempered"]
 
 _LOWEST = 1e-7
+_BINS = 10
 
 
 def tempered(probabilities: ArrayLike, temperature: float) -> NDArray[np.float64]:
@@ -18,11 +19,11 @@ def tempered(probabilities: ArrayLike, temperature: float) -> NDArray[np.float64
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = 10) -> float:
-    """Mean distance of confidence and accuracy over bins of equal width of the highest probability."""
+def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike) -> float:
+    """Mean distance of confidence and accuracy over ten bins of equal width of the highest probability."""
     p, y = np.asarray(probabilities), np.asarray(labels)
     confidence, right = p.max(axis=1), p.argmax(axis=1) == y
-    number = np.minimum((confidence * bins).astype(int), bins - 1)
+    number = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     error = sum(
         abs(confidence[number == b].mean() - right[number == b].mean()) * (number == b).sum() for b in np.unique(number)
     )
@@ -76,7 +77,7 @@ def calibrate(probabilities: ArrayLike, labels: ArrayLike, wanted_accuracy: floa
         chosen = tempered(p, np.exp(log_temperature))[np.arange(len(y)), y]
         return -float(np.log(np.clip(chosen, _LOWEST, None)).mean())
 
-    temperature = float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x))
+    temperature = round(float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x)), 4)
     fitted = tempered(p, temperature)
     confidence, right = fitted.max(axis=1), fitted.argmax(axis=1) == y
     order = np.argsort(-confidence, kind="stable")
@@ -87,7 +88,7 @@ def calibrate(probabilities: ArrayLike, labels: ArrayLike, wanted_accuracy: floa
     chosen = int(good[-1]) if len(good) else int(np.where(last, accuracy, -1).argmax())
     threshold = 0.0 if chosen == len(y) - 1 else float(confidence[order][chosen])
     return Calibration(
-        temperature=round(temperature, 4),
+        temperature=temperature,
         threshold=round(threshold - 5e-5, 4) if threshold else 0.0,  # rounded down: the last one stays above it
         wanted_accuracy=wanted_accuracy,
         pictures=len(y),

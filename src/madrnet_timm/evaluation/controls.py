@@ -2,7 +2,7 @@
 
 - ``largest class``: always the most frequent class of the training pictures.
 - ``background``: a random forest on colour statistics of what lies around the head. It sees no head, so that whatever
-  it gets above the largest class is a confound of the data (on HuSHeM nearly 20 points), open to any network on whole
+  it gets above the largest class is a confound of the data (on HuSHeM 14 points), open to any network on whole
   crops.
 - ``shape and stain``: logistic regression on what `madrnet_timm.morphology.measure` finds, relative stain included,
   absolute colour not. A network has to beat it to be worth its weights.
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.sessions import around_head
 from ..data.sources import PROFILES, pictures
 from ..morphology import MEASUREMENTS
 
@@ -24,7 +25,6 @@ __all__ = ["CONTROLS", "Controls", "background_features", "shape_features"]
 
 CONTROLS = ("largest class", "background", "shape and stain")
 
-_HEAD_RADIUS = 36 / 131  # of the longer side; a fixed disc, so that no shape leaks through its border
 _PERCENTILES = (5, 25, 50, 75, 95)
 
 Floats = NDArray[np.float64]
@@ -38,9 +38,7 @@ def background_features(image: NDArray[np.uint8]) -> Floats:
     """
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float64)
     height, width = image.shape[:2]
-    rows, cols = np.ogrid[:height, :width]
-    radius = _HEAD_RADIUS * max(height, width)
-    around = np.hypot(rows - (height - 1) / 2, cols - (width - 1) / 2) > radius
+    around = around_head(height, width)
     values = lab[around] if around.any() else lab.reshape(-1, 3)
     parts = [values.mean(0), values.std(0), np.percentile(values, _PERCENTILES, axis=0).ravel()]
     for down, across in ((0, 1), (1, 0), (1, 1)):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist, mean, stdev
 
-__all__ = ["t_interval", "wilson_interval"]
+__all__ = ["fold_interval", "t_interval", "wilson_interval"]
 
 
 def wilson_interval(successes: int, total: int, level: float = 0.95) -> tuple[float, float]:
@@ -35,3 +35,22 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, flo
 
     sd = stdev(values)
     return mean(values), sd, float(t.ppf(0.5 + level / 2, len(values) - 1)) * sd / math.sqrt(len(values))
+
+
+def fold_interval(values: Sequence[float], folds: int, level: float = 0.95) -> tuple[float, float, float]:
+    """Mean of fold figures of one seed or several, their standard deviation, half the width of the t interval (df =
+    folds - 1).
+
+    The folds of another seed hold the same pictures, so that more seeds do not make the sample larger.
+
+    Raises:
+        ValueError: Fewer than two folds.
+    """
+    mean_value, sd, half = t_interval(values, level)
+    if len(values) == folds:
+        return mean_value, sd, half
+    if folds < 2:
+        raise ValueError(f"{folds} folds: an interval needs at least two")
+    from scipy.stats import t
+
+    return mean_value, sd, float(t.ppf(0.5 + level / 2, folds - 1)) * sd / math.sqrt(folds)

@@ -43,7 +43,7 @@ Classifier("path/to/this/folder")(["head.png"])
 
 ## Results
 
-On {count} held-out pictures. {interval} {note}
+On {pictures} held-out pictures. {interval} {note}
 
 | metric | value |
 |---|---|
@@ -53,7 +53,7 @@ On {count} held-out pictures. {interval} {note}
 |---|---|---|---|---|
 {per_class}
 
-Controls on the same fold: {controls}.
+Controls on {where}: {controls}.
 
 Confusion matrix (rows: reference, columns: predicted, in the order of the classes above): `{matrix}`
 
@@ -70,6 +70,9 @@ def model_card(
     doi: str | None,
     class_names: Sequence[str],
     metrics: Mapping[str, Any],
+    pictures: int,
+    right: float,
+    where: str,
     pipeline: str,
     protocol: str,
     note: str,
@@ -83,15 +86,15 @@ def model_card(
         doi: DOI of the data set, if it was published.
         class_names: Name of each class id.
         metrics: Result of `classification_metrics` on the held-out pictures, and their ``controls``.
+        pictures: Number of those pictures.
+        right: Number of them that are right; a mean where several seeds predicted them.
+        where: What the controls were measured on.
         pipeline: Name of the data pipeline.
         protocol: What was trained and measured on which pictures.
         note: How to read the figures.
         command: How to train it again.
     """
-    matrix = metrics["confusion_matrix"]
-    count = sum(map(sum, matrix))
-    correct = sum(row[i] for i, row in enumerate(matrix))
-    low, high = wilson_interval(correct, count)
+    low, high = wilson_interval(round(right), pictures)
     results = [{"type": key, "name": name, "value": round(metrics[key], 4)} for key, name in _METRICS.items()]
     dataset = {"name": title, "type": title.lower().replace(" ", "-")}
     front = {
@@ -127,8 +130,9 @@ def model_card(
         labels=list(class_names),
         pipeline=pipeline,
         protocol=protocol,
-        count=count,
-        interval=f"{correct} of {count} right: {100 * correct / count:.1f} %, 95 % Wilson interval "
+        pictures=pictures,
+        where=where,
+        interval=f"{right:.4g} of {pictures} right: {100 * right / pictures:.1f} %, 95 % Wilson interval "
         f"{100 * low:.1f} to {100 * high:.1f} %.",
         metrics="\n".join(f"| {name} | {metrics[key]:.4f} |" for key, name in _METRICS.items()),
         per_class="\n".join(
@@ -136,7 +140,7 @@ def model_card(
             for name, row in metrics["per_class"].items()
         ),
         controls=", ".join(f"{name} {100 * value:.1f} %" for name, value in metrics["controls"].items()),
-        matrix=matrix,
+        matrix=metrics["confusion_matrix"],
         note=note,
         command=command,
     )

@@ -1,16 +1,25 @@
 """Finding a model by name: a folder, a published name, a repository on the Hub."""
 
+import errno
 import hashlib
+import logging
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from ..models.published import hub_repository, published_models
 
-__all__ = ["find_model", "find_weights"]
+__all__ = ["HASHED", "find_model", "find_weights", "sha256_of"]
 
 _TIMEOUT = 5.0
-_FILES = ("config.json", "model.safetensors")
+
+HASHED = {"sha256": "model.safetensors", "config_sha256": "config.json"}
+"""Files of a model that are fetched, by the key of their hash in ``models.yaml``."""
+
+_logger = logging.getLogger(__name__)
 
 
 def find_model(model: str | Path) -> Path:
@@ -55,67 +64,101 @@ def _published(name: str) -> Path:
     for place in places:
         folder = place / name
         if (folder / "model.safetensors").is_file():
-            _check_hash(name, folder / "model.safetensors", entry["sha256"])
+            wrong = _wrong_file(folder, entry)
+            if wrong is not None:
+                raise InputError(f"{name}: {wrong}; bring the published files back, or delete {folder}")
             return folder
     if entry["sha256"] is None:
         raise InputError(
             f"{name}: its weights are not published yet; train them with `{entry['train']}` "
             f"and put the model folder into $MADRNET_HUB_DIR/{name}"
         )
-    return _fetch(name, hub_repository(name), entry["revision"], entry["sha256"])
+    return _fetch(name, hub_repository(name), entry["revision"], entry)
 
 
-def _check_hash(name: str, file: Path, sha256: str | None) -> None:
-    if sha256 is None:
-        return
+def sha256_of(file: Path) -> str:
+    """Hash of a file."""
     with file.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
-    if found != sha256:
-        raise InputError(
-            f"{name}: {file} has the sha256 {found[:12]}..., not {sha256[:12]}... of the published weights; "
-            "delete it and fetch it again"
-        )
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _wrong_file(folder: Path, entry: Mapping[str, Any] | None) -> str | None:
+    """Which file of a model folder is not the published one, or None."""
+    for key, name in HASHED.items():
+        wanted = (entry or {}).get(key)
+        if wanted is not None and (found := sha256_of(folder / name)) != wanted:
+            return f"{folder / name} has the sha256 {found[:12]}..., not {wanted[:12]}... as published"
+    return None
 
 
 def _cached(repository: str, revision: str | None) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    found = [try_to_load_from_cache(repository, name, revision=revision) for name in _FILES]
+    found = [try_to_load_from_cache(repository, name, revision=revision) for name in HASHED.values()]
     return Path(found[0]).parent if all(isinstance(path, str) for path in found) else None  # type: ignore[arg-type]
 
 
-def _fetch(name: str, repository: str, revision: str | None, sha256: str | None) -> Path:
-    """The folder of a repository in the Hub's cache; one question with a short timeout comes before any download."""
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+def _fetch(name: str, repository: str, revision: str | None, entry: Mapping[str, Any] | None) -> Path:
+    """The folder of a repository in the Hub's cache.
+
+    What never changes (a published name's tag, a commit) is taken from the cache without a question. Else one question
+    with a short timeout comes before any download; where nobody answers it, the cache will do, and a warning says so.
+    """
+    from huggingface_hub import constants
 
     cached = _cached(repository, revision)
-    if cached is None or revision is None:  # a tag stays what it is, a branch moves
-        if constants.HF_HUB_OFFLINE:
-            if cached is None:
-                raise InputError(
-                    f"{name}: not in the cache, and HF_HUB_OFFLINE is set; unset it, or put the model folder into "
-                    f"$MADRNET_HUB_DIR/{name.removeprefix('hf-hub:')}"
-                )
-        else:
-            try:
-                get_hf_file_metadata(hf_hub_url(repository, _FILES[1], revision=revision), timeout=_TIMEOUT)
-                paths = [hf_hub_download(repository, file, revision=revision, etag_timeout=_TIMEOUT) for file in _FILES]
-                cached = Path(paths[0]).parent
-            except Exception as error:  # the client's, the network's, the disk's: each with its remedy
-                if cached is None or not _is_unreachable(error):
-                    raise InputError(f"{name}: {_reason(error, repository, revision)}") from None
+    fixed = entry is not None or re.fullmatch("[0-9a-f]{40}", revision or "") is not None
+    if cached is None and constants.HF_HUB_OFFLINE:
+        raise InputError(f"{name}: not in the cache, and HF_HUB_OFFLINE is set; unset it, or {_elsewhere(name, entry)}")
+    if not constants.HF_HUB_OFFLINE and not (cached is not None and fixed):
+        try:
+            cached = _download(repository, revision)
+        except Exception as error:  # the client's, the network's, the disk's: each with its remedy
+            if cached is None or not _is_unreachable(error):
+                raise InputError(f"{name}: {_reason(error, repository, revision, _elsewhere(name, entry))}") from None
+            _logger.warning("%s: the Hub does not answer; taken from the cache as it was seen last", name)
     assert cached is not None
-    _check_hash(name, cached / _FILES[1], sha256)
+    wrong = _wrong_file(cached, entry)
+    if wrong is not None and not constants.HF_HUB_OFFLINE:  # spoiled on the way, or on the disk: once more
+        try:
+            cached = _download(repository, revision, force=True)
+        except Exception as error:
+            raise InputError(f"{name}: {_reason(error, repository, revision, _elsewhere(name, entry))}") from None
+        wrong = _wrong_file(cached, entry)
+    if wrong is not None:
+        raise InputError(
+            f"{name}: {wrong}; the repository is not what the package knows, or the cache is damaged: delete it"
+        )
     return cached
 
 
+def _download(repository: str, revision: str | None, force: bool = False) -> Path:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download
+
+    for file in HASHED.values():
+        get_hf_file_metadata(hf_hub_url(repository, file, revision=revision), timeout=_TIMEOUT)
+    files = list(HASHED.values())
+    return Path(
+        snapshot_download(
+            repository, revision=revision, allow_patterns=files, etag_timeout=_TIMEOUT, force_download=force
+        )
+    )
+
+
+def _elsewhere(name: str, entry: Mapping[str, Any] | None) -> str:
+    """What to do instead of asking the Hub."""
+    return f"put the model folder into $MADRNET_HUB_DIR/{name}" if entry else "give the path of the model's folder"
+
+
 def _is_unreachable(error: Exception) -> bool:
-    """Nobody answered, or the server is down: what is in the cache will do."""
+    """Nobody answered, or the server is down: what is in the cache will do. A full disk is something else."""
     status = getattr(getattr(error, "response", None), "status_code", None)
-    return status is None or status >= 500
+    if status is not None:
+        return status >= 500
+    return not (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT))
 
 
-def _reason(error: Exception, repository: str, revision: str | None) -> str:
+def _reason(error: Exception, repository: str, revision: str | None, elsewhere: str) -> str:
     from huggingface_hub import constants, errors
 
     place = f"{constants.ENDPOINT}/{repository}"
@@ -135,10 +178,10 @@ def _reason(error: Exception, repository: str, revision: str | None) -> str:
         return f"{place}: the Hub refuses this token ({status}); log in with `hf auth login`"
     if status is not None:
         return f"{place}: the Hub answers {status}; try again later"
-    if isinstance(error, OSError) and error.strerror and not isinstance(error, ConnectionError):
+    if isinstance(error, OSError) and error.errno is not None and not _is_unreachable(error):
         return f"can't be written to the cache ({error.strerror}); free some space or set HF_HOME"
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
     return (
         f"not in the cache, and {constants.ENDPOINT} can't be reached or broke off ({first}); "
-        "check the connection, or put the model folder into $MADRNET_HUB_DIR"
+        f"check the connection, or {elsewhere}"
     )

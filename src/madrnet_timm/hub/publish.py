@@ -96,30 +96,37 @@ def _publish(folder: Path, repo: str, private: bool, dry_run: bool, tag: str | N
     from huggingface_hub.errors import RepositoryNotFoundError
 
     api = HfApi()
+
+    def files(revision: str | None) -> dict[str, Any]:
+        return {entry.path: entry for entry in api.list_repo_tree(repo, recursive=True, revision=revision)}
+
     try:
-        entries = api.list_repo_tree(repo, recursive=True)
-        remote: dict[str, Any] | None = {entry.path: entry for entry in entries}
-        tags = {ref.name: ref.target_commit for ref in api.list_repo_refs(repo).tags}
+        refs = api.list_repo_refs(repo)
+        remote, tags = files(None), {ref.name for ref in refs.tags}
+        head = next(ref.target_commit for ref in refs.branches if ref.name == "main")
+        exists = True
     except RepositoryNotFoundError:
-        remote, tags = None, {}
-    changes = _changes(folder, remote or {})
-    if remote is None:
-        yield f"repository {repo}: {'would be made' if dry_run else 'made'}{', private' if private else ''}"
+        remote, tags, head, exists = {}, set(), None, False
+    changes = _changes(folder, remote)
+    if not exists:
+        yield f"repository {repo}: will be made{', private' if private else ''}"
     for name in _FILES:
         size = (folder / name).stat().st_size
         yield f"{name}: {changes.get(name, 'unchanged')}" + (f", {size / 1e6:.1f} MB" if name in changes else "")
-    if tag is not None and tag in tags and changes:
+    if tag in tags and _changes(folder, files(tag)):
         raise InputError(f"--tag {tag}: stands for other files already; a tag stays what it is, choose the next one")
     if dry_run:
         yield "dry run: nothing was sent"
         return
-    if remote is None:
+    if not exists:
         api.create_repo(repo, private=private, exist_ok=True)
+        yield f"made: {repo}"
     if changes:
         done = api.upload_folder(
             repo_id=repo, folder_path=folder, allow_patterns=list(_FILES), commit_message=f"Model {tag or ''}".strip()
         )
+        head = done.oid
         yield f"uploaded: {done.commit_url}"
     if tag is not None and tag not in tags:
-        api.create_tag(repo, tag=tag)
-        yield f"tag {tag}"
+        api.create_tag(repo, tag=tag, revision=head)
+        yield f"tag {tag}: {head}"

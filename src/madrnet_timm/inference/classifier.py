@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,11 @@ class Classifier:
         self.label_names = self.folder.label_names
         self.calibration = self.folder.calibration
         self.backend = create_backend(backend, self.folder, device)
+
+    @cached_property
+    def model(self) -> torch.nn.Module:
+        """The model in PyTorch on the CPU, in eval mode, whatever the backend is."""
+        return self.folder.load()
 
     def prepare(self, image: NDArray[np.uint8], um_per_px: float | None = None) -> Prepared:
         """Measure a picture ``(h, w, 3)`` and bring it into the form that the network was trained on."""

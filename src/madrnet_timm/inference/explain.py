@@ -16,26 +16,24 @@ from .gradcam import attention_maps
 
 __all__ = ["attention_figure", "attention_overlays", "embed", "tsne", "tsne_figure"]
 
+_HEAT = 0.45  # weight of a heat map on its picture
+_PERPLEXITY = 15
 _TITLES = {"backbone": "backbone B", "reversible": "behind R", "bilinear": "in P"}
 
 
-def attention_overlays(
-    model: torch.nn.Module, classifier: Classifier, prepared: Sequence[Prepared], alpha: float = 0.45
-) -> list[dict[str, NDArray[np.uint8]]]:
+def attention_overlays(classifier: Classifier, prepared: Sequence[Prepared]) -> list[dict[str, NDArray[np.uint8]]]:
     """For each prepared picture, what speaks for its predicted class after each stage, laid over it as a heat map.
 
     Args:
-        model: The classifier's model in PyTorch, a MADRNet.
-        classifier: Which prepared the pictures.
+        classifier: Of a MADRNet, which prepared the pictures.
         prepared: The pictures.
-        alpha: Weight of the heat map.
 
     Raises:
         InputError: A plain timm model, which has no R and no P.
     """
     x = torch.from_numpy(classifier.normalized([item.view for item in prepared]))
     try:
-        maps = attention_maps(model, x)
+        maps = attention_maps(classifier.model, x)
     except ValueError as error:
         raise InputError(str(error)) from None
     out = []
@@ -43,7 +41,7 @@ def attention_overlays(
         overlays = {}
         for name, cams in maps.items():
             heat = cv2.applyColorMap(np.uint8(255 * cams[index].numpy()), cv2.COLORMAP_VIRIDIS)[..., ::-1]
-            overlays[name] = cv2.addWeighted(item.view, 1 - alpha, np.ascontiguousarray(heat), alpha, 0)
+            overlays[name] = cv2.addWeighted(item.view, 1 - _HEAT, np.ascontiguousarray(heat), _HEAT, 0)
         out.append(overlays)
     return out
 
@@ -83,7 +81,7 @@ def embed(model: Any, x: torch.Tensor, batch_size: int = 32) -> NDArray[np.float
     return torch.cat(parts).float().numpy()
 
 
-def tsne(embeddings: NDArray[np.float32], perplexity: float = 15, seed: int = 42) -> NDArray[np.float32]:
+def tsne(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     """t-SNE ``(pictures, 2)`` with the settings of Figures 3 and 12: perplexity 15, PCA initialisation, seed 42.
 
     Raises:
@@ -91,9 +89,9 @@ def tsne(embeddings: NDArray[np.float32], perplexity: float = 15, seed: int = 42
     """
     from sklearn.manifold import TSNE
 
-    if len(embeddings) <= perplexity:
-        raise InputError(f"{len(embeddings)} pictures: t-SNE with perplexity {perplexity:g} needs more of them")
-    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(embeddings)
+    if len(embeddings) <= _PERPLEXITY:
+        raise InputError(f"{len(embeddings)} pictures: t-SNE with perplexity {_PERPLEXITY} needs more of them")
+    return TSNE(2, perplexity=_PERPLEXITY, init="pca", random_state=42).fit_transform(embeddings)
 
 
 def tsne_figure(points: NDArray[np.float32], labels: Sequence[int], names: Sequence[str], path: Path) -> None:

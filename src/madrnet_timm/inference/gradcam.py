@@ -9,10 +9,7 @@ from torch.nn import functional as F
 from ..models import MADRNet
 from ..models.bilinear import BilinearPool
 
-__all__ = ["STAGES", "attention_maps", "grad_cam_plus_plus"]
-
-STAGES = ("backbone", "reversible", "bilinear")
-"""Where maps are taken: behind B, behind R, and in P, behind the dual attention of its first branch."""
+__all__ = ["attention_maps", "grad_cam_plus_plus"]
 
 
 def grad_cam_plus_plus(maps: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
@@ -59,7 +56,8 @@ def attention_maps(
         size: Height and width of the maps; those of ``x`` if None.
 
     Returns:
-        For each of `STAGES` that the model has, maps ``(batch, height, width)`` in [0, 1], enlarged bilinearly.
+        ``backbone`` (behind B), ``reversible`` (behind R) and ``bilinear`` (in P, behind the dual attention of its
+        first branch), as far as the model has them: maps ``(batch, height, width)`` in [0, 1], enlarged bilinearly.
 
     Raises:
         ValueError: Not a MADRNet.

@@ -20,6 +20,7 @@ __all__ = ["LARGEST_CROP", "predict_files", "prediction_row"]
 LARGEST_CROP = 800
 """Longer side in pixels from which on a picture is taken for a whole field of view."""
 
+_THREADS = 2  # that decode and measure
 _AHEAD = 3  # batches that are prepared while one is computed
 
 
@@ -53,10 +54,10 @@ def _prepare(path: Path, classifier: Classifier, um_per_px: float | None) -> Pre
 
 
 def _batches(
-    paths: Sequence[Path], batch_size: int, task: Callable[[Path], Prepared | str], threads: int
+    paths: Sequence[Path], batch_size: int, task: Callable[[Path], Prepared | str]
 ) -> Iterator[list[tuple[Path, Prepared | str]]]:
     """Prepared pictures in batches, a few of which are always under way."""
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(_THREADS) as pool:
         waiting: deque[list[tuple[Path, Future[Prepared | str]]]] = deque()
         for start in range(0, len(paths), batch_size):
             waiting.append([(path, pool.submit(task, path)) for path in paths[start : start + batch_size]])
@@ -71,7 +72,6 @@ def predict_files(
     classifier: Classifier,
     um_per_px: float | None = None,
     batch_size: int = 32,
-    threads: int = 2,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Classify and measure many picture files, with a progress bar.
 
@@ -80,7 +80,6 @@ def predict_files(
         classifier: The model.
         um_per_px: Micrometres per pixel, if known.
         batch_size: Pictures a batch.
-        threads: That decode and measure.
 
     Returns:
         A row for each picture, in order, and a message for each file that was skipped.
@@ -90,7 +89,7 @@ def predict_files(
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the threads are ours
     try:
-        batches = _batches(paths, batch_size, lambda path: _prepare(path, classifier, um_per_px), threads)
+        batches = _batches(paths, batch_size, lambda path: _prepare(path, classifier, um_per_px))
         count = math.ceil(len(paths) / batch_size)
         for batch in tqdm(batches, total=count, unit="batch", desc="predicting", disable=count < 3):
             ready = [(path, item) for path, item in batch if isinstance(item, Prepared)]

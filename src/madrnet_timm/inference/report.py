@@ -41,11 +41,15 @@ def _percent(value: float) -> str:
 
 def _share(results: Results) -> NormalShare | None:
     """Normal heads among the pictures that show a head, or None without a class for them."""
-    normal = results.info.get("normal_class")
-    heads = [row for row in results.rows if row["prediction"] != "Non-Sperm"]
+    normal, heads = results.info.get("normal_class"), _heads(results)
     if normal is None or not heads:
         return None
     return normal_share(sum(row["prediction"] == normal for row in heads), len(heads))
+
+
+def _heads(results: Results) -> list[dict[str, Any]]:
+    """Rows of the pictures that are not of the class that shows no head."""
+    return [row for row in results.rows if row["prediction"] != results.info.get("no_head_class")]
 
 
 def _share_section(results: Results, share: NormalShare) -> str:
@@ -55,7 +59,7 @@ def _share_section(results: Results, share: NormalShare) -> str:
         "Wilson "
         f"interval {_percent(share.low)} to {_percent(share.high)}</div>"
     ]
-    decided = [row for row in results.rows if row["prediction"] != "Non-Sperm" and not row["abstain"]]
+    decided = [row for row in _heads(results) if not row["abstain"]]
     if 0 < len(decided) < share.total:
         sure = normal_share(sum(row["prediction"] == normal for row in decided), len(decided))
         figures.append(
@@ -63,20 +67,9 @@ def _share_section(results: Results, share: NormalShare) -> str:
             f"{_percent(sure.low)} to {_percent(sure.high)}. On {share.total - sure.total} it abstains: look "
             "yourself</div>"
         )
-    confusion, labels = results.info.get("confusion_matrix") or [], results.info["label_names"]
-    try:
-        sensitivity, specificity = sensitivity_specificity(confusion, labels.index(normal))
-    except (ValueError, IndexError):
-        pass
-    else:
-        corrected = rogan_gladen(share.share, sensitivity, specificity)
-        if corrected is not None:
-            figures.append(
-                f"<div class=figure>Corrected by the model's errors<b>{_percent(corrected)}</b>Rogan and Gladen, "
-                "with the "
-                f"sensitivity {_percent(sensitivity)} and specificity {_percent(specificity)} measured on the "
-                f"{sum(map(sum, confusion))} held-out pictures of its own data; on yours they may be others</div>"
-            )
+    correction = _correction(results, share)
+    if correction is not None:
+        figures.append(correction)
     verdict = (
         "The interval lies below"
         if share.high < LOWER_REFERENCE_LIMIT
@@ -84,13 +77,37 @@ def _share_section(results: Results, share: NormalShare) -> str:
         if share.low >= LOWER_REFERENCE_LIMIT
         else "The interval includes"
     )
-    few = " WHO asks for at least 200 spermatozoa on each of two slides; here are fewer." if share.total < 400 else ""
+    few = (
+        " WHO asks for at least 200 spermatozoa on each of two slides; on this one are fewer."
+        if share.total < 200
+        else ""
+    )
     return (
         f"<div class=figures>{''.join(figures)}</div><p class=note>Heads only: this is not WHO's “normal forms”, "
         "which need "
         f"midpiece and tail, too. {verdict} WHO's lower reference limit of 4 % normal forms, the 5th centile of "
         "fathers and "
         f"no limit of fertility.{few}</p>"
+    )
+
+
+def _correction(results: Results, share: NormalShare) -> str | None:
+    """The share corrected by the model's errors among heads, or None where they are not known or too large."""
+    labels, confusion = results.info["label_names"], results.info.get("confusion_matrix") or []
+    heads = [index for index, name in enumerate(labels) if name != results.info.get("no_head_class")]
+    matrix = [[confusion[row][column] for column in heads] for row in heads] if confusion else []
+    normal = [labels[index] for index in heads].index(results.info["normal_class"])
+    try:
+        sensitivity, specificity = sensitivity_specificity(matrix, normal)
+    except (ValueError, IndexError):
+        return None
+    corrected = rogan_gladen(share.share, sensitivity, specificity)
+    if corrected is None:
+        return None
+    return (
+        f"<div class=figure>Corrected by the model's errors<b>{_percent(corrected)}</b>Rogan and Gladen, with the "
+        f"sensitivity {_percent(sensitivity)} and specificity {_percent(specificity)} among the heads of the "
+        f"{results.info['held_out']} held-out pictures of its own data; on yours they may be others</div>"
     )
 
 
@@ -194,7 +211,6 @@ def _chosen(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _gallery(results: Results, classifier: Classifier | None) -> str:
     cards = []
-    model = classifier.folder.load() if classifier is not None else None
     for row in _chosen(results.rows):
         path = results.picture(row["file"])
         try:
@@ -203,12 +219,13 @@ def _gallery(results: Results, classifier: Classifier | None) -> str:
             image = None
         pictures = "<p>(the picture is not there any more)</p>"
         if image is not None:
-            head = measure(image)
+            prepared = None if classifier is None else classifier.prepare(image)
+            head = measure(image) if prepared is None else prepared.head
             shown = draw_overlay(image, head, 2)[: 2 * image.shape[0]]
             pictures = f"<img src='{_png(shown)}' alt='outline and axes of the head'>"
-            if classifier is not None and model is not None:
+            if classifier is not None and prepared is not None:
                 try:
-                    maps = attention_overlays(model, classifier, [classifier.prepare(image)])[0]
+                    maps = attention_overlays(classifier, [prepared])[0]
                     stage = "reversible" if "reversible" in maps else next(iter(maps))
                     pictures += f"<img src='{_png(maps[stage])}' alt='what speaks for the class'>"
                 except InputError:
@@ -222,7 +239,11 @@ def _gallery(results: Results, classifier: Classifier | None) -> str:
             f"class=name>{html.escape(row['file'])}</div></div>"
         )
     left = "Left: outline (green where γ can be trusted), axes, direction of the acrosome."
-    right = " Right: as the network sees it, with what speaks for the class (Grad-CAM++ behind R)." if model else ""
+    right = (
+        " Right: as the network sees it, with what speaks for the class (Grad-CAM++ behind R)."
+        if classifier is not None
+        else ""
+    )
     note = f"<p class=note>{left}{right} Of each class in turn, least and most certain.</p>"
     return f"{note}<div class=gallery>{''.join(cards)}</div>"
 
@@ -250,7 +271,8 @@ def _classifier(results: Results) -> Classifier | None:
         found = Classifier(results.info["model"])
     except InputError:
         return None
-    return found if found.folder.architecture.startswith("madrnet_") else None
+    same = found.folder.digest() == results.info.get("digest")  # and not another by now
+    return found if same and found.folder.architecture.startswith("madrnet_") else None
 
 
 def write_report(results: Sequence[Results], output: Path) -> None:
@@ -263,6 +285,10 @@ def write_report(results: Sequence[Results], output: Path) -> None:
     Raises:
         InputError: No pictures in a table, or the file can't be written.
     """
+    for key in ("digest", "um_per_px"):
+        if len({str(result.info.get(key)) for result in results}) > 1:
+            what = "models" if key == "digest" else "scales (--um-per-px)"
+            raise InputError(f"{results[0].path} and {results[1].path}: made with different {what}; predict both alike")
     sections, shares = [], []
     for number, result in enumerate(results, 1):
         if not result.rows:

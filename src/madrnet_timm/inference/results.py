@@ -25,8 +25,9 @@ class Results:
     Attributes:
         path: The table.
         rows: A row a picture, see `prediction_row`; missing values are None.
-        info: ``model``, ``architecture``, ``version``, ``label_names``, ``normal_class``, ``protocol``,
-            ``confusion_matrix``, ``calibration``, ``um_per_px``, ``skipped``, ``created``.
+        info: ``model``, ``architecture``, ``digest``, ``version``, ``label_names``, ``normal_class``,
+            ``no_head_class``, ``protocol``, ``accuracy``, ``confusion_matrix``, ``held_out``, ``calibration``,
+            ``um_per_px``, ``skipped``, ``created``.
     """
 
     path: Path
@@ -52,10 +53,11 @@ def write_results(
         InputError: They can't be written.
     """
     folder = classifier.folder
-    names = ("normal_class", "protocol", "accuracy", "confusion_matrix", "calibration")
+    names = ("normal_class", "no_head_class", "protocol", "accuracy", "confusion_matrix", "held_out", "calibration")
     info = {
         "model": str(folder.path),
         "architecture": folder.architecture,
+        "digest": folder.digest(),
         "version": version("madrnet-timm"),
         "label_names": classifier.label_names,
         **{name: folder.info.get(name) for name in names},
@@ -63,6 +65,7 @@ def write_results(
         "skipped": list(skipped),
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
+    info_path(path).unlink(missing_ok=True)  # never beside a table that it does not describe
     write_table(path, rows)
     write_text(info_path(path), json.dumps(info, indent=2, ensure_ascii=False) + "\n")
 

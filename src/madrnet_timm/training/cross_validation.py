@@ -2,24 +2,25 @@
 
 import csv
 import json
-import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+
 from ..errors import InputError
 from ..evaluation.comparison import Comparison, compare
 from ..evaluation.figures import confusion_matrix_figure, mean_curves_figure
-from ..evaluation.intervals import t_interval, wilson_interval
+from ..evaluation.intervals import fold_interval, wilson_interval
 from ..evaluation.metrics import classification_metrics
 from ..files import replacing, write_csv, write_text
 from .loop import divided_records, train
 from .options import RunOptions, check
 from .run_folder import RunFolder
 
-__all__ = ["compare_runs", "cross_validate", "fold_options", "summarize", "summary_table"]
+__all__ = ["compare_runs", "cross_validate", "fold_options", "held_out_predictions", "summarize", "summary_table"]
 
 _FIGURES = ("accuracy", "precision", "recall", "f1")
 
@@ -60,14 +61,22 @@ def cross_validate(options: RunOptions, seeds: Sequence[int] = (0,)) -> str:
     output, runs = options.output, fold_options(options, seeds)
     for run in runs:  # before the first is trained
         RunFolder(run.output).check(run.to_config(), run.resume)
+    asked = {run.output for run in runs}
+    for path in output.glob("seed*-fold*"):
+        if path not in asked and not RunFolder(path).metrics.exists():
+            raise InputError(
+                f"{path}: begun, but not finished and not asked for; add its seed to --seeds, or remove it"
+            )
     for number, run in enumerate(runs, 1):
         if not (RunFolder(run.output).model / "config.json").exists():
             print(f"run {number} of {len(runs)}: {run.output}", flush=True)
             train(run)
     summary = summarize(output)
+    if not PartialState().is_main_process:
+        return summary_table(summary)
     write_csv(output / "summary.csv", summary["folds"])
     write_text(output / "summary.json", json.dumps(summary, indent=2) + "\n")
-    write_csv(output / "predictions.csv", _predictions(output))
+    write_csv(output / "predictions.csv", held_out_predictions(output))
     histories = [_rows(RunFolder(run.output).history) for run in runs]
     with replacing(output / "learning_curves.png") as path:
         mean_curves_figure([[{k: float(v) for k, v in row.items()} for row in rows] for rows in histories], path)
@@ -83,34 +92,33 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _finished(output: Path) -> list[tuple[int, int, RunFolder]]:
-    """Seed, fold and folder of each run of a cross-validation."""
-    runs = []
-    for path in output.glob("seed*-fold*"):
+    """Seed, fold and folder of each run of a cross-validation, which differ in nothing else."""
+    runs, first = [], None
+    for path in sorted(output.glob("seed*-fold*")):
         seed, fold = path.name.removeprefix("seed").split("-fold")
         run = RunFolder(path)
         if not run.metrics.exists() or not run.predictions.exists():
-            raise InputError(f"{path}: not a finished run; run the command again to finish it")
+            raise InputError(f"{path}: not a finished run; run the command again to finish it, with --seeds {seed}")
+        options = run.options()
+        other = {key for key in options if first is not None and options[key] != first.get(key)} - {"seed", "fold"}
+        if other:
+            raise InputError(
+                f"{path}: differs from the other runs in {', '.join(sorted(other))}; give each cross-validation an "
+                "--output of its own"
+            )
+        first = first or options
         runs.append((int(seed), int(fold), run))
     if not runs:
         raise InputError(f"{output}: holds no cross-validation; expected the output of examples/cross_validate.py")
+    counts = Counter(seed for seed, _, _ in runs)
+    if len(set(counts.values())) > 1:
+        raise InputError(f"{output}: the seeds have different numbers of folds; run the command again to finish them")
     return sorted(runs, key=lambda run: run[:2])
 
 
-def _predictions(output: Path) -> list[dict[str, Any]]:
+def held_out_predictions(output: Path) -> list[dict[str, Any]]:
+    """Rows of ``predictions.csv`` of all runs, with their seed and fold."""
     return [{"seed": s, "fold": f, **row} for s, f, run in _finished(output) for row in _rows(run.predictions)]
-
-
-def _spread(values: Sequence[float], folds: int) -> tuple[float, float, float]:
-    """Mean, standard deviation and half width of the t interval, with the folds of one seed as the sample.
-
-    Folds of different seeds hold the same pictures, so that more seeds do not make the sample larger.
-    """
-    mean, sd, half = t_interval(values)
-    if len(values) == folds:
-        return mean, sd, half
-    from scipy.stats import t
-
-    return mean, sd, float(t.ppf(0.975, folds - 1)) * sd / math.sqrt(folds)
 
 
 def summarize(output: Path) -> dict[str, Any]:
@@ -134,7 +142,7 @@ def summarize(output: Path) -> dict[str, Any]:
     seeds = len({row["seed"] for row in folds})
     each = len(folds) // seeds
     keys = [key for key in folds[0] if key not in ("seed", "fold")]
-    spread = {key: _spread([row[key] for row in folds], each) for key in keys}
+    spread = {key: fold_interval([row[key] for row in folds], each) for key in keys}
     pooled = classification_metrics(predicted, references, names)
     pictures = len(references) // seeds
     right = pooled["accuracy"] * pictures
@@ -173,24 +181,28 @@ def summary_table(summary: dict[str, Any]) -> str:
 
 
 def compare_runs(first: Path, second: Path) -> Comparison:
-    """Compare two cross-validations on the same pictures, seeds and folds.
+    """Compare two cross-validations on the same pictures, seeds and folds; a fold's accuracy is its mean over the
+    seeds.
 
     Raises:
         InputError: Not finished cross-validations, or not of the same pictures and folds.
     """
-    shares, folds = [], []
+    shares, accuracies, held_out = [], [], []
     for output in (first, second):
-        right: dict[tuple[str, str], list[bool]] = defaultdict(list)
-        held_out = set()
-        for row in _predictions(output):
-            right[row["pixel_sha256"], row["file"]].append(row["prediction"] == row["label"])
-            held_out.add((row["seed"], row["fold"], row["pixel_sha256"]))
-        shares.append({pixels + file: sum(values) / len(values) for (pixels, file), values in right.items()})
-        folds.append(held_out)
-    if folds[0] != folds[1]:
+        right: dict[str, list[bool]] = defaultdict(list)
+        places = set()
+        for row in held_out_predictions(output):
+            right[row["pixel_sha256"]].append(row["prediction"] == row["label"])
+            places.add((row["seed"], row["fold"], row["pixel_sha256"]))
+        held_out.append(places)
+        shares.append({pixels: sum(values) / len(values) for pixels, values in right.items()})
+        by_fold: dict[int, list[float]] = defaultdict(list)
+        for row in summarize(output)["folds"]:
+            by_fold[row["fold"]].append(row["accuracy"])
+        accuracies.append([sum(values) / len(values) for values in by_fold.values()])
+    if held_out[0] != held_out[1]:
         raise InputError(
             f"{first} and {second}: not the same pictures held out in the same folds and seeds; give both the same "
             "--dataset, --protocol, --folds and --seeds"
         )
-    accuracies = [[row["accuracy"] for row in summarize(output)["folds"]] for output in (first, second)]
     return compare(shares[0], shares[1], accuracies[0], accuracies[1])

@@ -20,12 +20,18 @@ class Evidence:
         metrics: Result of `classification_metrics` on held-out pictures, and the ``controls`` on the same.
         protocol: What was trained and measured on which pictures.
         calibration: By the held-out pictures.
+        pictures: Number of held-out pictures, each counted once whatever the number of seeds.
+        right: Number of them that are right; the mean over several seeds.
+        where: What the controls were measured on.
         note: How to read the figures.
     """
 
     metrics: Mapping[str, Any]
     protocol: str
     calibration: Calibration
+    pictures: int
+    right: float
+    where: str = "the same fold"
     note: str = "One fold of a small data set: a single picture moves the accuracy. Compare models over all folds."
 
     def to_dict(self) -> dict[str, Any]:
@@ -34,6 +40,7 @@ class Evidence:
         return {
             "protocol": self.protocol,
             **{name: self.metrics[name] for name in names},
+            "held_out": self.pictures,
             "calibration": self.calibration.to_dict(),
         }
 

@@ -308,7 +308,7 @@ class _Run:
             row |= {f"f1_{name}": figures["f1"] for name, figures in metrics["per_class"].items()}
             self.progress.history.append(row)
             if main:
-                bar.write(_epoch_line(row, recipe.epochs))
+                bar.write(_epoch_line(row, recipe.epochs, self.options.fold is not None))
                 write_csv(self.folder.history, self.progress.history)
             self.accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch + 1)
             due = time.monotonic() - saved > _CHECKPOINT_SECONDS or epoch + 1 == recipe.epochs
@@ -324,12 +324,14 @@ class _Run:
         protocol = (
             f"Trained on {len(self.train_records)} pictures of {self.source.title}, measured on the "
             f"{len(self.test_records)} of fold {options.fold} of {int(self.folds.max()) + 1} (numbered from 0; "
-            f"{describe_folds(options)}). Within this run the held-out fold chose nothing: the number of epochs "
+            f"{describe_folds(options)}). The held-out fold chose nothing of the training: the number of epochs "
             "was fixed "
-            f"({options.recipe.epochs})."
+            f"({options.recipe.epochs}). Temperature and threshold of the calibration come from it."
             + (f" {len(self.conflicts)} pictures with conflicting labels were left out." if self.conflicts else "")
         )
-        return Evidence(metrics, protocol, calibrate(probabilities, self.test_records["label"]))
+        calibration = calibrate(probabilities, self.test_records["label"])
+        right = sum(row[index] for index, row in enumerate(metrics["confusion_matrix"]))
+        return Evidence(metrics, protocol, calibration, len(self.test_records), right)
 
     def finish(self, evidence: Evidence, probabilities: np.ndarray) -> None:
         """Write metrics, predictions, figures and the model folder."""
@@ -357,6 +359,7 @@ class _Run:
                 "dataset": options.dataset,
                 "pipeline": options.recipe.pipeline,
                 "normal_class": normal,
+                "no_head_class": self.source.no_head if self.source.no_head in self.names else None,
                 "domain": domain_ranges([domain_features(image, measure(image)) for image in images]),
                 **evidence.to_dict(),
             },
@@ -366,6 +369,9 @@ class _Run:
                 doi=self.source.doi,
                 class_names=self.names,
                 metrics=evidence.metrics,
+                pictures=evidence.pictures,
+                right=evidence.right,
+                where=evidence.where,
                 pipeline=options.recipe.pipeline,
                 protocol=evidence.protocol,
                 note=evidence.note,
@@ -390,10 +396,11 @@ class _Run:
         ]
 
 
-def _epoch_line(row: Mapping[str, float], epochs: int) -> str:
+def _epoch_line(row: Mapping[str, float], epochs: int, held_out: bool) -> str:
     losses = " ".join(f"{k.removeprefix('loss_')} {v:.3f}" for k, v in row.items() if k.startswith("loss_"))
     figures = " ".join(f"{k} {row[k]:.3f}" for k in ("accuracy", "precision", "recall", "f1"))
-    return f"epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:.3f} ({losses})  held out: {figures}"
+    where = "held out" if held_out else "fit"
+    return f"epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:.3f} ({losses})  {where}: {figures}"
 
 
 def train(options: RunOptions) -> dict[str, Any]:

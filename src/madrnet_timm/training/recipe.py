@@ -20,7 +20,9 @@ class Recipe:
 
     epochs: int = _option(80, "passes over the training pictures")
     batch_size: int = _option(16, "pictures per step and process")
-    per_class: int = _option(0, "pictures of a class in each batch, so that triplets exist; 0: at random")
+    per_class: int = _option(
+        0, "batches of groups of so many pictures of a class, so that triplets exist; 0: at random"
+    )
     img_size: int = _option(112, "side of the network's input in pixels")
     pipeline: str = _option("head-only", "preparation of the pictures")
     augmentation: str = _option("medium", "preset of random changes during training")

@@ -52,7 +52,7 @@ class RunFolder:
             return
         if not self.config.exists():
             raise InputError(f"{self.path}: holds no run to --resume (config.yaml is missing)")
-        before = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        before = self.options()
         now = yaml.safe_load(_as_yaml(config))
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
@@ -60,6 +60,10 @@ class RunFolder:
                     f"{self.path}: that run has {key} = {before.get(key)}, not {now.get(key)}; "
                     "--resume needs the same options"
                 )
+
+    def options(self) -> dict[str, Any]:
+        """What ``config.yaml`` says."""
+        return yaml.safe_load(self.config.read_text(encoding="utf-8"))
 
     def begin(self, config: Mapping[str, Any], folds: Sequence[Mapping[str, Any]]) -> None:
         """Write ``config.yaml`` and ``folds.csv``.

@@ -1,9 +1,8 @@
 """From a cross-validation to a model that is given to others: trained on all pictures, small, with its figures."""
 
-import csv
-import hashlib
+import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,13 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from ..data.sources import SOURCES
 from ..errors import InputError
 from ..evaluation.calibration import calibrate
 from ..files import replacing, replacing_folder, write_text
+from ..hub.lookup import HASHED, sha256_of
 from ..hub.model_folder import ModelFolder
-from .cross_validation import summarize
+from .cross_validation import held_out_predictions, summarize
 from .evidence import Evidence, describe_folds
 from .loop import HOW_TO_TRAIN, train_on_all
 from .options import RunOptions
@@ -53,25 +54,31 @@ def evidence_of(output: Path) -> Evidence:
     Raises:
         InputError: See `summarize`.
     """
-    summary, options = summarize(output), cross_validated_options(output)
-    with (output / "predictions.csv").open(encoding="utf-8", newline="") as opened:
-        rows = list(csv.DictReader(opened))
+    summary, options, rows = summarize(output), cross_validated_options(output), held_out_predictions(output)
     names = list(summary["pooled"]["per_class"])
     probabilities = np.array([[float(row[f"p_{name}"]) for name in names] for row in rows])
-    labels = [names.index(row["label"]) for row in rows]
-    mean, sd, half = (summary[key]["accuracy"] for key in ("mean", "sd", "t_half_width"))
+    calibration = calibrate(probabilities, [names.index(row["label"]) for row in rows])
+    mean, sd, half = (100 * summary[key]["accuracy"] for key in ("mean", "sd", "t_half_width"))
     controls = {key.removeprefix("control "): v for key, v in summary["mean"].items() if key.startswith("control ")}
-    protocol = (
-        f"Trained on all pictures after a cross-validation of the same recipe, whose figures these are: "
-        f"{len(summary['folds'])} runs, {describe_folds(replace(options, seed=0))}. The model itself has seen all "
-        "of those "
-        "pictures, so that no figure of its own can be given on them."
+    seeds = sorted({row["seed"] for row in summary["folds"]})
+    several = f", for each of the seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
+    folds = len(summary["folds"]) // len(seeds)
+    return Evidence(
+        metrics=summary["pooled"] | {"controls": controls},
+        protocol=(
+            "Trained on all pictures after a cross-validation of the same recipe, whose figures these are: "
+            f"{folds} folds{several}; {describe_folds(replace(options, seed=seeds[0]))}. Temperature and "
+            "threshold of the "
+            "calibration come from the same held-out pictures. The model itself has seen all of them, so that no "
+            "figure of "
+            "its own can be given on them."
+        ),
+        calibration=replace(calibration, pictures=summary["pictures"]),
+        pictures=summary["pictures"],
+        right=summary["right"],
+        where="the same folds",
+        note=f"Mean over the folds {mean:.1f} ± {sd:.1f} % (95 % t interval ± {half:.1f}).",
     )
-    note = (
-        f"Mean over the {len(summary['folds'])} folds {100 * mean:.1f} ± {100 * sd:.1f} % (95 % t interval ± "
-        f"{100 * half:.1f})."
-    )
-    return Evidence(summary["pooled"] | {"controls": controls}, protocol, calibrate(probabilities, labels), note)
 
 
 def _halve(weights: Path) -> None:
@@ -83,14 +90,12 @@ def _halve(weights: Path) -> None:
 
 def models_entry(folder: ModelFolder, train: str) -> dict[str, Any]:
     """What ``models.yaml`` says of a model folder."""
-    with folder.weights.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     config = folder.data_config
-    names = ("input_size", "mean", "std")
     cfg: dict[str, Any] = {"num_classes": len(folder.label_names), "label_names": folder.label_names}
-    cfg |= {name: list(config[name]) for name in names}
+    cfg |= {name: list(config[name]) for name in ("input_size", "mean", "std")}
     cfg |= {"interpolation": config["interpolation"], "crop_pct": config["crop_pct"], "license": "apache-2.0"}
-    return {"revision": REVISION, "sha256": sha256, "train": train, "cfg": cfg}
+    hashes = {key: sha256_of(folder.path / name) for key, name in HASHED.items()}
+    return {"revision": REVISION, **hashes, "train": train, "cfg": cfg}
 
 
 def write_entry(models: Path, name: str, entry: Mapping[str, Any]) -> None:
@@ -102,21 +107,25 @@ def write_entry(models: Path, name: str, entry: Mapping[str, Any]) -> None:
     write_text(models, head + body)
 
 
-def commands(options: RunOptions, name: str) -> str:
+def commands(options: RunOptions, seeds: Sequence[int], name: str) -> str:
     """How to make a published model again; paths are left to the reader."""
-    words = ["python examples/cross_validate.py", f"--dataset {options.dataset}", f"--model {options.model}"]
-    words += [f"--data-dir {options.dataset.upper()}"] if options.data_dir else []
-    words += [f"--backbone-weights {options.backbone_weights.name}"] if options.backbone_weights else []
+    words = ["python", "examples/cross_validate.py", "--dataset", options.dataset, "--model", options.model]
+    words += ["--data-dir", SOURCES[options.dataset].title] if options.data_dir else []
+    words += ["--backbone-weights", options.backbone_weights.name] if options.backbone_weights else []
     words += ["--pretrained-backbone"] if options.pretrained_backbone else []
-    words += [f"--protocol {options.protocol}"] if options.protocol != "grouped" else []
+    arguments = [f"{key}={value}" for key, value in options.model_kwargs.items()]
+    words += ["--model-kwargs", *arguments] if arguments else []
+    words += ["--protocol", options.protocol] if options.protocol != "grouped" else []
+    words += ["--folds", str(options.folds)] if options.folds != 5 else []
+    words += ["--seeds", *map(str, seeds)] if list(seeds) != [0] else []
     for option in fields(Recipe):
         value = getattr(options.recipe, option.name)
         if value != getattr(PRESETS["quick"], option.name):
-            words.append(f"--{option.name.replace('_', '-')} {value}")
-    return " ".join(words) + f" --output runs/ship && python examples/ship.py runs/ship --name {name}"
+            words += [f"--{option.name.replace('_', '-')}", str(value)]
+    return f"{shlex.join([*words, '--output', 'runs/ship'])} && python examples/ship.py runs/ship --name {name}"
 
 
-def ship(output: Path, name: str, hub: Path, models: Path) -> Path:
+def ship(output: Path, name: str, hub: Path, models: Path | None = None) -> Path:
     """Train the recipe of a cross-validation on all pictures and write what is published.
 
     Args:
@@ -124,30 +133,34 @@ def ship(output: Path, name: str, hub: Path, models: Path) -> Path:
         name: ``madrnet_<architecture>.<tag>``.
         hub: Folder that gets ``<name>/``: the model folder with weights in half precision, and the cross-validation's
             predictions, summary and confusion matrix.
-        models: The ``models.yaml`` whose entry is set.
+        models: The package's ``models.yaml``, whose entry is set, so that ``name`` is known to timm.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: No finished cross-validation, another architecture, or see `train`.
+        InputError: No finished cross-validation, another architecture, no such ``models``, or see `train`.
     """
     options, evidence = cross_validated_options(output), evidence_of(output)
     if name.split(".")[0] != options.model or name.count(".") != 1:
         raise InputError(f"--name {name}: expected {options.model}.<tag>, the model that was cross-validated")
-    run, train = RunFolder(options.output), commands(options, name)
-    if not (run.model / "config.json").exists():
-        train_on_all(replace(options, resume=run.config.exists()), evidence)
+    extras = [output / file for file in ("summary.json", "predictions.csv", "confusion_matrix.png")]
+    if missing := [path for path in extras if not path.is_file()]:
+        raise InputError(f"{missing[0]}: missing; run examples/cross_validate.py again to finish it")
+    if models is not None and not models.is_file():
+        raise InputError(f"--models {models}: no such file; expected models.yaml of the package")
+    run = RunFolder(options.output)
+    train = commands(options, sorted({row["seed"] for row in summarize(output)["folds"]}), name)
+    train_on_all(replace(options, resume=run.config.exists()), evidence)  # a finished run writes its folder anew
     target = hub / name
     with replacing_folder(target) as folder:
-        for path in sorted(run.model.iterdir()):
+        for path in [*sorted(run.model.iterdir()), *extras]:
             shutil.copy(path, folder / path.name)
         _halve(folder / "model.safetensors")
-        for file in ("summary.json", "predictions.csv", "confusion_matrix.png"):
-            shutil.copy(output / file, folder / file)
-        card = (folder / "README.md").read_text(encoding="utf-8")
-        card = card.replace("local-dir:path/to/this/folder", name).replace("path/to/this/folder", name)
-        card = card.replace(HOW_TO_TRAIN, f"```bash\n{train}\n```")
+        card = (folder / "README.md").read_text(encoding="utf-8").replace(HOW_TO_TRAIN, f"```bash\n{train}\n```")
+        if models is not None:
+            card = card.replace("local-dir:path/to/this/folder", name).replace("path/to/this/folder", name)
         write_text(folder / "README.md", card)
-    write_entry(models, name, models_entry(ModelFolder(target), train))
+    if models is not None:
+        write_entry(models, name, models_entry(ModelFolder(target), train))
     return target
