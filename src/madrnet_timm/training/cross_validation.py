@@ -38,7 +38,9 @@ def fold_options(options: RunOptions, seeds: Sequence[int] = (0,)) -> list[RunOp
         _, folds, _ = divided_records(seeded)
         for fold in range(int(folds.max()) + 1):
             path = options.output / f"seed{seed}-fold{fold}"
-            runs.append(replace(seeded, fold=fold, output=path, resume=RunFolder(path).config.exists()))
+            teachers = tuple(teacher / path.name for teacher in options.teachers)  # of the same seed and fold
+            resume = RunFolder(path).config.exists()
+            runs.append(replace(seeded, fold=fold, output=path, teachers=teachers, resume=resume))
     return runs
 
 
@@ -49,7 +51,7 @@ def cross_validate(options: RunOptions, seeds: Sequence[int] = (0,)) -> str:
     picture and seed), ``learning_curves.png`` and ``confusion_matrix.png``.
 
     Args:
-        options: What is trained; its `fold` and `seed` are not used.
+        options: What is trained; its `fold` and `seed` are not used. Its `teachers` are outputs of cross-validations.
         seeds: Of folds and training. Folds by session or from a file are the same for every seed.
 
     Returns:
@@ -100,7 +102,8 @@ def _finished(output: Path) -> list[tuple[int, int, RunFolder]]:
         if not run.metrics.exists() or not run.predictions.exists():
             raise InputError(f"{path}: not a finished run; run the command again to finish it, with --seeds {seed}")
         options = run.options()
-        other = {key for key in options if first is not None and options[key] != first.get(key)} - {"seed", "fold"}
+        own = {"seed", "fold", "teachers"}
+        other = {key for key in options if first is not None and options[key] != first.get(key)} - own
         if other:
             raise InputError(
                 f"{path}: differs from the other runs in {', '.join(sorted(other))}; give each cross-validation an "

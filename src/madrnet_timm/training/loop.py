@@ -33,12 +33,13 @@ from ..evaluation.metrics import ClassificationMetrics
 from ..files import beside_path, replacing, replacing_folder, settle_folder, write_csv, write_text
 from ..hub import load_backbone_weights, save_model_folder
 from ..hub.card import model_card
-from ..losses import HybridLoss
+from ..losses import Distillation, HybridLoss
 from ..morphology import measure
 from .evidence import Evidence, describe_folds
 from .optimizer import create_optimizer, create_scheduler
 from .options import RunOptions, check, check_fold
 from .run_folder import RunFolder
+from .teachers import Teachers
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -148,6 +149,7 @@ class _Run:
         set_seed(options.seed)
         model = _create_model(options, self.names)
         self.data_config = _data_config(model, options)
+        self.teachers = self._create_teachers()
         if self.accelerator.is_main_process:
             self.folder.begin(options.to_config(), self._fold_rows(records))
         self.accelerator.wait_for_everyone()
@@ -207,6 +209,15 @@ class _Run:
         if self.ema is not None:
             self.accelerator.register_for_checkpointing(self.ema)
 
+    def _create_teachers(self) -> Teachers | None:
+        options = self.options
+        if not options.teachers:
+            return None
+        self.distillation = Distillation(options.recipe.distill_temperature)
+        held_out = self.test_records["pixel_sha256"]
+        teachers = Teachers(options.teachers, self.names, self.data_config, options.recipe.pipeline, held_out)
+        return teachers.to(self.accelerator.device)
+
     def _create_criterion(self) -> HybridLoss:
         recipe = self.options.recipe
         normal = self.names.index(self.source.normal) if self.source.normal in self.names else None
@@ -231,11 +242,18 @@ class _Run:
         return len(self.pictures) / (len(self.names) * counts.clamp(min=1))
 
     def _loss(self, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        output = self.model(batch["image"].contiguous(memory_format=torch.channels_last))
-        if self.options.hybrid:
-            return self.hybrid(*output, batch["label"], batch["aspect_ratio"].float())
-        loss = self.criterion.cross_entropy(output, batch["label"])
-        return loss, {"cross_entropy": loss}
+        images = batch["image"].contiguous(memory_format=torch.channels_last)
+        output = self.model(images)
+        if not self.options.hybrid:
+            loss = self.criterion.cross_entropy(output, batch["label"])
+            return loss, {"cross_entropy": loss}
+        total, parts = self.hybrid(*output, batch["label"], batch["aspect_ratio"].float())
+        if self.teachers is not None:
+            recipe, followed = self.options.recipe, self.distillation(*output, *self.teachers(images))
+            total = total + recipe.distill_probabilities * followed["probabilities"]
+            total = total + recipe.distill_embedding * followed["embedding"]
+            parts = parts | {f"distill_{name}": value for name, value in followed.items()}
+        return total, parts
 
     def _train_epoch(self, epoch: int, bar: tqdm) -> dict[str, float]:
         self.model.train()

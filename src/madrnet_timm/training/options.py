@@ -32,6 +32,7 @@ class RunOptions:
         backbone_weights: safetensors file for the backbone, or for a plain timm model.
         pretrained_backbone: Let timm fetch the backbone's weights.
         model_kwargs: Further arguments of the model.
+        teachers: Run folders of models that the model follows (distillation).
         output: Run folder.
         resume: Continue the run in it.
         tracker: Name of one of Accelerate's trackers.
@@ -49,6 +50,7 @@ class RunOptions:
     backbone_weights: Path | None = None
     pretrained_backbone: bool = False
     model_kwargs: dict[str, Any] = field(default_factory=dict)
+    teachers: tuple[Path, ...] = ()
     resume: bool = False
     tracker: str | None = None
     recipe: Recipe = field(default_factory=Recipe)
@@ -64,6 +66,7 @@ class RunOptions:
         recipe = config.pop("recipe")
         for key in ("output", "resume", "tracker"):
             config.pop(key)
+        config["teachers"] = [str(path.resolve()) for path in self.teachers]
         return {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in (config | recipe).items()}
 
 
@@ -160,5 +163,9 @@ def check(options: RunOptions) -> None:
         if options.pretrained_backbone:
             raise InputError("--backbone-weights and --pretrained-backbone contradict each other; choose one")
         check_safetensors(options.backbone_weights)
+    if options.teachers and not options.hybrid:
+        raise InputError(
+            f"--teacher: {name} gives no embedding; distillation needs a madrnet_* student with --loss hybrid"
+        )
     if options.hybrid and not name.startswith("madrnet_"):
         raise InputError(f"--loss hybrid needs embeddings, which plain {name} does not give; use --loss ce")

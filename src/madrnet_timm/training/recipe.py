@@ -43,6 +43,9 @@ class Recipe:
     loss_weights: str = _option("fixed", "of triplet and constraint: fixed, or learned from there with a barrier")
     margin: float = _option(0.3, "margin of the triplet loss")
     harc: str = _option("coupled", "form of the aspect ratio constraint: coupled, or literal as eq. 14 is printed")
+    distill_temperature: float = _option(2.0, "of teacher and student in a distillation")
+    distill_probabilities: float = _option(1.0, "weight of the teachers' probabilities")
+    distill_embedding: float = _option(0.5, "weight of the teachers' embeddings")
 
     def __post_init__(self) -> None:
         check_pipeline(self.pipeline)
@@ -55,12 +58,13 @@ class Recipe:
         ):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(allowed)}")
-        for name in ("epochs", "batch_size", "img_size", "lr_backbone", "lr_reversible", "lr_head", "clip_grad"):
+        positive = ("epochs", "batch_size", "img_size", "lr_backbone", "lr_reversible", "lr_head", "clip_grad")
+        for name in (*positive, "distill_temperature"):
             if not getattr(self, name) > 0:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected more than 0")
-        for name in ("weight_decay", "alpha", "beta", "margin"):
+        for name in ("weight_decay", "alpha", "beta", "margin", "distill_probabilities", "distill_embedding"):
             if not getattr(self, name) >= 0:
-                raise InputError(f"--{name} {getattr(self, name)}: expected 0 or more")
+                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected 0 or more")
         for name in ("warmup", "label_smoothing", "ema_decay", "drop_rate", "drop_path_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected a number in [0, 1)")

@@ -40,9 +40,10 @@ def cross_validated_options(output: Path) -> RunOptions:
     if not runs:
         raise InputError(f"{output}: holds no cross-validation; expected the output of examples/cross_validate.py")
     config = yaml.safe_load(runs[0].read_text(encoding="utf-8"))
-    recipe = Recipe(**{f.name: config[f.name] for f in fields(Recipe)})
+    recipe = Recipe(**{f.name: config[f.name] for f in fields(Recipe) if f.name in config})
     values = {f.name: config[f.name] for f in fields(RunOptions) if f.name in config}
     values |= {name: Path(values[name]) for name in ("data_dir", "backbone_weights") if values.get(name) is not None}
+    values["teachers"] = tuple(Path(path) for path in values.get("teachers", ()))
     if isinstance(values["folds"], str):
         values["folds"] = Path(values["folds"])
     return RunOptions(**values | {"fold": None, "seed": 0, "output": output / "final", "recipe": recipe})

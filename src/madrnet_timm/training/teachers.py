@@ -1,0 +1,80 @@
+"""Teachers of a distillation: finished runs whose training never saw what the student is measured on."""
+
+import csv
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import InputError
+from ..hub.model_folder import ModelFolder
+from .run_folder import RunFolder
+
+__all__ = ["Teachers"]
+
+
+class Teachers:
+    """Models that a student follows, frozen, on the same prepared pictures.
+
+    Args:
+        paths: Run folders.
+        label_names: Classes of the student.
+        data_config: How the student's pictures are prepared.
+        pipeline: Their pipeline.
+        held_out: ``pixel_sha256`` of the pictures that the student is measured on.
+
+    Raises:
+        InputError: Not a finished run; other classes, another preparation; or a teacher that was trained on a picture
+            of ``held_out``.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        label_names: Sequence[str],
+        data_config: Mapping[str, Any],
+        pipeline: str,
+        held_out: Collection[str],
+    ) -> None:
+        self.models: list[Any] = []
+        for path in paths:
+            run = RunFolder(path)
+            if not (run.model / "config.json").is_file() or not run.folds.is_file():
+                raise InputError(
+                    f"--teacher {path}: not a finished run; expected the folder of a run of examples/train.py"
+                )
+            folder = ModelFolder(run.model)
+            config = folder.data_config
+            same = all(list(config[key]) == list(data_config[key]) for key in ("input_size", "mean", "std"))
+            if folder.label_names != list(label_names) or folder.pipeline != pipeline or not same:
+                raise InputError(
+                    f"--teacher {path}: has other classes or another preparation of the pictures ({folder.pipeline}, "
+                    f"{config['input_size']}, mean {config['mean']}); teacher and student must see the same"
+                )
+            if not folder.architecture.startswith("madrnet_"):
+                raise InputError(f"--teacher {path}: {folder.architecture} has no embedding; expected a madrnet_*")
+            with run.folds.open(encoding="utf-8", newline="") as opened:
+                fold = str(run.options()["fold"])
+                seen = {row["pixel_sha256"] for row in csv.DictReader(opened) if row["fold"] != fold}
+            if seen & set(held_out):
+                raise InputError(
+                    f"--teacher {path}: was trained on {len(seen & set(held_out))} of the pictures that the student is "
+                    "measured on; take the teacher of the same fold and seed"
+                )
+            self.models.append(folder.load())
+
+    def to(self, device: torch.device) -> "Teachers":
+        """Move the models to a device."""
+        self.models = [model.to(device) for model in self.models]
+        return self
+
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Logits and embeddings of each teacher for pictures ``(batch, 3, size, size)``."""
+        logits, embeddings = [], []
+        for model in self.models:
+            embedding = model.forward_head(model.forward_features(images), pre_logits=True)
+            embeddings.append(embedding)
+            logits.append(model.get_classifier()(embedding))
+        return logits, embeddings

@@ -1,0 +1,71 @@
+"""A student that follows a cross-validated teacher, on folds that the teacher did not see."""
+
+import csv
+import subprocess
+import sys
+
+import pytest
+
+from madrnet_timm.training.cross_validation import cross_validate
+from madrnet_timm.training.options import RunOptions
+from madrnet_timm.training.recipe import Recipe
+
+from .conftest import EXAMPLES, SMALL, write_heads
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    tmp = tmp_path_factory.mktemp("teacher")
+    heads = write_heads(tmp / "heads")
+    recipe = Recipe(epochs=2, img_size=48, batch_size=8)
+    cross_validate(RunOptions("madrnet_test_resnet", "folder", tmp / "cv", data_dir=heads, folds=2, recipe=recipe))
+    return tmp / "cv", heads
+
+
+def test_distill_trains_both_and_compares(teacher, tmp_path):
+    folder, heads = teacher
+    command = [sys.executable, EXAMPLES / "distill.py", folder, "--dataset", "folder", "--data-dir", heads, *SMALL]
+    command += ["--epochs", "2", "--output", tmp_path / "out"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    assert "gain: " in run.stdout
+    with (tmp_path / "out/distilled/seed0-fold1/history.csv").open(newline="") as opened:
+        row = next(csv.DictReader(opened))
+    total = sum(
+        weight * float(row[f"loss_{name}"])
+        for name, weight in {
+            "cross_entropy": 1, "triplet": 0.4, "harc": 0.3, "distill_probabilities": 1, "distill_embedding": 0.5,
+        }.items()
+    )  # fmt: skip
+    assert float(row["loss"]) == pytest.approx(total, rel=1e-4)
+    assert float(row["loss_distill_probabilities"]) > 0
+    with (tmp_path / "out/alone/seed0-fold1/history.csv").open(newline="") as opened:
+        assert "loss_distill_embedding" not in next(csv.DictReader(opened))
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--fold", "1"], "was trained on 8 of the pictures that the student is measured on"),
+        (["--img-size", "64"], "another preparation of the pictures"),
+        (["--pipeline", "raw"], "another preparation of the pictures"),
+        (["--model", "test_resnet"], "gives no embedding"),
+    ],
+)
+def test_a_teacher_that_does_not_fit(teacher, tmp_path, args, words):
+    from argparse import ArgumentParser
+    from dataclasses import replace
+
+    from madrnet_timm.errors import InputError
+    from madrnet_timm.training.loop import train
+    from madrnet_timm.training.options import add_arguments, from_arguments
+
+    folder, heads = teacher
+    parser = ArgumentParser()
+    add_arguments(parser)
+    parser.add_argument("--fold", type=int, default=0)
+    base = ["--dataset", "folder", "--data-dir", str(heads), "--output", str(tmp_path / "run"), *SMALL, "--epochs", "1"]
+    options = from_arguments(parser.parse_args([*base, *args]), seed=0)
+    with pytest.raises(InputError, match=words):
+        train(replace(options, teachers=(folder / "seed0-fold0",)))
+    assert not (tmp_path / "run").exists()
