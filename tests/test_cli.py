@@ -101,6 +101,15 @@ def test_no_head_gives_empty_cells(tmp_path):
     assert (row["ok"], row["flags"], row["aspect_ratio"], row["who_aspect_ratio"]) == ("False", "no_head", "", "")
 
 
+def test_what_is_not_installed_is_one_line(heads):
+    folder, _ = heads
+    script = "import sys; sys.modules['datasets'] = None; from madrnet_timm.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", script, "data", "stats", "--dataset", "folder", "--data-dir", str(folder)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 2
+    assert run.stderr == "error: datasets is not installed; pip install 'madrnet-timm[train]'\n"
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

@@ -17,10 +17,11 @@ def run_command(main: Callable[[], None]) -> None:
     except InputError as error:
         sys.exit(_report(str(error)))
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("madrnet_timm"):
+        missing = (error.name or "").split(".")[0]
+        if missing == "madrnet_timm":
             raise
-        extra = "onnx" if (error.name or "").startswith("onnx") else "train"
-        sys.exit(_report(f"{error.name} is not installed; pip install 'madrnet-timm[{extra}]'"))
+        extra = "onnx" if missing.startswith("onnx") else "train"
+        sys.exit(_report(f"{missing} is not installed; pip install 'madrnet-timm[{extra}]'"))
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
