@@ -30,15 +30,15 @@ class Network(nn.Module):
 def main():
     torch.manual_seed(0)
     network, loss = Network().double(), HybridLoss(4, 0)
-    x, target = torch.randn(16, 7, dtype=torch.float64), torch.randint(0, 4, (16,))
-    ratio = torch.rand(16, dtype=torch.float64) * 2 + 0.5
+    x, target = torch.randn(64, 7, dtype=torch.float64), torch.randint(0, 4, (64,))
+    ratio = torch.rand(64, dtype=torch.float64) * 2 + 0.5
     whole = copy.deepcopy(network)
     expected, expected_parts = loss(*whole(x), target, ratio)
     expected.backward()
 
     dist.init_process_group("gloo")
     rank = dist.get_rank()
-    mine = slice(8 * rank, 8 * rank + 8)
+    mine = slice(32 * rank, 32 * rank + 32)
     parallel = DistributedDataParallel(network)
     total, parts = loss(*parallel(x[mine]), target[mine], ratio[mine])
     total.backward()

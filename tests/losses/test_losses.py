@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from pytorch_metric_learning import distances, losses, reducers
-from timm.loss import LabelSmoothingCrossEntropy
+from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import nn
 from torch.nn import functional as F
 
@@ -168,6 +168,18 @@ def test_other_losses_take_the_place_of_the_cross_entropy():
         torch.testing.assert_close(parts["cross_entropy"], chosen(logits, target))
 
 
+def test_soft_targets():
+    """Mixed targets, as timm's mixup makes them: the loss by the formula, the triplets by the larger class."""
+    logits, embeddings = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
+    hard = torch.tensor([0, 1, 2, 0, 1, 2])
+    soft = 0.7 * nn.functional.one_hot(hard, 3) + 0.3 * nn.functional.one_hot(hard.roll(1), 3)
+    expected = -(soft * logits.log_softmax(1)).sum(1).mean()
+    for chosen in (SoftTargetCrossEntropy(), nn.CrossEntropyLoss()):
+        _, parts = HybridLoss(3, 0, cross_entropy=chosen)(logits, embeddings, soft, torch.ones(6))
+        torch.testing.assert_close(parts["cross_entropy"], expected)
+        torch.testing.assert_close(parts["triplet"], BatchAllTriplet(0.3)(embeddings, hard))
+
+
 def test_bad_arguments_of_the_hybrid_loss():
     with pytest.raises(ValueError, match="normal_class=3"):
         HybridLoss(3, 3)
@@ -178,7 +190,7 @@ def test_bad_arguments_of_the_hybrid_loss():
 
 
 def test_two_processes_have_the_loss_and_the_gradient_of_one():
-    """Embeddings gathered with gradients: 2 × 8 equals 1 × 16, in float64."""
+    """Embeddings gathered with gradients: 2 × 32 equals 1 × 64, in float64."""
     root = Path(__file__).parents[2]
     env = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

@@ -79,12 +79,13 @@ class HybridLoss(nn.Module):
         Args:
             logits: ``(batch, num_classes)``.
             embeddings: ``(batch, dim)``.
-            target: Class ids ``(batch,)``.
+            target: Class ids ``(batch,)``, or soft targets ``(batch, num_classes)`` for a cross entropy that takes them
+                (timm's `SoftTargetCrossEntropy`, torch's own); the triplets then see the most probable class.
             aspect_ratio: γ ``(batch,)``, NaN where missing.
         """
         parts = {
             "cross_entropy": self.cross_entropy(logits, target),
-            "triplet": self.triplet(embeddings, target),
+            "triplet": self.triplet(embeddings, target.argmax(dim=1) if target.ndim == 2 else target),
         }
         if self.harc is not None:
             parts["harc"] = self.harc(logits, aspect_ratio)
