@@ -336,3 +336,26 @@ assert open(path, "rb").read() == b"x" * 1000
     )
     with urllib.request.urlopen(request) as answer:
         assert (answer.status, len(answer.read())) == (206, 10)
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in (Path(__file__).parents[2] / "hub").glob("madrnet_*/README.md"))
+)
+def test_cards_in_hub_are_read_by_the_client(folder):
+    """Front matter with a model-index that the client parses, figures of the run beside it, weights as models.yaml says."""
+    from huggingface_hub import ModelCard
+
+    from madrnet_timm.hub.lookup import sha256_of
+    from madrnet_timm.models.published import published_models
+
+    card = ModelCard.load(folder / "README.md")
+    assert (card.data.library_name, card.data.pipeline_tag) == ("timm", "image-classification")
+    results = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert results["accuracy"] == pytest.approx(summary["pooled"]["accuracy"], abs=1e-4)
+    assert results["f1"] == pytest.approx(summary["pooled"]["f1"], abs=1e-4)
+    assert "import madrnet_timm" in card.text.split("```")[1]
+    entry = published_models()[folder.name]
+    assert entry["sha256"] == sha256_of(folder / "model.safetensors")
+    assert entry["config_sha256"] == sha256_of(folder / "config.json")
+    assert (folder / "model.safetensors").stat().st_size < 25e6
