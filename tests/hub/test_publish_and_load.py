@@ -342,7 +342,7 @@ assert open(path, "rb").read() == b"x" * 1000
     "folder", sorted(path.parent for path in (Path(__file__).parents[2] / "hub").glob("madrnet_*/README.md"))
 )
 def test_cards_in_hub_are_read_by_the_client(folder):
-    """Front matter with a model-index that the client parses, figures of the run beside it, weights as models.yaml says."""
+    """Front matter that the client parses, figures of the run beside it, weights as models.yaml says."""
     from huggingface_hub import ModelCard
 
     from madrnet_timm.hub.lookup import sha256_of
