@@ -48,7 +48,7 @@ def test_the_card_quotes_the_cross_validation(shipped):
     card = (shipped / "hub" / NAME / "README.md").read_text()
     summary = json.loads((shipped / "cv" / "summary.json").read_text())
     mean, sd = 100 * summary["mean"]["accuracy"], 100 * summary["sd"]["accuracy"]
-    assert f"Mean over the 2 folds {mean:.1f} ± {sd:.1f} %" in card
+    assert f"Mean over the folds {mean:.1f} ± {sd:.1f} %" in card
     assert "Trained on all pictures after a cross-validation" in card
     assert f'Classifier("{NAME}")' in card
     assert f'timm.create_model("{NAME}", pretrained=True)' in card

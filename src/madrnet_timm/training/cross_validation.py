@@ -190,7 +190,7 @@ def compare_runs(first: Path, second: Path) -> Comparison:
     Raises:
         InputError: Not finished cross-validations, or not of the same pictures and folds.
     """
-    shares, accuracies, held_out = [], [], []
+    shares, held_out = [], []
     for output in (first, second):
         right: dict[str, list[bool]] = defaultdict(list)
         places = set()
@@ -199,13 +199,17 @@ def compare_runs(first: Path, second: Path) -> Comparison:
             places.add((row["seed"], row["fold"], row["pixel_sha256"]))
         held_out.append(places)
         shares.append({pixels: sum(values) / len(values) for pixels, values in right.items()})
-        by_fold: dict[int, list[float]] = defaultdict(list)
-        for row in summarize(output)["folds"]:
-            by_fold[row["fold"]].append(row["accuracy"])
-        accuracies.append([sum(values) / len(values) for values in by_fold.values()])
     if held_out[0] != held_out[1]:
         raise InputError(
             f"{first} and {second}: not the same pictures held out in the same folds and seeds; give both the same "
             "--dataset, --protocol, --folds and --seeds"
         )
-    return compare(shares[0], shares[1], accuracies[0], accuracies[1])
+    return compare(shares[0], shares[1], _accuracies(first), _accuracies(second))
+
+
+def _accuracies(output: Path) -> list[float]:
+    """Accuracy of each fold, its mean over the seeds."""
+    by_fold: dict[int, list[float]] = defaultdict(list)
+    for row in summarize(output)["folds"]:
+        by_fold[row["fold"]].append(row["accuracy"])
+    return [sum(values) / len(values) for values in by_fold.values()]
