@@ -69,3 +69,24 @@ def test_a_teacher_that_does_not_fit(teacher, tmp_path, args, words):
     with pytest.raises(InputError, match=words):
         train(replace(options, teachers=(folder / "seed0-fold0",)))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_sees_its_own_normalisation(teacher):
+    """A student with another mean and std: the teacher's logits are those of the picture as it knows it."""
+    import torch
+
+    from madrnet_timm.hub.model_folder import ModelFolder
+    from madrnet_timm.training.teachers import Teachers
+
+    run = teacher[0] / "seed0-fold0"
+    folder = ModelFolder(run / "model")
+    config = folder.data_config
+    other = config | {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+    x = torch.rand(2, 3, 48, 48)
+
+    def normalized(c):
+        return (x - torch.tensor(c["mean"]).view(1, 3, 1, 1)) / torch.tensor(c["std"]).view(1, 3, 1, 1)
+
+    logits, _ = Teachers([run], folder.label_names, other, folder.pipeline, [])(normalized(other))
+    with torch.no_grad():
+        assert torch.allclose(logits[0], folder.load()(normalized(config)), atol=1e-4)

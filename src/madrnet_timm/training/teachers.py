@@ -38,6 +38,7 @@ class Teachers:
         held_out: Collection[str],
     ) -> None:
         self.models: list[Any] = []
+        self.changes: list[tuple[torch.Tensor, torch.Tensor]] = []
         for path in paths:
             run = RunFolder(path)
             if not (run.model / "config.json").is_file() or not run.folds.is_file():
@@ -46,11 +47,11 @@ class Teachers:
                 )
             folder = ModelFolder(run.model)
             config = folder.data_config
-            same = all(list(config[key]) == list(data_config[key]) for key in ("input_size", "mean", "std"))
+            same = list(config["input_size"]) == list(data_config["input_size"])
             if folder.label_names != list(label_names) or folder.pipeline != pipeline or not same:
                 raise InputError(
                     f"--teacher {path}: has other classes or another preparation of the pictures ({folder.pipeline}, "
-                    f"{config['input_size']}, mean {config['mean']}); teacher and student must see the same"
+                    f"{config['input_size']}); teacher and student must see the same"
                 )
             if not folder.architecture.startswith("madrnet_"):
                 raise InputError(f"--teacher {path}: {folder.architecture} has no embedding; expected a madrnet_*")
@@ -63,18 +64,26 @@ class Teachers:
                     "measured on; take the teacher of the same fold and seed"
                 )
             self.models.append(folder.load())
+            mean, std, own_mean, own_std = (
+                torch.tensor(source[key], dtype=torch.float32).view(1, -1, 1, 1)
+                for source in (data_config, config)
+                for key in ("mean", "std")
+            )
+            # the student's normalisation undone and the teacher's done, in one step
+            self.changes.append((std / own_std, (mean - own_mean) / own_std))
 
     def to(self, device: torch.device) -> "Teachers":
         """Move the models to a device."""
         self.models = [model.to(device) for model in self.models]
+        self.changes = [(scale.to(device), shift.to(device)) for scale, shift in self.changes]
         return self
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Logits and embeddings of each teacher for pictures ``(batch, 3, size, size)``."""
+        """Logits and embeddings of each teacher for pictures ``(batch, 3, size, size)``, normalised as the student's."""
         logits, embeddings = [], []
-        for model in self.models:
-            embedding = model.forward_head(model.forward_features(images), pre_logits=True)
+        for model, (scale, shift) in zip(self.models, self.changes, strict=True):
+            embedding = model.forward_head(model.forward_features(images * scale + shift), pre_logits=True)
             embeddings.append(embedding)
             logits.append(model.get_classifier()(embedding))
         return logits, embeddings
