@@ -80,7 +80,7 @@ class Teachers:
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Logits and embeddings of each teacher for pictures ``(batch, 3, size, size)``, normalised as the student's."""
+        """Logits and embeddings of each teacher for pictures ``(batch, 3, size, size)``, as the student sees them."""
         logits, embeddings = [], []
         for model, (scale, shift) in zip(self.models, self.changes, strict=True):
             embedding = model.forward_head(model.forward_features(images * scale + shift), pre_logits=True)
