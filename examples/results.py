@@ -8,7 +8,6 @@ in docs/results/runs.yaml; both write the page anew. No figure of the page is wr
 """
 
 import argparse
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +29,13 @@ picture by picture, at 512 px, and does not align. **Research use only; not a me
 
 def add(name: str, output: Path, title: str) -> None:
     """Store a cross-validation."""
-    import json
-
-    from madrnet_timm.errors import InputError
     from madrnet_timm.files import write_csv, write_text
+    from madrnet_timm.training.cross_validation import held_out_predictions, summarize
     from madrnet_timm.training.shipping import commands, cross_validated_options
 
-    if not (output / "predictions.csv").is_file():
-        raise InputError(f"{output}: no finished cross-validation (predictions.csv is missing)")
-    with (output / "predictions.csv").open(encoding="utf-8", newline="") as opened:
-        rows = list(csv.DictReader(opened))
+    rows, summary, options = held_out_predictions(output), summarize(output), cross_validated_options(output)
     kept = ("seed", "fold", "file", "label", "prediction")
     write_csv(RESULTS / f"{name}.csv", [{key: row[key] for key in kept} for row in rows])
-    options = cross_validated_options(output)
-    summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
     controls = {k.removeprefix("control "): round(v, 6) for k, v in summary["mean"].items() if k.startswith("control ")}
     classes = list(summary["pooled"]["per_class"])
     runs = read_runs() | {
@@ -65,39 +57,16 @@ def read_runs() -> dict[str, dict[str, Any]]:
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def figures(name: str, run: dict[str, Any]) -> dict[str, Any]:
-    """Metrics of each fold and of all pictures, from the stored predictions."""
-    from madrnet_timm.evaluation.intervals import fold_interval, wilson_interval
-    from madrnet_timm.evaluation.metrics import classification_metrics
-
-    with (RESULTS / f"{name}.csv").open(encoding="utf-8", newline="") as opened:
-        rows = list(csv.DictReader(opened))
-    ids = {label: number for number, label in enumerate(run["classes"])}
-
-    def metrics(chosen: list[dict[str, str]]) -> dict[str, Any]:
-        predicted = [ids[row["prediction"]] for row in chosen]
-        return classification_metrics(predicted, [ids[row["label"]] for row in chosen], run["classes"])
-
-    folds = sorted({(row["seed"], row["fold"]) for row in rows})
-    each = [metrics([row for row in rows if (row["seed"], row["fold"]) == fold]) for fold in folds]
-    seeds = len({seed for seed, _ in folds})
-    pooled = metrics(rows)
-    pictures = len(rows) // seeds
-    keys = ("accuracy", "precision", "recall", "f1")
-    return {
-        "spread": {key: fold_interval([100 * row[key] for row in each], len(folds) // seeds) for key in keys},
-        "wilson": wilson_interval(round(pooled["accuracy"] * pictures), pictures),
-        "pooled": pooled,
-        "folds": [100 * row["accuracy"] for row in each],
-        "pictures": pictures,
-    }
-
-
 def page() -> str:
     """The page's text."""
+    from madrnet_timm.files import read_csv
+    from madrnet_timm.training.cross_validation import summarize_predictions
+
     paper = yaml.safe_load((RESULTS / "paper.yaml").read_text(encoding="utf-8"))
     runs = read_runs()
-    found = {name: figures(name, run) for name, run in runs.items()}
+    found = {
+        name: summarize_predictions(read_csv(RESULTS / f"{name}.csv"), run["classes"]) for name, run in runs.items()
+    }
     parts = [HEAD]
     for key in ("table_2", "table_6"):
         table = paper[key]
@@ -107,10 +76,10 @@ def page() -> str:
         for title, values in table["rows"].items():
             parts.append(f"| {title} | {' | '.join('' if v is None else f'{v:g}' for v in values)} | its own |")
         for name, run in own.items():
-            spread, (low, high) = found[name]["spread"], found[name]["wilson"]
-            cells = [f"{spread[k][0]:.1f} ± {spread[k][1]:.1f}" for k in ("accuracy", "precision", "recall", "f1")]
-            cells[0] += f" (± {spread['accuracy'][2]:.1f}) [{100 * low:.1f}, {100 * high:.1f}]"
-            folds = ", ".join(f"{value:.1f}" for value in found[name]["folds"])
+            mean, sd, half, (low, high) = (found[name][key] for key in ("mean", "sd", "t_half_width", "wilson"))
+            cells = [f"{100 * mean[k]:.1f} ± {100 * sd[k]:.1f}" for k in ("accuracy", "precision", "recall", "f1")]
+            cells[0] += f" (± {100 * half['accuracy']:.1f}) [{100 * low:.1f}, {100 * high:.1f}]"
+            folds = ", ".join(f"{100 * row['accuracy']:.1f}" for row in found[name]["folds"])
             parts.append(f"| **{run['title']}**, ours | {' | '.join(cells)} | {folds} |")
         if own:
             controls = next(iter(own.values()))["controls"]
@@ -132,8 +101,8 @@ def page() -> str:
         parts.append("| | protocol | accuracy, % | folds | controls, % |\n|---|---|---|---|---|")
         for name, run in others.items():
             controls = ", ".join(f"{key} {100 * value:.1f}" for key, value in run["controls"].items())
-            folds = ", ".join(f"{value:.1f}" for value in found[name]["folds"])
-            mean = found[name]["spread"]["accuracy"][0]
+            folds = ", ".join(f"{100 * row['accuracy']:.1f}" for row in found[name]["folds"])
+            mean = 100 * found[name]["mean"]["accuracy"]
             parts.append(f"| {run['title']} | {run['protocol']} | {mean:.1f} | {folds} | {controls} |")
     parts.append("\n## Commands\n")
     parts += [f"{run['title']}, {run['dataset']}:\n\n```bash\n{run['command']}\n```\n" for run in runs.values()]

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,14 @@ def _measure(args: argparse.Namespace) -> int:
         sys.stdout.write(as_csv(rows))
     doubtful = sum(not row["ok"] for row in rows)
     print(f"{len(rows)} measured, {doubtful} of them not to be trusted (column flags)", file=sys.stderr)
-    for failure in failures:
-        print(f"skipped: {failure}", file=sys.stderr)
-    return 1 if failures else 0
+    return _report_skipped(failures)
+
+
+def _report_skipped(reasons: Sequence[str]) -> int:
+    """Say which files were skipped, and why; the exit status."""
+    for reason in reasons:
+        print(f"skipped: {reason}", file=sys.stderr)
+    return 1 if reasons else 0
 
 
 def _check_scale(um_per_px: float | None) -> None:
@@ -71,9 +77,7 @@ def _predict(args: argparse.Namespace) -> int:
         "Research use only; not a medical device",
         file=sys.stderr,
     )
-    for why in skipped:
-        print(f"skipped: {why}", file=sys.stderr)
-    return 1 if skipped else 0
+    return _report_skipped(skipped)
 
 
 def _report(args: argparse.Namespace) -> int:
@@ -109,9 +113,7 @@ def _explain(args: argparse.Namespace) -> int:
         overlays = attention_overlays(classifier, prepared)
         (args.output / name).parent.mkdir(parents=True, exist_ok=True)
         attention_figure(prepared, classifier.predict(prepared), overlays, args.output / name)
-    for failure in failures:
-        print(f"skipped: {failure}", file=sys.stderr)
-    return 1 if failures else 0
+    return _report_skipped(failures)
 
 
 def _tsne(args: argparse.Namespace) -> int:
@@ -166,21 +168,15 @@ def _data_verify(args: argparse.Namespace) -> int:
 
 
 def _data_folds(args: argparse.Namespace) -> int:
-    from .data.folds import assign_folds
-    from .data.sources import class_names, drop_conflicts, load
+    from .data.folds import assign_folds, fold_rows
+    from .data.sources import drop_conflicts, load
     from .files import as_csv, check_table_name, write_table
 
     if args.output is not None:
         check_table_name(args.output)
     records, _ = drop_conflicts(load(args.dataset, args.data_dir))
     folds = assign_folds(args.dataset, records, args.protocol, args.folds, args.seed)
-    names = class_names(records)
-    columns = ("file", "pixel_sha256", "group", "session", "label")
-    rows = [
-        dict(zip(columns, row, strict=True)) | {"fold": fold}
-        for *row, fold in zip(*(records[column] for column in columns), folds.tolist(), strict=True)
-    ]
-    rows = [row | {"label": names[row["label"]]} for row in rows]
+    rows = fold_rows(records, folds, ("file", "pixel_sha256", "group", "session", "label"))
     if args.output is None:
         sys.stdout.write(as_csv(rows))
     else:
@@ -206,6 +202,18 @@ def _data_stats(args: argparse.Namespace) -> int:
     return 0
 
 
+def _add_images(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, folders or patterns")
+
+
+def _add_scale(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--um-per-px", type=float, metavar="X", help="micrometres per pixel")
+
+
+def _add_table(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, metavar="FILE", help=".csv or .parquet; without it CSV on the screen")
+
+
 def _add_measure(verbs: Any) -> None:
     measure = verbs.add_parser(
         "measure",
@@ -216,9 +224,9 @@ def _add_measure(verbs: Any) -> None:
         epilog="Exit status: 0; 1 if some pictures could not be read (the others are measured); 2 after a mistake in "
         "the arguments. Example: madrnet measure crops/ --um-per-px 0.1 --output heads.csv --overlay overlays",
     )
-    measure.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, folders or patterns")
-    measure.add_argument("--um-per-px", type=float, metavar="X", help="micrometres per pixel")
-    measure.add_argument("--output", type=Path, metavar="FILE", help=".csv or .parquet; without it CSV on the screen")
+    _add_images(measure)
+    _add_scale(measure)
+    _add_table(measure)
     measure.add_argument("--overlay", type=Path, metavar="DIR", help="folder for pictures with outline, axes, acrosome")
     measure.add_argument("--processes", type=int, metavar="N", help="number of processes (all cores)")
     measure.set_defaults(verb=_measure)
@@ -240,10 +248,10 @@ def _add_inference(verbs: Any) -> None:
         epilog="Exit status: 0; 1 if some files were skipped (the others are classified); 2 after a mistake in the "
         "arguments. Example: madrnet predict crops/ --model runs/quickstart/model --output results.csv",
     )
-    predict.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, folders or patterns")
+    _add_images(predict)
     _add_model(predict)
-    predict.add_argument("--output", type=Path, metavar="FILE", help=".csv or .parquet; without it CSV on the screen")
-    predict.add_argument("--um-per-px", type=float, metavar="X", help="micrometres per pixel")
+    _add_table(predict)
+    _add_scale(predict)
     predict.add_argument(
         "--backend",
         default="torch",
@@ -269,7 +277,7 @@ def _add_inference(verbs: Any) -> None:
         help="what a model looks at",
         description="Grad-CAM++ of the predicted class on the backbone's map, behind R and in P, a PNG file a picture.",
     )
-    explain.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, folders or patterns")
+    _add_images(explain)
     _add_model(explain)
     explain.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the pictures")
     explain.set_defaults(verb=_explain)
@@ -345,7 +353,7 @@ def _add_data(verbs: Any) -> None:
     add_data_arguments(folds)
     add_fold_arguments(folds)
     folds.add_argument("--seed", type=int, default=0, help="of the shuffling (%(default)s)")
-    folds.add_argument("--output", type=Path, metavar="FILE", help=".csv or .parquet; without it CSV on the screen")
+    _add_table(folds)
     folds.set_defaults(verb=_data_folds)
 
     stats = data.add_parser(

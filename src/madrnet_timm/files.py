@@ -1,6 +1,7 @@
 """Files that are either whole or not there: written beside, then renamed."""
 
 import csv
+import hashlib
 import io
 import os
 import shutil
@@ -21,10 +22,12 @@ __all__ = [
     "as_csv",
     "beside_path",
     "check_table_name",
+    "read_csv",
     "replacing",
     "replacing_folder",
     "reporting_disk_errors",
     "settle_folder",
+    "sha256_of",
     "write_csv",
     "write_image",
     "write_table",
@@ -117,6 +120,18 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Rows of a table that `write_csv` wrote."""
+    with path.open(encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -345,7 +345,7 @@ def test_cards_in_hub_are_read_by_the_client(folder):
     """Front matter that the client parses, figures of the run beside it, weights as models.yaml says."""
     from huggingface_hub import ModelCard
 
-    from madrnet_timm.hub.lookup import sha256_of
+    from madrnet_timm.files import sha256_of
     from madrnet_timm.models.published import published_models
 
     card = ModelCard.load(folder / "README.md")

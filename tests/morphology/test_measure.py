@@ -1,6 +1,7 @@
 """The head measurement against drawn ellipses, drawn heads and the real pictures."""
 
 import csv
+import runpy
 from pathlib import Path
 
 import cv2
@@ -292,26 +293,7 @@ def test_cytoplasm_is_cut_off(hushem_heads, name, ratio):
     assert head.aspect_ratio == pytest.approx(ratio, rel=0.1)
 
 
-def _turned(image, degrees):
-    height, width = image.shape[:2]
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1)
-    return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-
-
-def _jpeg(image, quality):
-    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
-
-
-CHANGES = {
-    "turned by 15 degrees": lambda image: _turned(image, 15),
-    "turned by 90 degrees": lambda image: np.rot90(image).copy(),
-    "mirrored": lambda image: image[:, ::-1].copy(),
-    "twice as large": lambda image: cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC),
-    "half as large": lambda image: cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
-    "JPEG 75": lambda image: _jpeg(image, 75),
-    "darker": lambda image: np.rint(image * 0.85).astype(np.uint8),
-}
+CHANGES = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "measurement.py"))["changes"]()
 
 
 @pytest.mark.parametrize("change", CHANGES)

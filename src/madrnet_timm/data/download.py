@@ -1,6 +1,5 @@
 """Fetching a data set: from a URL or a local archive, checked and unpacked without trusting it."""
 
-import hashlib
 import json
 import lzma
 import os
@@ -20,7 +19,7 @@ from typing import IO
 from tqdm import tqdm
 
 from ..errors import InputError
-from ..files import beside_path, replacing_folder, reporting_disk_errors, write_text
+from ..files import beside_path, replacing_folder, reporting_disk_errors, sha256_of, write_text
 from .manifest import MANIFESTS, verify
 from .sources import SOURCES
 
@@ -98,11 +97,6 @@ def _fetch(url: str, part: Path) -> None:
     raise InputError(
         f"{url}: not fetched to the end ({reason}; {got} bytes are here); give the command again to go on from there"
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _safe(name: str, archive: Path) -> PurePosixPath:
@@ -215,8 +209,8 @@ def download(name: str, source: str, output: str | Path, sha256: str | None = No
     elif not archive.is_file():
         raise InputError(f"{source}: no such archive; expected a file, or a URL that begins with https://")
     try:
-        if sha256 is not None and _sha256(archive) != sha256.lower():
-            raise InputError(f"{source}: sha256 is {_sha256(archive)}, not {sha256}; another file, or tampered with")
+        if sha256 is not None and (found_hash := sha256_of(archive)) != sha256.lower():
+            raise InputError(f"{source}: sha256 is {found_hash}, not {sha256}; another file, or tampered with")
         with replacing_folder(output) as folder:
             unpacked = folder.with_name(f"{folder.name}.archive")
             shutil.rmtree(unpacked, ignore_errors=True)

@@ -1,9 +1,10 @@
 """Folds for cross-validation: by class and cell, by session, as published, or from a file."""
 
 import csv
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,16 @@ from .sources import class_names
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["LEFT_OUT", "PROTOCOLS", "assign_folds", "make_folds", "read_folds", "session_folds", "shipped_folds"]
+__all__ = [
+    "LEFT_OUT",
+    "PROTOCOLS",
+    "assign_folds",
+    "fold_rows",
+    "make_folds",
+    "read_folds",
+    "session_folds",
+    "shipped_folds",
+]
 
 PROTOCOLS = {
     "grouped": "stratified by class; pictures of one cell never on both sides",
@@ -151,6 +161,14 @@ def shipped_folds(name: str, dataset: "Dataset", seed: int) -> Folds | None:
     if not set(dataset["pixel_sha256"]) <= folds.keys():
         return None  # another copy of the data
     return np.array([folds[value] for value in dataset["pixel_sha256"]], dtype=np.int64)
+
+
+def fold_rows(dataset: "Dataset", folds: Folds, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """A row a picture for a table: ``columns`` of the records, the label by name, and ``fold``."""
+    names = class_names(dataset)
+    rows = zip(*(dataset[column] for column in columns), folds.tolist(), strict=True)
+    out = [dict(zip((*columns, "fold"), row, strict=True)) for row in rows]
+    return [row | {"label": names[row["label"]]} for row in out]
 
 
 def assign_folds(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist, mean, stdev
 
-__all__ = ["fold_interval", "t_interval", "wilson_interval"]
+__all__ = ["t_interval", "wilson_interval"]
 
 
 def wilson_interval(successes: int, total: int, level: float = 0.95) -> tuple[float, float]:
@@ -23,34 +23,22 @@ def wilson_interval(successes: int, total: int, level: float = 0.95) -> tuple[fl
     return max((middle - half) / scale, 0.0), min((middle + half) / scale, 1.0)
 
 
-def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
-    """Mean of the values, their standard deviation, and half the width of the t interval of the mean (df = n - 1).
+def t_interval(values: Sequence[float], level: float = 0.95, size: int | None = None) -> tuple[float, float, float]:
+    """Mean of the values, their standard deviation, and half the width of the t interval of the mean (df = size - 1).
+
+    Args:
+        values: At least two, of folds for example.
+        level: Of the interval.
+        size: How many of the values are a sample of their own; all if None. The folds of another seed hold the same
+            pictures: over several seeds it is the number of folds of one.
 
     Raises:
-        ValueError: Fewer than two values.
+        ValueError: Fewer than two values, or a size below 2.
     """
-    if len(values) < 2:
-        raise ValueError(f"{len(values)} values: an interval needs at least two")
+    size = len(values) if size is None else size
+    if min(len(values), size) < 2:
+        raise ValueError(f"{min(len(values), size)} values: an interval needs at least two")
     from scipy.stats import t
 
     sd = stdev(values)
-    return mean(values), sd, float(t.ppf(0.5 + level / 2, len(values) - 1)) * sd / math.sqrt(len(values))
-
-
-def fold_interval(values: Sequence[float], folds: int, level: float = 0.95) -> tuple[float, float, float]:
-    """Mean of fold figures of one seed or several, their standard deviation, half the width of the t interval (df =
-    folds - 1).
-
-    The folds of another seed hold the same pictures, so that more seeds do not make the sample larger.
-
-    Raises:
-        ValueError: Fewer than two folds.
-    """
-    mean_value, sd, half = t_interval(values, level)
-    if len(values) == folds:
-        return mean_value, sd, half
-    if folds < 2:
-        raise ValueError(f"{folds} folds: an interval needs at least two")
-    from scipy.stats import t
-
-    return mean_value, sd, float(t.ppf(0.5 + level / 2, folds - 1)) * sd / math.sqrt(folds)
+    return mean(values), sd, float(t.ppf(0.5 + level / 2, size - 1)) * sd / math.sqrt(size)

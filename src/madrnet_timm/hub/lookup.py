@@ -1,7 +1,6 @@
 """Finding a model by name: a folder, a published name, a repository on the Hub."""
 
 import errno
-import hashlib
 import logging
 import os
 import re
@@ -10,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import sha256_of
 from ..models.published import hub_repository, published_models
 
-__all__ = ["HASHED", "find_model", "find_weights", "sha256_of"]
+__all__ = ["HASHED", "find_model", "find_weights"]
 
 _TIMEOUT = 5.0
 
@@ -74,12 +74,6 @@ def _published(name: str) -> Path:
             f"and put the model folder into $MADRNET_HUB_DIR/{name}"
         )
     return _fetch(name, hub_repository(name), entry["revision"], entry)
-
-
-def sha256_of(file: Path) -> str:
-    """Hash of a file."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _wrong_file(folder: Path, entry: Mapping[str, Any] | None) -> str | None:

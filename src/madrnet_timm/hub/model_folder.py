@@ -15,7 +15,7 @@ from torch import nn
 from ..data.pipelines import check_pipeline
 from ..errors import InputError
 from ..evaluation.calibration import Calibration
-from ..files import replacing_folder, write_text
+from ..files import replacing_folder, sha256_of, write_text
 from ..models import MADRNet
 from .weights import check_safetensors
 
@@ -88,8 +88,7 @@ class ModelFolder:
     def digest(self) -> str:
         """Hash of weights and config."""
         content = hashlib.sha256((self.path / "config.json").read_bytes())
-        with self.weights.open("rb") as file:
-            content.update(hashlib.file_digest(file, "sha256").digest())
+        content.update(bytes.fromhex(sha256_of(self.weights)))
         return content.hexdigest()
 
     def load(self, **kwargs: Any) -> nn.Module:

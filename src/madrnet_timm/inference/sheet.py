@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from ..data.pipelines import prepare
 from ..files import replacing
-from ..morphology import measure
 from .classifier import Prediction
 
 __all__ = ["prediction_sheet"]
@@ -38,14 +37,14 @@ def prediction_sheet(
         axes.axis("off")
     for index, (image, prediction) in enumerate(zip(images, predictions, strict=True)):
         top, column = 2 * (index // columns), index % columns
-        found = measure(image)
+        found = prediction.head
         grid[top, column].imshow(image)
         if len(found.contour):
             outline = np.vstack([found.contour, found.contour[:1]])
             grid[top, column].plot(outline[:, 0], outline[:, 1], color="#00c000", linewidth=1.2)
         ratio = "no head" if found.aspect_ratio is None else f"γ = {found.aspect_ratio:.2f}"
         grid[top, column].set_title(ratio, fontsize=9)
-        grid[top + 1, column].imshow(prepare(image, pipeline, 112))
+        grid[top + 1, column].imshow(prepare(image, pipeline, 112, morphology=found))
         probability = prediction.probabilities[prediction.label]
         grid[top + 1, column].set_title(f"{prediction.label}  {100 * probability:.0f} %", fontsize=9)
     figure.supxlabel("Research use only; not a medical device", fontsize=8, color="gray")

@@ -1,9 +1,8 @@
 """All folds of a recipe, for one seed or several, and what they say together."""
 
-import csv
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,22 @@ from accelerate import PartialState
 from ..errors import InputError
 from ..evaluation.comparison import Comparison, compare
 from ..evaluation.figures import confusion_matrix_figure, mean_curves_figure
-from ..evaluation.intervals import fold_interval, wilson_interval
+from ..evaluation.intervals import t_interval, wilson_interval
 from ..evaluation.metrics import classification_metrics
-from ..files import replacing, write_csv, write_text
+from ..files import read_csv, replacing, write_csv, write_text
 from .loop import divided_records, train
 from .options import RunOptions, check
 from .run_folder import RunFolder
 
-__all__ = ["compare_runs", "cross_validate", "fold_options", "held_out_predictions", "summarize", "summary_table"]
+__all__ = [
+    "compare_runs",
+    "cross_validate",
+    "fold_options",
+    "held_out_predictions",
+    "summarize",
+    "summarize_predictions",
+    "summary_table",
+]
 
 _FIGURES = ("accuracy", "precision", "recall", "f1")
 
@@ -79,18 +86,13 @@ def cross_validate(options: RunOptions, seeds: Sequence[int] = (0,)) -> str:
     write_csv(output / "summary.csv", summary["folds"])
     write_text(output / "summary.json", json.dumps(summary, indent=2) + "\n")
     write_csv(output / "predictions.csv", held_out_predictions(output))
-    histories = [_rows(RunFolder(run.output).history) for run in runs]
+    histories = [read_csv(RunFolder(run.output).history) for run in runs]
     with replacing(output / "learning_curves.png") as path:
         mean_curves_figure([[{k: float(v) for k, v in row.items()} for row in rows] for rows in histories], path)
     with replacing(output / "confusion_matrix.png") as path:
         pooled = summary["pooled"]
         confusion_matrix_figure(pooled["confusion_matrix"], list(pooled["per_class"]), path)
     return summary_table(summary)
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as opened:
-        return list(csv.DictReader(opened))
 
 
 def _finished(output: Path) -> list[tuple[int, int, RunFolder]]:
@@ -121,7 +123,7 @@ def _finished(output: Path) -> list[tuple[int, int, RunFolder]]:
 
 def held_out_predictions(output: Path) -> list[dict[str, Any]]:
     """Rows of ``predictions.csv`` of all runs, with their seed and fold."""
-    return [{"seed": s, "fold": f, **row} for s, f, run in _finished(output) for row in _rows(run.predictions)]
+    return [{"seed": s, "fold": f, **row} for s, f, run in _finished(output) for row in read_csv(run.predictions)]
 
 
 def summarize(output: Path) -> dict[str, Any]:
@@ -133,21 +135,45 @@ def summarize(output: Path) -> dict[str, Any]:
     Raises:
         InputError: No cross-validation there, or a run that is not finished.
     """
-    folds, predicted, references, names = [], [], [], []
+    names: list[str] = []
+    controls = {}
     for seed, fold, run in _finished(output):
         metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
         names = list(metrics["per_class"])
-        row = {"seed": seed, "fold": fold, **{key: metrics[key] for key in _FIGURES}}
-        folds.append(row | {f"control {name}": value for name, value in metrics.get("controls", {}).items()})
-        for prediction in _rows(run.predictions):
-            predicted.append(names.index(prediction["prediction"]))
-            references.append(names.index(prediction["label"]))
+        controls[seed, fold] = {f"control {name}": value for name, value in metrics.get("controls", {}).items()}
+    return summarize_predictions(held_out_predictions(output), names, controls)
+
+
+def summarize_predictions(
+    rows: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    more: Mapping[tuple[int, int], Mapping[str, float]] | None = None,
+) -> dict[str, Any]:
+    """See `summarize`.
+
+    Args:
+        rows: ``seed``, ``fold``, ``label`` and ``prediction`` of each held-out picture.
+        names: Name of each class id.
+        more: Further figures of a seed and fold, averaged like the others.
+    """
+    by_fold: dict[tuple[int, int], list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_fold[int(row["seed"]), int(row["fold"])].append(row)
+
+    def metrics(chosen: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        predicted, labels = ([names.index(row[key]) for row in chosen] for key in ("prediction", "label"))
+        return classification_metrics(predicted, labels, names)
+
+    folds = []
+    for (seed, fold), chosen in sorted(by_fold.items()):
+        found = metrics(chosen)
+        figures = {key: found[key] for key in _FIGURES} | dict((more or {}).get((seed, fold), {}))
+        folds.append({"seed": seed, "fold": fold, **figures})
     seeds = len({row["seed"] for row in folds})
-    each = len(folds) // seeds
     keys = [key for key in folds[0] if key not in ("seed", "fold")]
-    spread = {key: fold_interval([row[key] for row in folds], each) for key in keys}
-    pooled = classification_metrics(predicted, references, names)
-    pictures = len(references) // seeds
+    spread = {key: t_interval([row[key] for row in folds], size=len(folds) // seeds) for key in keys}
+    pooled = metrics(rows)
+    pictures = len(rows) // seeds
     right = pooled["accuracy"] * pictures
     return {
         "seeds": seeds,

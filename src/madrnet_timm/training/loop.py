@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..data.domain import domain_features, domain_ranges
-from ..data.folds import LEFT_OUT, assign_folds
+from ..data.folds import LEFT_OUT, assign_folds, fold_rows
 from ..data.pictures import PictureDataset
 from ..data.sampler import PerClassSampler
 from ..data.sources import SOURCES, class_names, drop_conflicts, drop_unused_classes, load, pictures
@@ -138,28 +138,23 @@ class _Run:
         self.source = SOURCES[options.dataset]
         with self.accelerator.main_process_first():
             records, self.folds, self.conflicts = divided_records(options)
-        held_out = options.fold is not None
         if options.fold is not None:
             check_fold(options.fold, int(self.folds.max()) + 1)
         self.names = class_names(records)
         self.records = records
+        self.held_out = self.folds == (LEFT_OUT if options.fold is None else options.fold)
+        self.train_records = records.select(np.flatnonzero(~self.held_out))
         # without a fold everything is trained on, and what is printed on the way is the fit
-        self.train_records = records.select(np.flatnonzero(self.folds != options.fold)) if held_out else records
-        self.test_records = records.select(np.flatnonzero(self.folds == options.fold)) if held_out else records
+        self.test_records = records if options.fold is None else records.select(np.flatnonzero(self.held_out))
         set_seed(options.seed)
         model = _create_model(options, self.names)
         self.data_config = _data_config(model, options)
         self.teachers = self._create_teachers()
         if self.accelerator.is_main_process:
-            self.folder.begin(options.to_config(), self._fold_rows(records))
+            columns = ("pixel_sha256", "file", "group", "session", "label")
+            self.folder.begin(options.to_config(), fold_rows(records, self.folds, columns))
         self.accelerator.wait_for_everyone()
         self._prepare(model)
-
-    def _fold_rows(self, records: "Dataset") -> list[dict[str, Any]]:
-        columns = ("pixel_sha256", "file", "group", "session", "label")
-        rows = zip(*(records[column] for column in columns), self.folds.tolist(), strict=True)
-        out = [dict(zip((*columns, "fold"), row, strict=True)) for row in rows]
-        return [row | {"label": self.names[row["label"]]} for row in out]
 
     def _pictures(self, records: "Dataset", augmentation: str) -> PictureDataset:
         config = self.data_config
@@ -432,8 +427,7 @@ def train(options: RunOptions) -> dict[str, Any]:
     """
     run = _Run(options)
     metrics, probabilities = run.fit()
-    held_out = run.folds == options.fold
-    metrics["controls"] = Controls(run.records).accuracies(~held_out, held_out)
+    metrics["controls"] = Controls(run.records).accuracies(~run.held_out, run.held_out)
     if run.accelerator.is_main_process:
         run.finish(run.evidence(metrics, probabilities), probabilities)
     run.accelerator.wait_for_everyone()

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from ..data.sources import SOURCES
 from ..errors import InputError
 from ..evaluation.calibration import calibrate
-from ..files import replacing, replacing_folder, write_text
-from ..hub.lookup import HASHED, sha256_of
+from ..files import replacing, replacing_folder, sha256_of, write_text
+from ..hub.lookup import HASHED
 from ..hub.model_folder import ModelFolder
 from .cross_validation import held_out_predictions, summarize
 from .evidence import Evidence, describe_folds

@@ -1,6 +1,5 @@
 """Teachers of a distillation: finished runs whose training never saw what the student is measured on."""
 
-import csv
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
+from ..files import read_csv
 from ..hub.model_folder import ModelFolder
 from .run_folder import RunFolder
 
@@ -55,9 +55,8 @@ class Teachers:
                 )
             if not folder.architecture.startswith("madrnet_"):
                 raise InputError(f"--teacher {path}: {folder.architecture} has no embedding; expected a madrnet_*")
-            with run.folds.open(encoding="utf-8", newline="") as opened:
-                fold = str(run.options()["fold"])
-                seen = {row["pixel_sha256"] for row in csv.DictReader(opened) if row["fold"] != fold}
+            fold = str(run.options()["fold"])
+            seen = {row["pixel_sha256"] for row in read_csv(run.folds) if row["fold"] != fold}
             if seen & set(held_out):
                 raise InputError(
                     f"--teacher {path}: was trained on {len(seen & set(held_out))} of the pictures that the student is "
