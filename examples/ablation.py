@@ -1,0 +1,99 @@
+"""Take the model apart: the paper's Tables IV and V and Fig. 10, each setting on the same folds and budget.
+
+    python examples/ablation.py table_4 --dataset hushem --data-dir DIR --output runs/ablation \\
+        --backbone-weights tf_efficientnet_lite0.in1k.safetensors --img-size 80 --epochs 16
+    python examples/ablation.py table_5 depth ...
+
+table_4: the plain timm backbone, then R, P and the hybrid loss added one after the other. table_5: acrosome mask of the
+attention (AAC) and aspect ratio constraint (HARC), without and with. depth: 0 to 6 executions of R. Every setting is a
+cross-validation below --output, shared by the studies; finished folds are kept.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from madrnet_timm.training.command import run_command
+from madrnet_timm.training.options import RunOptions, add_arguments, from_arguments
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of a study.
+
+    Attributes:
+        title: In the table.
+        kwargs: Arguments of the model that differ from the full MADRNet.
+        recipe: Fields of the recipe that differ.
+        plain: The timm backbone itself, with its own classifier.
+    """
+
+    title: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    plain: bool = False
+
+    def options(self, options: RunOptions) -> RunOptions:
+        """Those of its cross-validation."""
+        model = options.model.removeprefix("madrnet_") if self.plain else options.model
+        kwargs = {} if self.plain else options.model_kwargs | self.kwargs
+        return replace(options, model=model, model_kwargs=kwargs, recipe=replace(options.recipe, **self.recipe))
+
+
+SETTINGS = {
+    "full": Setting("MADRNet (n = 3)"),
+    "backbone": Setting("plain backbone", plain=True),
+    "r": Setting("+ R", {"global_pool": "avg"}, {"loss": "ce"}),
+    "r-p": Setting("+ R + P", recipe={"loss": "ce"}),
+    "no-aac-no-harc": Setting("neither AAC nor HARC", {"acrosome": False}, {"beta": 0.0}),
+    "aac": Setting("AAC alone", recipe={"beta": 0.0}),
+    "harc": Setting("HARC alone", {"acrosome": False}),
+} | {f"depth{n}": Setting(f"n = {n}", {"depth": n}) for n in (0, 1, 2, 4, 5, 6)}
+"""By name of the folder below --output; ``full`` comes first, all others are compared with it."""
+
+STUDIES: dict[str, Sequence[str]] = {
+    "table_4": ("backbone", "r", "r-p", "full"),
+    "table_5": ("no-aac-no-harc", "aac", "harc", "full"),
+    "depth": ("depth0", "depth1", "depth2", "full", "depth4", "depth5", "depth6"),
+}
+
+
+def row(name: str, output: Path) -> str:
+    """A finished setting as a row of the table."""
+    from madrnet_timm.training.cross_validation import compare_runs, summarize
+
+    summary = summarize(output / name)
+    accuracy, f1 = (f"{100 * summary['mean'][k]:.1f} ± {100 * summary['sd'][k]:.1f}" for k in ("accuracy", "f1"))
+    against = ""
+    if name != "full":
+        found = compare_runs(output / "full", output / name)
+        noise = " (noise)" if abs(found.difference) <= found.half_width else ""
+        against = f"{100 * found.difference:+.1f} ± {100 * found.half_width:.1f}{noise}"
+    return f"| {SETTINGS[name].title} | {accuracy} | {f1} | {against} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", nargs="+", choices=tuple(STUDIES), help="%(choices)s")
+    add_arguments(parser)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="of folds and training (0)")
+    args = parser.parse_args()
+    args.output = args.output or Path("runs/ablation")
+    if not args.model.startswith("madrnet_"):
+        parser.error(f"--model {args.model}: expected a madrnet_* name; the plain backbone is one of the settings")
+
+    from madrnet_timm.training.cross_validation import cross_validate
+
+    options, seeds = from_arguments(args), sorted(set(args.seeds))
+    for name in dict.fromkeys(("full", *(name for study in args.study for name in STUDIES[study]))):
+        print(f"{SETTINGS[name].title}: {args.output / name}", flush=True)
+        print(cross_validate(SETTINGS[name].options(replace(options, output=args.output / name)), seeds), flush=True)
+    for study in args.study:
+        print(f"\n{study}\n\n| | accuracy, % | F1 | against MADRNet, points (95 % t) |\n|---|---|---|---|")
+        print("\n".join(row(name, args.output) for name in STUDIES[study]))
+
+
+if __name__ == "__main__":
+    run_command(main)
