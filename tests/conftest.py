@@ -3,8 +3,9 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -12,6 +13,8 @@ os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="madrnet-tests-")  # o
 
 import pytest
 import torch
+
+from .fresh_python import FreshPython
 
 SHARED = Path(os.environ.get("MADRNET_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -36,6 +39,19 @@ def smids_dir() -> Path:
 @pytest.fixture(scope="session")
 def lite0_weights() -> Path:
     return _shared("weights", "tf_efficientnet_lite0.in1k.safetensors")
+
+
+@pytest.fixture(scope="session")
+def fresh_python() -> Iterator[FreshPython]:
+    running = FreshPython()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def madrnet(fresh_python: FreshPython) -> Callable[..., CompletedProcess[str]]:
+    """The command, in a process of its own; keywords are variables of its environment."""
+    return lambda *args, **env: fresh_python("-m", "madrnet_timm.cli", *args, env=os.environ | env)
 
 
 @pytest.fixture(autouse=True)

@@ -1,20 +1,12 @@
 """The command ``madrnet``, run as a user runs it."""
 
 import csv
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from madrnet_timm.data.synthetic import draw_head
-
-
-def madrnet(*args):
-    return subprocess.run(
-        [sys.executable, "-m", "madrnet_timm.cli", *map(str, args)], capture_output=True, text=True, timeout=120
-    )
 
 
 @pytest.fixture
@@ -30,7 +22,7 @@ def heads(tmp_path):
     return folder, truth
 
 
-def test_measure_writes_a_table_with_the_known_axes(heads, tmp_path):
+def test_measure_writes_a_table_with_the_known_axes(madrnet, heads, tmp_path):
     folder, truth = heads
     output, overlays = tmp_path / "heads.csv", tmp_path / "overlays"
     run = madrnet("measure", folder, "--um-per-px", 0.1, "--output", output, "--overlay", overlays)
@@ -50,7 +42,7 @@ def test_measure_writes_a_table_with_the_known_axes(heads, tmp_path):
             assert overlay.height > 3 * head.image.shape[0]
 
 
-def test_measure_without_output_prints_csv_and_without_scale_no_micrometres(heads):
+def test_measure_without_output_prints_csv_and_without_scale_no_micrometres(madrnet, heads):
     folder, _ = heads
     run = madrnet("measure", folder / "a.png")
     assert run.returncode == 0
@@ -60,7 +52,7 @@ def test_measure_without_output_prints_csv_and_without_scale_no_micrometres(head
     assert len(run.stdout.splitlines()) == 2
 
 
-def test_measure_parquet_is_the_same_table(heads, tmp_path):
+def test_measure_parquet_is_the_same_table(madrnet, heads, tmp_path):
     pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
@@ -73,7 +65,7 @@ def test_measure_parquet_is_the_same_table(heads, tmp_path):
     assert rows[0]["ok"] is True
 
 
-def test_unreadable_pictures_are_listed_and_skipped(heads):
+def test_unreadable_pictures_are_listed_and_skipped(madrnet, heads):
     folder, _ = heads
     (folder / "broken.png").write_bytes(b"not a picture")
     run = madrnet("measure", folder)
@@ -83,7 +75,7 @@ def test_unreadable_pictures_are_listed_and_skipped(heads):
     assert "Traceback" not in run.stderr
 
 
-def test_many_pictures_by_several_processes_in_order(tmp_path):
+def test_many_pictures_by_several_processes_in_order(madrnet, tmp_path):
     names = [f"{number:03}.png" for number in range(70)]
     for number, name in enumerate(names):
         Image.fromarray(draw_head("Tapered", seed=number).image).save(tmp_path / name)
@@ -93,7 +85,7 @@ def test_many_pictures_by_several_processes_in_order(tmp_path):
     assert several.stdout == madrnet("measure", tmp_path, "--processes", 1).stdout
 
 
-def test_no_head_gives_empty_cells(tmp_path):
+def test_no_head_gives_empty_cells(madrnet, tmp_path):
     Image.fromarray(np.full((64, 64, 3), 200, np.uint8)).save(tmp_path / "flat.png")
     run = madrnet("measure", tmp_path)
     (row,) = csv.DictReader(run.stdout.splitlines())
@@ -101,11 +93,10 @@ def test_no_head_gives_empty_cells(tmp_path):
     assert (row["ok"], row["flags"], row["aspect_ratio"], row["who_aspect_ratio"]) == ("False", "no_head", "", "")
 
 
-def test_what_is_not_installed_is_one_line(heads):
+def test_what_is_not_installed_is_one_line(fresh_python, heads):
     folder, _ = heads
     script = "import sys; sys.modules['datasets'] = None; from madrnet_timm.cli import main; main(sys.argv[1:])"
-    command = [sys.executable, "-c", script, "data", "stats", "--dataset", "folder", "--data-dir", str(folder)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    run = fresh_python("-c", script, "data", "stats", "--dataset", "folder", "--data-dir", folder)
     assert run.returncode == 2
     assert run.stderr == "error: datasets is not installed; pip install 'madrnet-timm[train]'\n"
 
@@ -120,7 +111,7 @@ def test_what_is_not_installed_is_one_line(heads):
         (["measure", "{crops}", "--processes", "0"], "--processes 0"),
     ],
 )
-def test_mistakes_are_one_line(heads, args, words):
+def test_mistakes_are_one_line(madrnet, heads, args, words):
     folder, _ = heads
     run = madrnet(*(arg.format(crops=folder) for arg in args))
     assert run.returncode == 2

@@ -1,13 +1,13 @@
 """The loopback Hub, the command with its environment, and a model to publish."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
+from tests.fresh_python import FreshPython
 from tests.inference.conftest import write_model
 
 from .loopback import WRITER, LoopbackHub
@@ -40,17 +40,12 @@ def environment(hub: LoopbackHub, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def python(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess]:
+def python(environment: dict[str, str], fresh_python: FreshPython) -> Callable[..., CompletedProcess[str]]:
     """Run Python with arguments in a process of its own, whose environment names the loopback Hub."""
 
-    def run(*args: object, **changes: str) -> subprocess.CompletedProcess:
-        env = {k: v for k, v in (environment | changes).items() if v is not None}
-        command = [sys.executable, *map(str, args)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=180, env=env)
-
-    return run
+    return lambda *args, **changes: fresh_python(*args, env=environment | changes)
 
 
 @pytest.fixture
-def madrnet(python: Callable[..., subprocess.CompletedProcess]) -> Callable[..., subprocess.CompletedProcess]:
+def madrnet(python: Callable[..., CompletedProcess[str]]) -> Callable[..., CompletedProcess[str]]:
     return lambda *args, **changes: python("-m", "madrnet_timm.cli", *args, **changes)

@@ -4,8 +4,6 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -78,48 +76,31 @@ def test_publish_is_idempotent_and_says_what_changes(hub, madrnet, model_dir, tm
     assert repo.commits[-1][1] == repo.commits[1][1]
 
 
-def test_killed_at_every_request_and_given_again(hub, model_dir, environment):
+def test_killed_at_every_request_and_given_again(hub, fresh_python, model_dir, environment):
     """Whatever request an upload dies at, the same command again leaves the same repository, with one tag."""
-    driver = subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("publish_forks.py")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
-    )  # fmt: skip
 
     def publish():
-        driver.stdin.write(json.dumps(["publish", str(model_dir), "--repo", REPO, "--tag", "v1"]) + "\n")
-        driver.stdin.flush()
-        while True:
-            line = driver.stdout.readline()
-            assert line, "the driver is gone"
-            if not line.startswith("{"):
-                continue
-            found = json.loads(line)
-            if "pid" in found:
-                hub.pid = found["pid"]
-            elif "status" in found:
-                return found["status"]
+        words = ("-m", "madrnet_timm.cli", "publish", model_dir, "--repo", REPO, "--tag", "v1")
+        return fresh_python(*words, env=environment, started=lambda pid: setattr(hub, "pid", pid)).returncode
 
-    try:
-        killed = 0
-        for number in range(60):
-            hub.repos.clear(), hub.objects.clear(), hub.log.clear()
-            hub.faults = [Fault(".", "kill", after=number)]
-            status = publish()
-            if status == 0:
-                break
-            assert status == -9
-            killed += 1
-            hub.faults = []
-            assert publish() == 0
-            repo = hub.repos[f"models/{REPO}"]
-            assert repo.commits[-1][1] == {
-                name: (model_dir / name).read_bytes() for name in ("README.md", "config.json", "model.safetensors")
-            }
-            assert repo.tags == {"v1": repo.commits[-1][0]}
-            assert len(repo.commits) <= 3
-        assert 8 <= killed < 59
-    finally:
-        driver.kill()
+    killed = 0
+    for number in range(60):
+        hub.repos.clear(), hub.objects.clear(), hub.log.clear()
+        hub.faults = [Fault(".", "kill", after=number)]
+        status = publish()
+        if status == 0:
+            break
+        assert status == -9
+        killed += 1
+        hub.faults = []
+        assert publish() == 0
+        repo = hub.repos[f"models/{REPO}"]
+        assert repo.commits[-1][1] == {
+            name: (model_dir / name).read_bytes() for name in ("README.md", "config.json", "model.safetensors")
+        }
+        assert repo.tags == {"v1": repo.commits[-1][0]}
+        assert len(repo.commits) <= 3
+    assert 8 <= killed < 59
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ import csv
 import json
 import math
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -24,17 +22,8 @@ from madrnet_timm.inference.results import read_results
 from madrnet_timm.morphology import measure
 
 
-def madrnet(*args, **env):
-    import os
-
-    return subprocess.run(
-        [sys.executable, "-m", "madrnet_timm.cli", *map(str, args)],
-        capture_output=True, text=True, timeout=300, env=os.environ | env,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
-def predicted(model_dir, crops, tmp_path_factory):
+def predicted(madrnet, model_dir, crops, tmp_path_factory):
     output = tmp_path_factory.mktemp("results") / "results.csv"
     run = madrnet("predict", crops, "--model", model_dir, "--output", output, "--um-per-px", 0.1)
     return run, output
@@ -98,7 +87,7 @@ def test_python_gives_the_same(predicted, model_dir):
         assert " ".join(prediction.out_of_domain) == (row["out_of_domain"] or "")
 
 
-def test_parquet_and_onnx_give_the_same(predicted, model_dir, crops, tmp_path):
+def test_parquet_and_onnx_give_the_same(madrnet, predicted, model_dir, crops, tmp_path):
     pytest.importorskip("onnxruntime")
     output = tmp_path / "results.parquet"
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
@@ -125,7 +114,7 @@ def test_parquet_and_onnx_give_the_same(predicted, model_dir, crops, tmp_path):
         (["explain", "{crops}", "--model", "madrnet_resnet50.hushem", "--output", "x"], "not published yet; train"),
     ],
 )
-def test_mistakes_are_one_line(args, words, model_dir, crops, tmp_path):
+def test_mistakes_are_one_line(madrnet, args, words, model_dir, crops, tmp_path):
     run = madrnet(*(arg.format(crops=crops, model=model_dir) for arg in args))
     assert run.returncode == 2
     assert words in run.stderr
@@ -160,7 +149,7 @@ def text_of(page):
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.split("</style>")[1]))
 
 
-def test_report_has_the_figures_of_the_table(predicted, tmp_path):
+def test_report_has_the_figures_of_the_table(madrnet, predicted, tmp_path):
     run = madrnet("report", predicted[1], "--output", tmp_path / "report.html")
     assert run.returncode == 0, run.stderr
     page = (tmp_path / "report.html").read_text()
@@ -183,7 +172,7 @@ def test_report_has_the_figures_of_the_table(predicted, tmp_path):
         assert re.search(rf"{name} {sum(row['prediction'] == name for row in rows)} ", text)
 
 
-def test_report_of_two_slides(predicted, tmp_path):
+def test_report_of_two_slides(madrnet, predicted, tmp_path):
     run = madrnet("report", predicted[1], predicted[1], "--output", tmp_path / "two.html")
     assert run.returncode == 0, run.stderr
     text = text_of((tmp_path / "two.html").read_text())
@@ -193,7 +182,7 @@ def test_report_of_two_slides(predicted, tmp_path):
     assert "expected that of one slide, or of two" in run.stderr
 
 
-def test_report_without_pictures_or_model(predicted, tmp_path):
+def test_report_without_pictures_or_model(madrnet, predicted, tmp_path):
     """Moved elsewhere, the table still makes a report."""
     rows = predicted[1].read_text().replace("/head", "/gone")
     (tmp_path / "moved.csv").write_text(rows)
@@ -212,14 +201,14 @@ def test_a_table_without_its_companion(predicted, tmp_path):
         read_results(tmp_path / "alone.csv")
 
 
-def test_names_are_escaped(predicted, tmp_path):
+def test_names_are_escaped(madrnet, predicted, tmp_path):
     (tmp_path / "evil.csv").write_text(predicted[1].read_text().replace("head00", "<script>alert(1)</script>"))
     (tmp_path / "evil.csv.json").write_text(predicted[1].with_name("results.csv.json").read_text())
     assert madrnet("report", tmp_path / "evil.csv").returncode == 0
     assert "<script" not in (tmp_path / "evil.html").read_text()
 
 
-def test_explain_draws_the_stages(model_dir, crops, tmp_path):
+def test_explain_draws_the_stages(madrnet, model_dir, crops, tmp_path):
     run = madrnet("explain", crops / "head00.png", crops / "broken.png", "--model", model_dir, "--output", tmp_path)
     assert run.returncode == 1
     assert "broken.png" in run.stderr
@@ -227,7 +216,7 @@ def test_explain_draws_the_stages(model_dir, crops, tmp_path):
         assert image.width > 3 * image.height  # four columns
 
 
-def test_export_describes_itself(model_dir, tmp_path):
+def test_export_describes_itself(madrnet, model_dir, tmp_path):
     onnx = pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
     run = madrnet("export", "--model", model_dir, "--output", tmp_path / "model.onnx")

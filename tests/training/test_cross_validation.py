@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -84,7 +82,7 @@ def test_seeds_divide_anew(two):
     assert held_out[0] != held_out[1]
 
 
-def test_comparison(two):
+def test_comparison(fresh_python, two):
     first, second = (folder for folder, _, _ in two[0])
     found = compare_runs(first, second)
     accuracies = [
@@ -94,9 +92,7 @@ def test_comparison(two):
     by_fold = [np.reshape(values, (2, 2)).mean(axis=0) for values in accuracies]  # over the seeds
     if np.ptp(np.subtract(*by_fold)) > 0:
         assert found.t_p == pytest.approx(ttest_rel(*by_fold).pvalue)
-    run = subprocess.run(
-        [sys.executable, EXAMPLES / "compare.py", first, second], capture_output=True, text=True, timeout=120
-    )
+    run = fresh_python(EXAMPLES / "compare.py", first, second)
     assert run.returncode == 0, run.stderr
     assert f"p = {found.mcnemar_p:.3g}" in run.stdout
 

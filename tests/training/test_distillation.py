@@ -1,8 +1,6 @@
 """A student that follows a cross-validated teacher, on folds that the teacher did not see."""
 
 import csv
-import subprocess
-import sys
 
 import pytest
 
@@ -22,11 +20,11 @@ def teacher(tmp_path_factory):
     return tmp / "cv", heads
 
 
-def test_distill_trains_both_and_compares(teacher, tmp_path):
+def test_distill_trains_both_and_compares(fresh_python, teacher, tmp_path):
     folder, heads = teacher
-    command = [sys.executable, EXAMPLES / "distill.py", folder, "--dataset", "folder", "--data-dir", heads, *SMALL]
+    command = [EXAMPLES / "distill.py", folder, "--dataset", "folder", "--data-dir", heads, *SMALL]
     command += ["--epochs", "2", "--output", tmp_path / "out"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    run = fresh_python(*command)
     assert run.returncode == 0, run.stderr
     assert "gain: " in run.stdout
     with (tmp_path / "out/distilled/seed0-fold1/history.csv").open(newline="") as opened:

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -26,20 +24,15 @@ NAME = "madrnet_test_resnet.drawn"
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory):
+def shipped(tmp_path_factory, fresh_python):
     tmp = tmp_path_factory.mktemp("ship")
     heads = write_heads(tmp / "heads")
     recipe = Recipe(epochs=4, img_size=48, batch_size=8)
     options = RunOptions("madrnet_test_resnet", "folder", tmp / "cv", data_dir=heads, folds=2, recipe=recipe)
     cross_validate(options)
     (tmp / "models.yaml").write_text("# the head\nmadrnet_other.x:\n  revision: v1\n")
-    run = subprocess.run(
-        [
-            *(sys.executable, EXAMPLES / "ship.py", tmp / "cv", "--name", NAME),
-            *("--hub", tmp / "hub", "--models", tmp / "models.yaml"),
-        ],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    where = ("--hub", tmp / "hub", "--models", tmp / "models.yaml")
+    run = fresh_python(EXAMPLES / "ship.py", tmp / "cv", "--name", NAME, *where)
     assert run.returncode == 0, run.stderr
     return tmp
 

@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from madrnet_timm.evaluation.calibration import calibrate, tempered
+from madrnet_timm.hub import load_model_weights
 from madrnet_timm.inference import Classifier
 from madrnet_timm.losses import HybridLoss
 
@@ -284,6 +285,44 @@ def test_backbone_weights(tmp_path, lite0_weights, train_command, heads):
     plain = timm.create_model("tf_efficientnet_lite0", num_classes=4)
     load_backbone_weights(plain, lite0_weights)
     assert torch.equal(plain.conv_stem.weight, state["conv_stem.weight"])
+
+
+def test_weights_of_another_model(run, tmp_path, train_command, capsys):
+    """All but the classifier: B, R, P and the embedding; a training that hardly moves them ends where it began."""
+    folder, _, args = run
+    state = load_file(folder / "model" / "model.safetensors")
+    model = timm.create_model("madrnet_test_resnet", num_classes=7)
+    classifier = model.classifier.weight.detach().clone()
+    load_model_weights(model, folder / "model" / "model.safetensors")
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, state[name]) != name.startswith("classifier.")
+    assert torch.equal(model.classifier.weight, classifier)
+
+    still = [word for part in ("backbone", "reversible", "head") for word in (f"--lr-{part}", 1e-9)]
+    words = [*args[:4], "--output", tmp_path / "out", *SMALL, "--epochs", 1, *still, "--ema-decay", 0]
+    assert train_command(*words, "--weights", folder / "model") == 0
+    trained = load_file(tmp_path / "out" / "model" / "model.safetensors")
+    weights = {name for name, value in trained.items() if value.dim() > 1} - {"classifier.weight"}
+    assert len(weights) > 10
+    for name in weights:
+        torch.testing.assert_close(trained[name], state[name], rtol=0, atol=1e-6)
+
+    other = ["--model", "madrnet_test_vit", "--img-size", "64"]
+    for more, message in (
+        (["--weights", folder / "model", *other], "does not fit madrnet_test_vit"),
+        (["--weights", folder / "model", "--pretrained-backbone"], "--weights and --pretrained-backbone contradict"),
+        (["--weights", "nowhere"], "nowhere: no such model"),
+    ):
+        capsys.readouterr()
+        assert train_command(*args[:4], "--output", tmp_path / "no", *SMALL, *more) == 2
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "no").exists()
+
+
+def test_weights_that_have_seen_the_held_out_pictures_are_refused(hushem_dir, tmp_path, train_command, capsys):
+    words = ["--dataset", "hushem", "--data-dir", hushem_dir, "--output", tmp_path / "out"]
+    assert train_command(*words, "--weights", "madrnet_tf_efficientnet_lite0.hushem") == 2
+    assert "was trained on pictures of hushem, which are held out here" in capsys.readouterr().err
 
 
 def test_two_processes(tmp_path, heads):

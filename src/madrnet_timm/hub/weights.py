@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from ..errors import InputError
 from ..models import MADRNet
 
-__all__ = ["check_safetensors", "load_backbone_weights"]
+__all__ = ["check_safetensors", "load_backbone_weights", "load_model_weights"]
 
 _BACKBONE = "backbone."  # of the names in a MADRNet's file
 
@@ -51,12 +51,42 @@ def load_backbone_weights(model: Any, path: str | Path) -> None:
     found = check_safetensors(path)
     prefix = _BACKBONE if any(name.startswith(_BACKBONE) for name in found) else ""
     shapes = {name.removeprefix(prefix): shape for name, shape in found.items() if name.startswith(prefix)}
-    target = model.backbone if isinstance(model, MADRNet) else model
-    own = {name: tuple(value.shape) for name, value in target.state_dict().items()}
+    if isinstance(model, MADRNet):
+        _load(model, model.backbone, (), path, prefix, shapes)
+    else:
+        _load(model, model, _classifiers(model), path, prefix, shapes)
+
+
+def load_model_weights(model: Any, path: str | Path) -> None:
+    """Load another model's weights, all but its classifier's: a MADRNet's B, R and P, or a plain timm model's.
+
+    Args:
+        model: A `MADRNet` or a timm model.
+        path: A safetensors file with the names of the same architecture.
+
+    Raises:
+        InputError: The file can't be read, or does not fit; the message names the first tensor that does not.
+    """
+    _load(model, model, _classifiers(model), path, "", check_safetensors(path))
+
+
+def _classifiers(model: Any) -> tuple[str, ...]:
+    """How the names of a classifier's tensors begin."""
+    names = model.pretrained_cfg.get("classifier") or ()
+    return tuple(f"{name}." for name in ((names,) if isinstance(names, str) else names))
+
+
+def _load(
+    model: Any,
+    target: torch.nn.Module,
+    left_out: tuple[str, ...],
+    path: str | Path,
+    prefix: str,
+    shapes: dict[str, tuple[int, ...]],
+) -> None:
     architecture = model.pretrained_cfg.get("architecture", "the model")
-    classifier = model.pretrained_cfg.get("classifier") or ()
-    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    needed = {name: s for name, s in own.items() if isinstance(model, MADRNet) or not name.startswith(heads)}
+    own = {name: tuple(value.shape) for name, value in target.state_dict().items()}
+    needed = {name: shape for name, shape in own.items() if not name.startswith(left_out)}
     wrong = [name for name, shape in needed.items() if shapes.get(name) != shape]
     if wrong:
         name = wrong[0]

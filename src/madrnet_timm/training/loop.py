@@ -31,8 +31,9 @@ from ..evaluation.controls import Controls
 from ..evaluation.figures import confusion_matrix_figure, learning_curves_figure
 from ..evaluation.metrics import ClassificationMetrics
 from ..files import beside_path, replacing, replacing_folder, settle_folder, write_csv, write_text
-from ..hub import load_backbone_weights, save_model_folder
+from ..hub import load_backbone_weights, load_model_weights, save_model_folder
 from ..hub.card import model_card
+from ..hub.lookup import find_model
 from ..losses import Distillation, HybridLoss
 from ..morphology import measure
 from .evidence import Evidence, describe_folds
@@ -89,6 +90,8 @@ def _create_model(options: RunOptions, names: list[str]) -> nn.Module:
         ) from None
     if options.backbone_weights is not None:
         load_backbone_weights(model, options.backbone_weights)
+    if options.weights is not None:
+        load_model_weights(model, find_model(options.weights) / "model.safetensors")
     if is_madrnet and options.hybrid:
         model.set_embedding_training(True)
     return model.to(memory_format=torch.channels_last)

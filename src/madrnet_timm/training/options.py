@@ -10,7 +10,10 @@ from typing import Any
 import timm
 
 from ..data.arguments import add_data_arguments, add_fold_arguments
+from ..data.manifest import MANIFESTS
 from ..errors import InputError
+from ..hub.lookup import find_model
+from ..hub.model_folder import ModelFolder
 from ..hub.weights import check_safetensors
 from .recipe import PRESETS, Recipe
 
@@ -30,6 +33,7 @@ class RunOptions:
         folds: Number of folds, or a CSV file of folds.
         seed: Of the folds, the initialisation, the order and random changes.
         backbone_weights: safetensors file for the backbone, or for a plain timm model.
+        weights: Model to start from, all but its classifier: what `madrnet_timm.hub.lookup.find_model` takes.
         pretrained_backbone: Let timm fetch the backbone's weights.
         model_kwargs: Further arguments of the model.
         teachers: Run folders of models that the model follows (distillation).
@@ -48,6 +52,7 @@ class RunOptions:
     folds: int | Path = 5
     seed: int = 0
     backbone_weights: Path | None = None
+    weights: str | None = None
     pretrained_backbone: bool = False
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     teachers: tuple[Path, ...] = ()
@@ -95,6 +100,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="safetensors file with the backbone's weights, from timm or of another model folder",
+    )
+    what.add_argument(
+        "--weights",
+        metavar="MODEL",
+        help="model to start from, all but its classifier: a model folder, a published name or hf-hub:owner/name",
     )
     what.add_argument(
         "--pretrained-backbone", action="store_true", help="let timm fetch the backbone's weights from the Hub"
@@ -159,10 +169,23 @@ def check(options: RunOptions) -> None:
             check_fold(options.fold, options.folds)
     if options.seed < 0:
         raise InputError(f"--seed {options.seed}: expected 0 or more")
+    sources = {
+        "--backbone-weights": options.backbone_weights is not None,
+        "--weights": options.weights is not None,
+        "--pretrained-backbone": options.pretrained_backbone,
+    }
+    given = [name for name, is_given in sources.items() if is_given]
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(given)} contradict each other; choose one")
     if options.backbone_weights is not None:
-        if options.pretrained_backbone:
-            raise InputError("--backbone-weights and --pretrained-backbone contradict each other; choose one")
         check_safetensors(options.backbone_weights)
+    if options.weights is not None:
+        trained_on = ModelFolder(find_model(options.weights)).info.get("dataset")
+        if trained_on == options.dataset and options.dataset in MANIFESTS and options.fold is not None:
+            raise InputError(
+                f"--weights {options.weights}: was trained on pictures of {trained_on}, which are held out here; start "
+                "from a model of another data set"
+            )
     if options.teachers and not options.hybrid:
         raise InputError(
             f"--teacher: {name} gives no embedding; distillation needs a madrnet_* student with --loss hybrid"

@@ -113,6 +113,7 @@ def commands(options: RunOptions, seeds: Sequence[int], name: str) -> str:
     words = ["python", "examples/cross_validate.py", "--dataset", options.dataset, "--model", options.model]
     words += ["--data-dir", SOURCES[options.dataset].title] if options.data_dir else []
     words += ["--backbone-weights", options.backbone_weights.name] if options.backbone_weights else []
+    words += ["--weights", str(Path(*Path(options.weights).parts[-2:]))] if options.weights else []
     words += ["--pretrained-backbone"] if options.pretrained_backbone else []
     arguments = [f"{key}={value}" for key, value in options.model_kwargs.items()]
     words += ["--model-kwargs", *arguments] if arguments else []
