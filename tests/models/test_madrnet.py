@@ -246,6 +246,18 @@ def test_is_a_timm_model():
         timm.create_model("madrnet_test_resnet", pretrained=True)
 
 
+def test_made_and_pruned_in_inference_mode():
+    """The gradients that tell which parameters are idle are asked for all the same."""
+    reference = timm.create_model("madrnet_test_resnet")
+    with torch.inference_mode():
+        model = timm.create_model("madrnet_test_resnet")
+        assert model.state_dict().keys() == reference.state_dict().keys()
+        for each in (model, reference):
+            each.prune_intermediate_layers([1], prune_head=True)
+        assert model.state_dict().keys() == reference.state_dict().keys()
+        assert model(torch.zeros(1, 3, 64, 64)).shape == reference(torch.zeros(1, 3, 64, 64)).shape
+
+
 def test_inference_needs_no_training_library():
     code = """
 import sys

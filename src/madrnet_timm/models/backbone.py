@@ -136,7 +136,7 @@ def remove_idle(
     finally:
         for module, mode in modes:
             module.training = mode
-    with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
         twin = twin.to("meta").eval().requires_grad_()
         x = torch.empty((1, *input_size))
         idle, _ = _idle_parameters(twin, lambda module: run(module, x))
@@ -198,7 +198,7 @@ def _probe(
         The module that makes the map, the map's size ``(C, h, w)``, and the names of the idle parameters.
     """
     found = []
-    with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
         twin = timm.create_model(name, num_classes=0, in_chans=input_size[0], **kwargs).eval().requires_grad_()
         x = torch.empty((1, *input_size))
         for to_map, size in _candidates(twin.forward_features(x), twin, input_size):

@@ -3,6 +3,7 @@
 import argparse
 import ast
 import difflib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,19 @@ class RunOptions:
             config.pop(key)
         config["teachers"] = [str(path.resolve()) for path in self.teachers]
         return {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in (config | recipe).items()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], output: Path) -> "RunOptions":
+        """What `to_config` gave, as ``config.yaml`` of a run holds it."""
+        values = {f.name: config[f.name] for f in fields(cls) if f.name in config}
+        values |= {
+            name: Path(values[name]) for name in ("data_dir", "backbone_weights") if values.get(name) is not None
+        }
+        values["teachers"] = tuple(Path(path) for path in values.get("teachers", ()))
+        if isinstance(values["folds"], str):
+            values["folds"] = Path(values["folds"])
+        recipe = Recipe(**{f.name: config[f.name] for f in fields(Recipe) if f.name in config})
+        return cls(**values | {"output": output, "recipe": recipe})
 
 
 def _keyword(text: str) -> tuple[str, Any]:

@@ -39,14 +39,8 @@ def cross_validated_options(output: Path) -> RunOptions:
     runs = sorted(output.glob("seed*-fold*/config.yaml"))
     if not runs:
         raise InputError(f"{output}: holds no cross-validation; expected the output of examples/cross_validate.py")
-    config = yaml.safe_load(runs[0].read_text(encoding="utf-8"))
-    recipe = Recipe(**{f.name: config[f.name] for f in fields(Recipe) if f.name in config})
-    values = {f.name: config[f.name] for f in fields(RunOptions) if f.name in config}
-    values |= {name: Path(values[name]) for name in ("data_dir", "backbone_weights") if values.get(name) is not None}
-    values["teachers"] = tuple(Path(path) for path in values.get("teachers", ()))
-    if isinstance(values["folds"], str):
-        values["folds"] = Path(values["folds"])
-    return RunOptions(**values | {"fold": None, "seed": 0, "output": output / "final", "recipe": recipe})
+    options = RunOptions.from_config(RunFolder(runs[0].parent).options(), output / "final")
+    return replace(options, fold=None, seed=0)
 
 
 def evidence_of(output: Path) -> Evidence:

@@ -1,0 +1,116 @@
+"""Test a model on another data set than its own, where classes allow: normal heads against all other heads.
+
+    python examples/generality.py --model madrnet_tf_efficientnet_lite0.hushem --dataset smids --data-dir DIR \\
+        --output docs/results/hushem-on-smids.csv
+
+Pictures of things that are no sperm are left out, and so is the model's probability for them. The model is asked twice:
+as it is, and after its batch norms have taken their statistics from the pictures of the other set (never their labels).
+The table has a row a picture: ``label``, ``normal`` and ``normal_adapted`` (probability of a normal head).
+"""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from madrnet_timm.data.arguments import add_data_arguments
+from madrnet_timm.training.command import run_command
+
+NO_SPERM = "Non-Sperm"
+
+
+def figures(rows: Sequence[dict[str, Any]], key: str) -> dict[str, float]:
+    """Accuracy, balanced accuracy, and area under the ROC curve of a column of probabilities of ``normal``."""
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+
+    truth = [row["label"] == "normal" for row in rows]
+    probabilities = [float(row[key]) for row in rows]
+    said = [value > 0.5 for value in probabilities]
+    return {
+        "accuracy": float(accuracy_score(truth, said)),
+        "balanced accuracy": float(balanced_accuracy_score(truth, said)),
+        "AUC": float(roc_auc_score(truth, probabilities)),
+    }
+
+
+def adapt_norms(model: Any, batches: Iterable[Any]) -> None:
+    """Statistics of all batch norms from these pictures, the mean of all batches."""
+    import torch
+
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    for module in norms:
+        module.reset_running_stats()
+        module.momentum = None
+        module.train()
+    with torch.no_grad():
+        for batch in batches:
+            model(batch)
+    model.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="model folder, published name, or hf-hub:owner/name")
+    add_data_arguments(parser)
+    parser.add_argument("--output", type=Path, metavar="FILE", help=".csv: a row a picture")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="pictures at once (%(default)s)")
+    args = parser.parse_args()
+
+    import numpy as np
+    import torch
+    from tqdm import tqdm
+
+    from madrnet_timm.data.sources import class_names, drop_conflicts, load, pictures
+    from madrnet_timm.errors import InputError
+    from madrnet_timm.files import check_table_name, write_table
+    from madrnet_timm.inference import Classifier
+
+    if args.output is not None:
+        check_table_name(args.output)
+    classifier = Classifier(args.model)
+    model: Any = classifier.model
+    names, (records, _) = classifier.label_names, drop_conflicts(load(args.dataset, args.data_dir))
+    own = class_names(records)
+    for what, labels in (("model's", names), ("data set's", own)):
+        if "Normal" not in labels:
+            raise InputError(f"the {what} classes are {', '.join(labels)}: expected one called Normal")
+    records = records.select([i for i, label in enumerate(records["label"]) if own[label] != NO_SPERM])
+    labels = ["normal" if own[label] == "Normal" else "abnormal" for label in records["label"]]
+    views = [
+        classifier.prepare(np.asarray(image)).view
+        for image in tqdm(pictures(records), total=len(records), desc="pictures")
+    ]
+    starts = range(0, len(views), args.batch_size)
+    # sorted by class as they come, the batches would have statistics of one class each
+    order = np.random.default_rng(0).permutation(len(views))
+    batches = [
+        torch.from_numpy(classifier.normalized([views[i] for i in order[start : start + args.batch_size]]))
+        for start in starts
+    ]
+
+    def normal() -> list[float]:
+        with torch.inference_mode():
+            found = [model(batch) for batch in tqdm(batches, desc="network")]
+        logits = torch.cat(found)
+        if NO_SPERM in names:
+            logits[:, names.index(NO_SPERM)] = -torch.inf
+        out = np.empty(len(views))
+        out[order] = logits.softmax(1)[:, names.index("Normal")].numpy()
+        return [round(float(value), 6) for value in out]
+
+    columns = {"normal": normal()}
+    adapt_norms(model, tqdm(batches, desc="norms"))
+    columns["normal_adapted"] = normal()
+    rows = [
+        {"file": file, "label": label, "normal": before, "normal_adapted": after}
+        for file, label, before, after in zip(records["file"], labels, *columns.values(), strict=True)
+    ]
+    for key, title in (("normal", "as it is"), ("normal_adapted", "norms adapted")):
+        found = figures(rows, key)
+        print(f"{title:<14}" + ", ".join(f"{name} {100 * value:.1f} %" for name, value in found.items()))
+    if args.output is not None:
+        write_table(args.output, rows)
+
+
+if __name__ == "__main__":
+    run_command(main)
