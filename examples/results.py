@@ -1,13 +1,22 @@
 """Write docs/results.md from the stored predictions, beside the paper's figures.
 
     python examples/results.py --add hushem-madrnet runs/hushem --title "MADRNet, EfficientNet-Lite0"
+    python examples/results.py --add hushem-mirror runs/mirror.csv --title "..." --like hushem-madrnet --command "..."
     python examples/results.py
 
 The first line stores the predictions and controls of a cross-validation in docs/results/<name>.csv and its description
-in docs/results/runs.yaml; both write the page anew. No figure of the page is written by hand: a test recomputes it.
+in docs/results/runs.yaml; the second those of a table of examples/ensemble.py, on the folds of a stored run. All write
+the page anew. Which run stands where is said by paper.yaml (tables and the paper's figures), levers.yaml (what was
+tried) and transfers.yaml (one set's model on another set). No figure of the page is written by hand: a test recomputes
+it.
 """
 
 import argparse
+import csv
+import runpy
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +24,9 @@ import yaml
 
 from madrnet_timm.training.command import run_command
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+KEPT = ("seed", "fold", "file", "label", "prediction")
 HEAD = """# Results
 
 Made by `python examples/results.py` from the predictions in `docs/results/`; the paper's figures are those that it
@@ -23,87 +34,236 @@ prints. Our folds are stratified and divide no cell; the number of epochs was fi
 was chosen among five settings after short runs on HuSHeM's folds, which flatters a little. ± is the standard deviation
 over folds, (±) half of the 95 % t interval of the mean (df = folds − 1), [ ] the Wilson interval of the pooled
 pictures. One picture of a HuSHeM fold is 2.3 points: differences below about 4 points mean nothing. The paper divides
-picture by picture, at 512 px, and does not align. **Research use only; not a medical device.**
+picture by picture, at 512 px, and does not align. Differences are means over folds, paired, with half of their 95 % t
+interval; *noise* where that interval contains 0. **Research use only; not a medical device.**
+"""
+TRANSFERS = """
+`python examples/generality.py`: normal heads against all other heads, things that are no sperm left out. *Norms
+adapted*: the batch norms' statistics are those of the other set's pictures, without their labels.
 """
 
 
-def add(name: str, output: Path, title: str) -> None:
-    """Store a cross-validation."""
-    from madrnet_timm.files import write_csv, write_text
+def add(name: str, output: Path, title: str, like: str | None = None, command: str | None = None) -> None:
+    """Store a cross-validation, or a table of predictions on the folds of a stored run."""
+    from madrnet_timm.errors import InputError
+    from madrnet_timm.files import read_csv, write_csv, write_text
     from madrnet_timm.training.cross_validation import held_out_predictions, summarize
     from madrnet_timm.training.shipping import commands, cross_validated_options
 
-    rows, summary, options = held_out_predictions(output), summarize(output), cross_validated_options(output)
-    kept = ("seed", "fold", "file", "label", "prediction")
-    write_csv(RESULTS / f"{name}.csv", [{key: row[key] for key in kept} for row in rows])
-    controls = {k.removeprefix("control "): round(v, 6) for k, v in summary["mean"].items() if k.startswith("control ")}
-    classes = list(summary["pooled"]["per_class"])
-    runs = read_runs() | {
-        name: {
+    runs = read_runs()
+    if output.is_file():
+        if like not in runs or not command:
+            raise InputError(f"--add {name} {output}: a table needs --like (one of {', '.join(runs)}) and --command")
+        rows, entry = read_csv(output), runs[like] | {"title": title, "command": command}
+    else:
+        rows, summary, options = held_out_predictions(output), summarize(output), cross_validated_options(output)
+        mean = summary["mean"].items()
+        entry = {
             "title": title,
             "dataset": options.dataset,
             "protocol": options.protocol,
             "command": commands(options, sorted({row["seed"] for row in summary["folds"]}), name).split(" && ")[0],
-            "classes": classes,
-            "controls": controls,
+            "classes": list(summary["pooled"]["per_class"]),
+            "controls": {k.removeprefix("control "): round(v, 6) for k, v in mean if k.startswith("control ")},
         }
-    }
-    write_text(RESULTS / "runs.yaml", yaml.safe_dump(runs, sort_keys=False, allow_unicode=True, width=120))
+    write_csv(RESULTS / f"{name}.csv", [{key: row[key] for key in KEPT} for row in rows])
+    text = yaml.safe_dump(runs | {name: entry}, sort_keys=False, allow_unicode=True, width=120)
+    write_text(RESULTS / "runs.yaml", text)
+
+
+def _yaml(name: str) -> dict[str, Any]:
+    path = RESULTS / name
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
 
 
 def read_runs() -> dict[str, dict[str, Any]]:
     """Descriptions of the stored cross-validations by name."""
-    path = RESULTS / "runs.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return _yaml("runs.yaml")
+
+
+@cache
+def predictions(name: str) -> list[dict[str, str]]:
+    """Rows of a stored run."""
+    from madrnet_timm.files import read_csv
+
+    return read_csv(RESULTS / f"{name}.csv")
+
+
+@cache
+def summary(name: str) -> dict[str, Any]:
+    """Figures of a stored run."""
+    from madrnet_timm.training.cross_validation import summarize_predictions
+
+    return summarize_predictions(predictions(name), read_runs()[name]["classes"])
+
+
+def against(first: str, second: str) -> Any:
+    """The `Comparison` of two stored runs on the seeds that both have."""
+    from madrnet_timm.evaluation.comparison import compare
+
+    seeds = {row["seed"] for row in predictions(first)} & {row["seed"] for row in predictions(second)}
+    shares, folds = [], []
+    for name in (first, second):
+        right: dict[str, list[bool]] = defaultdict(list)
+        by_fold: dict[str, list[bool]] = defaultdict(list)
+        for row in predictions(name):
+            if row["seed"] in seeds:
+                right[row["file"]].append(row["prediction"] == row["label"])
+                by_fold[row["fold"]].append(row["prediction"] == row["label"])
+        shares.append({file: sum(values) / len(values) for file, values in right.items()})
+        folds.append([sum(values) / len(values) for _, values in sorted(by_fold.items())])
+    return compare(shares[0], shares[1], folds[0], folds[1])
+
+
+def _difference(first: str, second: str) -> str:
+    found = against(first, second)
+    noise = ", noise" if abs(found.difference) <= found.half_width else ""
+    return f"{100 * found.difference:+.1f} ± {100 * found.half_width:.1f}{noise}"
+
+
+def _mean(name: str, key: str = "accuracy") -> str:
+    found = summary(name)
+    return f"{100 * found['mean'][key]:.1f} ± {100 * found['sd'][key]:.1f}"
+
+
+def _cells(values: Sequence[float | None]) -> str:
+    return " | ".join("" if value is None else f"{value:g}" for value in values)
+
+
+def _accuracy_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[str]:
+    """Tables II and VI: others' figures, ours, the controls."""
+    parts = ["| | accuracy, % | precision | recall | F1 | folds |\n|---|---|---|---|---|---|"]
+    parts += [f"| {title} | {_cells(values)} | its own |" for title, values in table["rows"].items()]
+    own = [name for name in table["runs"] if name in runs]
+    for name in own:
+        found = summary(name)
+        cells = [_mean(name, key) for key in ("accuracy", "precision", "recall", "f1")]
+        low, high = found["wilson"]
+        cells[0] += f" (± {100 * found['t_half_width']['accuracy']:.1f}) [{100 * low:.1f}, {100 * high:.1f}]"
+        folds = ", ".join(f"{100 * row['accuracy']:.1f}" for row in found["folds"])
+        parts.append(f"| **{runs[name]['title']}**, ours | {' | '.join(cells)} | {folds} |")
+    if own:
+        controls = runs[own[0]]["controls"]
+        parts += [f"| control: {name} | {100 * value:.1f} | | | | |" for name, value in controls.items()]
+    return parts
+
+
+def _class_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[str]:
+    """Table III."""
+    parts = [
+        "| class | precision, % | recall | F1 | the paper: precision | recall | F1 |\n|---|---|---|---|---|---|---|"
+    ]
+    for label, printed in table["rows"].items():
+        row = summary(table["runs"][0])["pooled"]["per_class"][label]
+        cells = [f"{100 * row[key]:.1f}" for key in ("precision", "recall", "f1")]
+        parts.append(f"| {runs[table['runs'][0]]['title']}: {label} | {' | '.join(cells)} | {_cells(printed)} |")
+    return parts
+
+
+def _ablation_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[str]:
+    """Tables IV and V, Fig. 10: each row against the full model."""
+    parts = ["| | accuracy, % | F1 | against MADRNet, points | the paper: accuracy | F1 |\n|---|---|---|---|---|---|"]
+    for title, row in table["rows"].items():
+        if row["run"] not in runs:
+            continue
+        name = row["run"]
+        difference = "" if name == table["full"] else _difference(table["full"], name)
+        cells = (_mean(name), _mean(name, "f1"), difference)
+        parts.append(f"| {title} | {' | '.join(cells)} | {_cells(row['paper'])} |")
+    return parts
+
+
+def _levers(runs: Mapping[str, Any]) -> list[str]:
+    """What was tried on the recipe, before and after."""
+    parts = [
+        "| what | why | before, % | after, % | difference, points | McNemar p | kept |\n|---|---|---|---|---|---|---|"
+    ]
+    for what, lever in _yaml("levers.yaml").items():
+        before, after = lever["before"], lever["after"]
+        if before in runs and after in runs:
+            cells = (_mean(before), _mean(after), _difference(before, after))
+            p = f"{against(before, after).mcnemar_p:.2g}"
+            parts.append(f"| {what} | {lever['why']} | {' | '.join(cells)} | {p} | {lever['kept']} |")
+    return parts
+
+
+def _transfers(runs: Mapping[str, Any]) -> list[str]:
+    """Models on the other data set; beside them, what they reach on their own, reduced to normal or not."""
+    from sklearn.metrics import balanced_accuracy_score
+
+    figures = runpy.run_path(str(ROOT / "examples" / "generality.py"))["figures"]
+    parts: list[str] = ["| | pictures | accuracy, % | balanced accuracy | AUC | drop of balanced accuracy, points |"]
+    parts.append("|---|---|---|---|---|---|")
+    for name, transfer in _yaml("transfers.yaml").items():
+        own = [row for row in predictions(transfer["own"]) if row["label"] != "Non-Sperm"]
+        normal = [[row[key] == "Normal" for row in own] for key in ("label", "prediction")]
+        at_home = 100 * float(balanced_accuracy_score(*normal))
+        parts.append(f"| {transfer['title']}: on its own set, held out | {len(own)} | | {at_home:.1f} | | |")
+        rows = predictions(name)
+        for key, title in (("normal", "as it is"), ("normal_adapted", "norms adapted")):
+            found = {k: 100 * v for k, v in figures(rows, key).items()}
+            cells = " | ".join(f"{value:.1f}" for value in found.values())
+            drop = f"{found['balanced accuracy'] - at_home:+.1f}"
+            parts.append(f"| {transfer['title']}: on {transfer['tested']}, {title} | {len(rows)} | {cells} | {drop} |")
+    return parts
+
+
+def depth_figure(path: Path) -> None:
+    """Fig. 10: accuracy of the ablation; memory, latency and parameters of examples/benchmark.py."""
+    from matplotlib.figure import Figure
+
+    rows = {title: row["run"] for title, row in _yaml("paper.yaml")["figure_10"]["rows"].items()}
+    depths = [int(title.split("=")[1]) for title in rows]
+    figure = Figure(figsize=(10, 5.5), layout="constrained")
+    (top, memory), (latency, parameters) = figure.subplots(2, 2)
+    found = [summary(name) for name in rows.values()]
+    mean, sd = ([100 * f[key]["accuracy"] for f in found] for key in ("mean", "sd"))
+    top.errorbar(depths, mean, sd, marker="o", capsize=3)
+    top.set(ylabel="accuracy, %, ± sd over folds", title="HuSHeM, Lite0, short budget")
+    with (RESULTS / "benchmark.csv").open(newline="") as opened:
+        measured = [row for row in csv.DictReader(opened) if row["img_size"] == "512"]
+    for backbone in ("resnet50", "efficientnet_b0"):
+        for axes, column, label in (
+            (memory, "peak_mb", "peak of a step, batch 2, MB"),
+            (latency, "latency_ms", "one picture, CPU, ms"),
+            (parameters, "parameters", "parameters, million"),
+        ):
+            values = {}
+            for row in measured:
+                depth = {"reversible": 3}.get(row["setting"])
+                if row["setting"].startswith("reversible, depth "):
+                    depth = int(row["setting"].rsplit(" ", 1)[1])
+                if row["backbone"] == backbone and depth is not None:
+                    values[depth] = float(row[column]) / (1e6 if column == "parameters" else 1)
+            axes.plot(*zip(*sorted(values.items()), strict=True), marker="o", label=f"madrnet_{backbone}, 512 px")
+            axes.set(ylabel=label, ylim=(0, None))
+            axes.legend(frameon=False)
+    for axes in (top, memory, latency, parameters):
+        axes.set(xlabel="executions n of R", xticks=depths)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110, format="png")
 
 
 def page() -> str:
     """The page's text."""
-    from madrnet_timm.files import read_csv
-    from madrnet_timm.training.cross_validation import summarize_predictions
-
-    paper = yaml.safe_load((RESULTS / "paper.yaml").read_text(encoding="utf-8"))
-    runs = read_runs()
-    found = {
-        name: summarize_predictions(read_csv(RESULTS / f"{name}.csv"), run["classes"]) for name, run in runs.items()
-    }
+    paper, runs = _yaml("paper.yaml"), read_runs()
+    makers = {"accuracy": _accuracy_table, "classes": _class_table, "ablation": _ablation_table}
     parts = [HEAD]
-    for key in ("table_2", "table_6"):
-        table = paper[key]
-        own = {n: run for n, run in runs.items() if run["dataset"] == table["dataset"] and run["protocol"] == "grouped"}
-        parts.append(f"\n## {table['title']}\n")
-        parts.append("| | accuracy, % | precision | recall | F1 | folds |\n|---|---|---|---|---|---|")
-        for title, values in table["rows"].items():
-            parts.append(f"| {title} | {' | '.join('' if v is None else f'{v:g}' for v in values)} | its own |")
-        for name, run in own.items():
-            mean, sd, half, (low, high) = (found[name][key] for key in ("mean", "sd", "t_half_width", "wilson"))
-            cells = [f"{100 * mean[k]:.1f} ± {100 * sd[k]:.1f}" for k in ("accuracy", "precision", "recall", "f1")]
-            cells[0] += f" (± {100 * half['accuracy']:.1f}) [{100 * low:.1f}, {100 * high:.1f}]"
-            folds = ", ".join(f"{100 * row['accuracy']:.1f}" for row in found[name]["folds"])
-            parts.append(f"| **{run['title']}**, ours | {' | '.join(cells)} | {folds} |")
-        if own:
-            controls = next(iter(own.values()))["controls"]
-            parts += [f"| control: {name} | {100 * value:.1f} | | | | |" for name, value in controls.items()]
-    parts.append(f"\n## {paper['table_3']['title']}\n")
-    parts.append(
-        "| class | precision, % | recall | F1 | the paper: precision | recall | F1 |\n|---|---|---|---|---|---|---|"
-    )
-    for name, run in runs.items():
-        if run["dataset"] != "hushem" or run["protocol"] != "grouped":
-            continue
-        for label, printed in paper["table_3"]["rows"].items():
-            row = found[name]["pooled"]["per_class"][label]
-            cells = [f"{100 * row[key]:.1f}" for key in ("precision", "recall", "f1")] + [f"{v:g}" for v in printed]
-            parts.append(f"| {run['title']}: {label} | {' | '.join(cells)} |")
+    for table in paper.values():
+        parts += [f"\n## {table['title']}\n", *([table["note"]] if "note" in table else [])]
+        parts += makers[table["kind"]](table, runs)
     others = {name: run for name, run in runs.items() if run["protocol"] != "grouped"}
     if others:
         parts.append("\n## Other protocols\n")
         parts.append("| | protocol | accuracy, % | folds | controls, % |\n|---|---|---|---|---|")
         for name, run in others.items():
             controls = ", ".join(f"{key} {100 * value:.1f}" for key, value in run["controls"].items())
-            folds = ", ".join(f"{100 * row['accuracy']:.1f}" for row in found[name]["folds"])
-            mean = 100 * found[name]["mean"]["accuracy"]
+            folds = ", ".join(f"{100 * row['accuracy']:.1f}" for row in summary(name)["folds"])
+            mean = 100 * summary(name)["mean"]["accuracy"]
             parts.append(f"| {run['title']} | {run['protocol']} | {mean:.1f} | {folds} | {controls} |")
+    parts += ["\n## What was tried\n", *_levers(runs)]
+    parts += ["\n## From one data set to the other\n", TRANSFERS, *_transfers(runs)]
     parts.append("\n## Commands\n")
     parts += [f"{run['title']}, {run['dataset']}:\n\n```bash\n{run['command']}\n```\n" for run in runs.values()]
     return "\n".join(parts)
@@ -113,15 +273,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--add", nargs=2, metavar=("NAME", "OUTPUT"), help="store a cross-validation under a name")
     parser.add_argument("--title", help="of the one that is added")
+    parser.add_argument("--like", metavar="NAME", help="stored run whose folds a table of predictions has")
+    parser.add_argument("--command", help="that made that table")
     args = parser.parse_args()
 
-    from madrnet_timm.files import write_text
+    from madrnet_timm.files import replacing, write_text
 
     if args.add:
         if not args.title:
             parser.error("--add needs --title")
-        add(args.add[0], Path(args.add[1]), args.title)
+        add(args.add[0], Path(args.add[1]), args.title, args.like, args.command)
     write_text(RESULTS.parent / "results.md", page())
+    if all(row["run"] in read_runs() for row in _yaml("paper.yaml")["figure_10"]["rows"].values()):
+        with replacing(RESULTS / "depth.png") as path:
+            depth_figure(path)
 
 
 if __name__ == "__main__":
