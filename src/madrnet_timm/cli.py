@@ -122,12 +122,16 @@ def _tsne(args: argparse.Namespace) -> int:
     from .data.sources import class_names, load, pictures
     from .inference import Classifier
     from .inference.explain import embed, tsne, tsne_figure
+    from .training.run_folder import RunFolder
 
     records = load(args.dataset, args.data_dir)
     classifier = Classifier(args.model)
     views = [classifier.prepare(image).view for image in tqdm(pictures(records), total=len(records), desc="preparing")]
     points = tsne(embed(classifier.model, torch.from_numpy(classifier.normalized(views))))
-    tsne_figure(points, records["label"], class_names(records), args.output)
+    run = RunFolder(classifier.folder.path.parent)
+    seen = run.trained_on() if run.folds.is_file() and run.config.is_file() else frozenset()
+    trained_on = [pixels in seen for pixels in records["pixel_sha256"]]
+    tsne_figure(points, records["label"], class_names(records), args.output, trained_on)
     return 0
 
 
@@ -282,7 +286,12 @@ def _add_inference(verbs: Any) -> None:
     explain.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the pictures")
     explain.set_defaults(verb=_explain)
 
-    points = verbs.add_parser("tsne", help="t-SNE of the embeddings of a data set, as a picture")
+    points = verbs.add_parser(
+        "tsne",
+        help="t-SNE of the embeddings of a data set, as a picture",
+        description="t-SNE of the embeddings of a data set. Where the model lies in a run (runs/heads/model), the "
+        "pictures that it was trained on are pale.",
+    )
     add_data_arguments(points)
     _add_model(points)
     points.add_argument("--output", type=Path, required=True, metavar="PNG")

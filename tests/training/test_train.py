@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,12 +12,14 @@ import pytest
 import timm
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 from madrnet_timm.evaluation.calibration import calibrate, tempered
 from madrnet_timm.hub import load_model_weights
 from madrnet_timm.inference import Classifier
 from madrnet_timm.losses import HybridLoss
+from madrnet_timm.training.run_folder import RunFolder
 
 from .conftest import EXAMPLES, SMALL
 
@@ -285,6 +288,25 @@ def test_backbone_weights(tmp_path, lite0_weights, train_command, heads):
     plain = timm.create_model("tf_efficientnet_lite0", num_classes=4)
     load_backbone_weights(plain, lite0_weights)
     assert torch.equal(plain.conv_stem.weight, state["conv_stem.weight"])
+
+
+def test_tsne_shows_what_was_held_out(run, tmp_path, madrnet):
+    """The pictures of the other fold are pale beside a run, and nothing is where the model stands alone."""
+    folder, data, _ = run
+    seen = RunFolder(folder).trained_on()
+    assert seen == {row["pixel_sha256"] for row in rows(folder / "folds.csv") if row["fold"] == "1"}
+    shutil.copytree(folder / "model", tmp_path / "model")
+    colours = []
+    for name, model in (("run", folder / "model"), ("alone", tmp_path / "model")):
+        words = ("--dataset", "folder", "--data-dir", data, "--output", tmp_path / f"{name}.png")
+        result = madrnet("tsne", "--model", model, *words)
+        assert result.returncode == 0, result.stderr
+        with Image.open(tmp_path / f"{name}.png") as opened:
+            colours.append(np.asarray(opened.convert("RGB")).reshape(-1, 3))
+    # C0 at 20 % on white: there beside the run alone
+    pale = [(np.abs(c - np.array([210, 228, 240])).max(axis=1) <= 2).sum() for c in colours]
+    assert pale[0] > 50
+    assert pale[1] < 10
 
 
 def test_weights_of_another_model(run, tmp_path, train_command, capsys):

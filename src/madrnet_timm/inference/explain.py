@@ -94,8 +94,21 @@ def tsne(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     return TSNE(2, perplexity=_PERPLEXITY, init="pca", random_state=42).fit_transform(embeddings)
 
 
-def tsne_figure(points: NDArray[np.float32], labels: Sequence[int], names: Sequence[str], path: Path) -> None:
+def tsne_figure(
+    points: NDArray[np.float32],
+    labels: Sequence[int],
+    names: Sequence[str],
+    path: Path,
+    trained_on: Sequence[bool] | None = None,
+) -> None:
     """Points of `tsne` by class, told apart by colour and marker, as a PNG file.
+
+    Args:
+        points: ``(pictures, 2)``.
+        labels: Class id of each picture.
+        names: Name of each class id.
+        path: The file.
+        trained_on: Pictures that the model was trained on, which are drawn pale.
 
     Raises:
         InputError: The file can't be written.
@@ -104,10 +117,12 @@ def tsne_figure(points: NDArray[np.float32], labels: Sequence[int], names: Seque
 
     figure = Figure(figsize=(5.5, 5), layout="constrained")
     axes = figure.subplots()
-    chosen = np.array(labels)
+    chosen, pale = np.array(labels), np.zeros(len(labels), bool) if trained_on is None else np.array(trained_on)
     for label, name in enumerate(names):
-        own = points[chosen == label]
-        axes.scatter(own[:, 0], own[:, 1], s=22, marker="osD^vPX*"[label % 8], alpha=0.8, label=f"{name} ({len(own)})")
+        style = {"s": 22, "marker": "osD^vPX*"[label % 8], "color": f"C{label}", "linewidths": 0}
+        for own, alpha in ((points[(chosen == label) & pale], 0.2), (points[(chosen == label) & ~pale], 0.85)):
+            count = f"{name} ({len(own)}{' held out' if pale.any() else ''})"
+            axes.scatter(own[:, 0], own[:, 1], alpha=alpha, label=count if alpha > 0.5 else None, **style)
     axes.legend(frameon=False)
     axes.set(xticks=[], yticks=[], xlabel="t-SNE of the embedding (perplexity 15, PCA, seed 42)")
     with replacing(path) as beside:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ..errors import InputError
-from ..files import as_csv, reporting_disk_errors, write_text
+from ..files import as_csv, read_csv, reporting_disk_errors, write_text
 
 __all__ = ["RunFolder"]
 
@@ -64,6 +64,11 @@ class RunFolder:
     def options(self) -> dict[str, Any]:
         """What ``config.yaml`` says."""
         return yaml.safe_load(self.config.read_text(encoding="utf-8"))
+
+    def trained_on(self) -> set[str]:
+        """``pixel_sha256`` of the pictures that the run was trained on."""
+        fold = str(self.options()["fold"])
+        return {row["pixel_sha256"] for row in read_csv(self.folds) if row["fold"] != fold}
 
     def begin(self, config: Mapping[str, Any], folds: Sequence[Mapping[str, Any]]) -> None:
         """Write ``config.yaml`` and ``folds.csv``.

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from ..errors import InputError
-from ..files import read_csv
 from ..hub.model_folder import ModelFolder
 from .run_folder import RunFolder
 
@@ -55,11 +54,10 @@ class Teachers:
                 )
             if not folder.architecture.startswith("madrnet_"):
                 raise InputError(f"--teacher {path}: {folder.architecture} has no embedding; expected a madrnet_*")
-            fold = str(run.options()["fold"])
-            seen = {row["pixel_sha256"] for row in read_csv(run.folds) if row["fold"] != fold}
-            if seen & set(held_out):
+            seen = run.trained_on() & set(held_out)
+            if seen:
                 raise InputError(
-                    f"--teacher {path}: was trained on {len(seen & set(held_out))} of the pictures that the student is "
+                    f"--teacher {path}: was trained on {len(seen)} of the pictures that the student is "
                     "measured on; take the teacher of the same fold and seed"
                 )
             self.models.append(folder.load())
