@@ -82,6 +82,7 @@ print(model.pretrained_cfg["label_names"], config["input_size"], config["mean"],
 def test_model_folder_in_a_fresh_process(run, tmp_path):
     folder, _, _ = run
     assert {p.name for p in (folder / "model").iterdir()} == {"config.json", "model.safetensors", "README.md"}
+    assert len({p.stat().st_mode for p in (folder / "model").iterdir()}) == 1  # who reads one file reads all
     model = timm.create_model("madrnet_test_resnet", num_classes=2).eval()
     model.load_state_dict(load_file(folder / "model" / "model.safetensors"))
     torch.manual_seed(0)

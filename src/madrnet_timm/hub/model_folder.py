@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -142,3 +143,5 @@ def save_model_folder(
             data_config=dict(data_config),
         )
         write_text(folder / "README.md", card)
+        # safetensors makes its files readable by the owner alone
+        shutil.copymode(folder / "README.md", folder / "model.safetensors")

@@ -81,6 +81,7 @@ def _halve(weights: Path) -> None:
     state = {k: v.half() if v.ndim > 1 and v.dtype == torch.float32 else v for k, v in load_file(weights).items()}
     with replacing(weights) as beside:
         save_file(state, beside, metadata={"format": "pt"})
+        shutil.copymode(weights, beside)
 
 
 def models_entry(folder: ModelFolder, train: str) -> dict[str, Any]:
