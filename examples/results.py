@@ -4,16 +4,17 @@
     python examples/results.py --add hushem-mirror runs/mirror.csv --title "..." --like hushem-madrnet --command "..."
     python examples/results.py
 
-The first line stores the predictions and controls of a cross-validation in docs/results/<name>.csv and its description
-in docs/results/runs.yaml; the second those of a table of examples/ensemble.py, on the folds of a stored run. All write
-the page anew. Which run stands where is said by paper.yaml (tables and the paper's figures), levers.yaml (what was
-tried) and transfers.yaml (one set's model on another set). No figure of the page is written by hand: a test recomputes
-it.
+The first line stores the predictions and controls of a cross-validation in docs/results/<name>.csv, its two pictures
+beside, and its description in runs.yaml; the second those of a table of examples/ensemble.py, on the folds of a stored
+run. All write the page anew. Which run stands where is said by paper.yaml (tables and the paper's figures), levers.yaml
+(what was tried) and transfers.yaml (one set's model on another set). No figure of the page is written by hand: a test
+recomputes it.
 """
 
 import argparse
 import csv
 import runpy
+import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -66,6 +67,8 @@ def add(name: str, output: Path, title: str, like: str | None = None, command: s
             "classes": list(summary["pooled"]["per_class"]),
             "controls": {k.removeprefix("control "): round(v, 6) for k, v in mean if k.startswith("control ")},
         }
+        for figure in ("learning_curves", "confusion_matrix"):
+            shutil.copy(output / f"{figure}.png", RESULTS / f"{name}-{figure}.png")
     write_csv(RESULTS / f"{name}.csv", [{key: row[key] for key in KEPT} for row in rows])
     text = yaml.safe_dump(runs | {name: entry}, sort_keys=False, allow_unicode=True, width=120)
     write_text(RESULTS / "runs.yaml", text)
@@ -173,6 +176,21 @@ def _ablation_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[s
     return parts
 
 
+def _parameter_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[str]:
+    """Fig. 11, with four classes."""
+    import timm
+    import torch
+
+    import madrnet_timm  # noqa: F401
+
+    parts = ["| | parameters, million | the paper |\n|---|---|---|"]
+    for name, printed in table["rows"].items():
+        with torch.device("meta"):
+            count = sum(p.numel() for p in timm.create_model(name, num_classes=4).parameters())
+        parts.append(f"| {name} | {count / 1e6:.2f} | {_cells([printed])} |")
+    return parts
+
+
 def _levers(runs: Mapping[str, Any]) -> list[str]:
     """What was tried on the recipe, before and after."""
     parts = [
@@ -248,11 +266,18 @@ def depth_figure(path: Path) -> None:
 def page() -> str:
     """The page's text."""
     paper, runs = _yaml("paper.yaml"), read_runs()
-    makers = {"accuracy": _accuracy_table, "classes": _class_table, "ablation": _ablation_table}
+    makers = {
+        "accuracy": _accuracy_table,
+        "classes": _class_table,
+        "ablation": _ablation_table,
+        "parameters": _parameter_table,
+    }
     parts = [HEAD]
     for table in paper.values():
         parts += [f"\n## {table['title']}\n", *([table["note"]] if "note" in table else [])]
         parts += makers[table["kind"]](table, runs)
+        figures = {name: title for name, title in table.get("figures", {}).items() if (RESULTS / name).exists()}
+        parts += [f"\n![{title}](results/{name})" for name, title in figures.items()]
     others = {name: run for name, run in runs.items() if run["protocol"] != "grouped"}
     if others:
         parts.append("\n## Other protocols\n")

@@ -64,7 +64,7 @@ def test_commands_of_the_page_run(page, place):
     assert len(found) >= 3
     for command in found:
         words = shlex.split(command)
-        if any(name in command for name in ("train.py", "cross_validate.py", "distill.py")):
+        if any(name in command for name in ("train.py", "cross_validate.py", "distill.py", "ablation.py")):
             words += QUICK
             if "train.py" not in command and "session" not in command:
                 words += FEW

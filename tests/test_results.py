@@ -7,36 +7,99 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import t
+from scipy.stats import mannwhitneyu, t
 
 ROOT = Path(__file__).parents[1]
 RESULTS = runpy.run_path(str(ROOT / "examples" / "results.py"))
+PAPER = RESULTS["_yaml"]("paper.yaml")
+PAGE = ROOT / "docs" / "results.md"
 
 
 def test_the_page_is_what_the_predictions_say():
     assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == RESULTS["page"]()
 
 
+def stored(name):
+    with (ROOT / "docs" / "results" / f"{name}.csv").open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def fold_accuracies(rows):
+    """Per cent right of each seed and fold."""
+    folds = sorted({(row["seed"], row["fold"]) for row in rows})
+    return {
+        fold: 100 * np.mean([row["label"] == row["prediction"] for row in rows if (row["seed"], row["fold"]) == fold])
+        for fold in folds
+    }
+
+
 @pytest.mark.parametrize("name", RESULTS["read_runs"]())
 def test_figures_by_counting(name):
     """Mean, deviation and intervals of each stored run, by hand from its rows, stand on the page."""
-    run = RESULTS["read_runs"]()[name]
-    with (ROOT / "docs" / "results" / f"{name}.csv").open(newline="") as opened:
-        rows = list(csv.DictReader(opened))
-    folds = sorted({(row["seed"], row["fold"]) for row in rows})
-    values = [
-        100 * np.mean([row["label"] == row["prediction"] for row in rows if (row["seed"], row["fold"]) == fold])
-        for fold in folds
-    ]
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    assert ", ".join(f"{value:.1f}" for value in values) in page
-    if run["protocol"] == "grouped":
-        n = len(values)
-        half = t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)
-        assert f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f} (± {half:.1f})" in page
-        files = [row["file"] for row in rows]
-        assert len(set(files)) * len({row["seed"] for row in rows}) == len(files)
+    run, rows = RESULTS["read_runs"]()[name], stored(name)
+    values = list(fold_accuracies(rows).values())
+    page = PAGE.read_text(encoding="utf-8")
     assert run["command"] in page
+    files, seeds = [row["file"] for row in rows], len({row["seed"] for row in rows})
+    assert len(set(files)) * seeds == len(files)
+    if run["protocol"] != "grouped":
+        assert ", ".join(f"{value:.1f}" for value in values) in page
+        return
+    mean_sd = f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}"
+    assert mean_sd in page
+    if any(name in table.get("runs", ()) for table in PAPER.values()):
+        n = len(values) // seeds  # folds: those of several seeds are of the same pictures
+        half = t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)
+        assert f"{mean_sd} (± {half:.1f})" in page
+        assert ", ".join(f"{value:.1f}" for value in values) in page
+
+
+def differences(first, second):
+    """Mean paired difference of the folds and half of its 95 % t interval, each fold the mean of its seeds."""
+    a, b = fold_accuracies(stored(first)), fold_accuracies(stored(second))
+    common = sorted(set(a) & set(b))
+    by_fold = [
+        np.mean([b[key] - a[key] for key in common if key[1] == fold]) for fold in sorted({f for _, f in common})
+    ]
+    half = t.ppf(0.975, len(by_fold) - 1) * np.std(by_fold, ddof=1) / np.sqrt(len(by_fold))
+    return np.mean(by_fold), half
+
+
+PAIRS = [
+    (title, table["full"], row["run"])
+    for table in PAPER.values()
+    for title, row in table["rows"].items()
+    if table["kind"] == "ablation" and row["run"] != table["full"] and row["run"] in RESULTS["read_runs"]()
+] + [
+    (what, lever["before"], lever["after"])
+    for what, lever in RESULTS["_yaml"]("levers.yaml").items()
+    if {lever["before"], lever["after"]} <= set(RESULTS["read_runs"]())
+]
+
+
+@pytest.mark.parametrize(("title", "first", "second"), PAIRS)
+def test_differences_by_counting(title, first, second):
+    difference, half = differences(first, second)
+    lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith(f"| {title} |")]
+    noise = ", noise" if abs(difference) <= half else ""
+    assert any(f"| {difference:+.1f} ± {half:.1f}{noise} |" in line for line in lines), lines
+
+
+@pytest.mark.parametrize("name", RESULTS["_yaml"]("transfers.yaml"))
+def test_transfers_by_counting(name):
+    transfer, rows = RESULTS["_yaml"]("transfers.yaml")[name], stored(name)
+    page = PAGE.read_text(encoding="utf-8")
+    for key, title in (("normal", "as it is"), ("normal_adapted", "norms adapted")):
+        right = {
+            label: [(float(row[key]) > 0.5) == (label == "normal") for row in rows if row["label"] == label]
+            for label in ("normal", "abnormal")
+        }
+        accuracy = 100 * np.mean(right["normal"] + right["abnormal"])
+        balanced = 100 * np.mean([np.mean(values) for values in right.values()])
+        a, b = ([float(row[key]) for row in rows if row["label"] == label] for label in right)
+        auc = 100 * mannwhitneyu(a, b).statistic / (len(a) * len(b))
+        cells = f"{len(rows)} | {accuracy:.1f} | {balanced:.1f} | {auc:.1f} |"
+        assert f"| {transfer['title']}: on {transfer['tested']}, {title} | {cells}" in page
 
 
 def test_the_readmes_figures_are_those_of_the_page():
