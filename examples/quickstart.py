@@ -1,4 +1,4 @@
-"""The whole way in about a minute, without any data: draw heads, train, save, load through timm, classify.
+"""The whole way in about a minute, without any data: ask a published model, draw heads, train, save, load, classify.
 
 python examples/quickstart.py [--output DIR]
 """
@@ -7,6 +7,8 @@ import argparse
 from pathlib import Path
 
 from madrnet_timm.training.command import run_command
+
+PUBLISHED = "madrnet_tf_efficientnet_lite0.hushem"
 
 
 def main() -> None:
@@ -25,7 +27,13 @@ def main() -> None:
     from madrnet_timm.training.recipe import PRESETS
     from madrnet_timm.training.run_folder import RunFolder
 
-    print("1. Train madrnet_resnet18 on drawn heads of four shapes, a fifth of them held out")
+    print(f"1. Ask {PUBLISHED}, trained on real heads of HuSHeM, about a drawn one")
+    (answer,) = Classifier(PUBLISHED)([draw_head("Normal", seed=10_000).image])
+    print(f"   drawn Normal     predicted {answer.label:<10} {answer.probabilities[answer.label]:.2f}")
+    if answer.out_of_domain:
+        print(f"   and warns: not stained like its pictures ({', '.join(answer.out_of_domain)})")
+
+    print("2. Train madrnet_resnet18 on drawn heads of four shapes, a fifth of them held out")
     # from scratch and short: a higher rate than for a trained backbone, and no average over the early weights
     changes = {"epochs": args.epochs, "img_size": 64, "lr_backbone": 2e-3, "ema_decay": 0.0}
     recipe = PRESETS["quick"].with_options(changes)
@@ -33,11 +41,11 @@ def main() -> None:
     options = RunOptions("madrnet_resnet18", "synthetic", args.output, resume=again, recipe=recipe)
     train(options)
 
-    print(f"2. Load {args.output / 'model'} through timm")
+    print(f"3. Load {args.output / 'model'} through timm")
     model = timm.create_model(f"local-dir:{args.output / 'model'}", pretrained=True)
     print(f"   {model.pretrained_cfg['architecture']}: {', '.join(model.pretrained_cfg['label_names'])}")
 
-    print("3. Classify heads that it has never seen")
+    print("4. Classify heads that it has never seen")
     shapes = [*SHAPES, *SHAPES]
     images = [draw_head(shape, seed=10_000 + number).image for number, shape in enumerate(shapes)]
     classifier = Classifier(args.output / "model")
