@@ -5,10 +5,10 @@
     python examples/results.py
 
 The first line stores the predictions and controls of a cross-validation in docs/results/<name>.csv, its two pictures
-beside, and its description in runs.yaml; the second those of a table of examples/ensemble.py, on the folds of a stored
-run. All write the page anew. Which run stands where is said by paper.yaml (tables and the paper's figures), levers.yaml
-(what was tried) and transfers.yaml (one set's model on another set). No figure of the page is written by hand: a test
-recomputes it.
+beside where the page shows them, and its description in runs.yaml; the second those of a table of examples/ensemble.py,
+on the folds of a stored run. All write the page anew. Which run stands where is said by paper.yaml (tables and the
+paper's figures), levers.yaml (what was tried) and transfers.yaml (one set's model on another set). No figure of
+the page is written by hand: a test recomputes it.
 """
 
 import argparse
@@ -67,8 +67,10 @@ def add(name: str, output: Path, title: str, like: str | None = None, command: s
             "classes": list(summary["pooled"]["per_class"]),
             "controls": {k.removeprefix("control "): round(v, 6) for k, v in mean if k.startswith("control ")},
         }
-        for figure in ("learning_curves", "confusion_matrix"):
-            shutil.copy(output / f"{figure}.png", RESULTS / f"{name}-{figure}.png")
+        shown = {figure for table in _yaml("paper.yaml").values() for figure in table.get("figures", ())}
+        for figure in ("learning_curves.png", "confusion_matrix.png"):
+            if f"{name}-{figure}" in shown:
+                shutil.copy(output / figure, RESULTS / f"{name}-{figure}")
     write_csv(RESULTS / f"{name}.csv", [{key: row[key] for key in KEPT} for row in rows])
     text = yaml.safe_dump(runs | {name: entry}, sort_keys=False, allow_unicode=True, width=120)
     write_text(RESULTS / "runs.yaml", text)
@@ -93,18 +95,24 @@ def predictions(name: str) -> list[dict[str, str]]:
 
 
 @cache
-def summary(name: str) -> dict[str, Any]:
-    """Figures of a stored run."""
+def summary(name: str, seeds: frozenset[str] | None = None) -> dict[str, Any]:
+    """Figures of a stored run, of all its seeds or some."""
     from madrnet_timm.training.cross_validation import summarize_predictions
 
-    return summarize_predictions(predictions(name), read_runs()[name]["classes"])
+    rows = [row for row in predictions(name) if seeds is None or row["seed"] in seeds]
+    return summarize_predictions(rows, read_runs()[name]["classes"])
+
+
+def common_seeds(first: str, second: str) -> frozenset[str]:
+    """Seeds that two stored runs have."""
+    return frozenset({row["seed"] for row in predictions(first)} & {row["seed"] for row in predictions(second)})
 
 
 def against(first: str, second: str) -> Any:
     """The `Comparison` of two stored runs on the seeds that both have."""
     from madrnet_timm.evaluation.comparison import compare
 
-    seeds = {row["seed"] for row in predictions(first)} & {row["seed"] for row in predictions(second)}
+    seeds = common_seeds(first, second)
     shares, folds = [], []
     for name in (first, second):
         right: dict[str, list[bool]] = defaultdict(list)
@@ -124,8 +132,8 @@ def _difference(first: str, second: str) -> str:
     return f"{100 * found.difference:+.1f} ± {100 * found.half_width:.1f}{noise}"
 
 
-def _mean(name: str, key: str = "accuracy") -> str:
-    found = summary(name)
+def _mean(name: str, key: str = "accuracy", seeds: frozenset[str] | None = None) -> str:
+    found = summary(name, seeds)
     return f"{100 * found['mean'][key]:.1f} ± {100 * found['sd'][key]:.1f}"
 
 
@@ -199,7 +207,9 @@ def _levers(runs: Mapping[str, Any]) -> list[str]:
     for what, lever in _yaml("levers.yaml").items():
         before, after = lever["before"], lever["after"]
         if before in runs and after in runs:
-            cells = (_mean(before), _mean(after), _difference(before, after))
+            seeds = common_seeds(before, after)
+            means = [_mean(name, seeds=seeds) for name in (before, after)]
+            cells = (*means, _difference(before, after))
             p = f"{against(before, after).mcnemar_p:.2g}"
             parts.append(f"| {what} | {lever['why']} | {' | '.join(cells)} | {p} | {lever['kept']} |")
     return parts
@@ -215,8 +225,9 @@ def _transfers(runs: Mapping[str, Any]) -> list[str]:
     for name, transfer in _yaml("transfers.yaml").items():
         own = [row for row in predictions(transfer["own"]) if row["label"] != "Non-Sperm"]
         normal = [[row[key] == "Normal" for row in own] for key in ("label", "prediction")]
+        pictures = len({row["file"] for row in own})  # several seeds hold out each of them
         at_home = 100 * float(balanced_accuracy_score(*normal))
-        parts.append(f"| {transfer['title']}: on its own set, held out | {len(own)} | | {at_home:.1f} | | |")
+        parts.append(f"| {transfer['title']}: on its own set, held out | {pictures} | | {at_home:.1f} | | |")
         rows = predictions(name)
         for key, title in (("normal", "as it is"), ("normal_adapted", "norms adapted")):
             found = {k: 100 * v for k, v in figures(rows, key).items()}
