@@ -116,13 +116,14 @@ def against(first: str, second: str) -> Any:
     shares, folds = [], []
     for name in (first, second):
         right: dict[str, list[bool]] = defaultdict(list)
-        by_fold: dict[str, list[bool]] = defaultdict(list)
+        by_fold: dict[int, list[float]] = defaultdict(list)
         for row in predictions(name):
             if row["seed"] in seeds:
                 right[row["file"]].append(row["prediction"] == row["label"])
-                by_fold[row["fold"]].append(row["prediction"] == row["label"])
         shares.append({file: sum(values) / len(values) for file, values in right.items()})
-        folds.append([sum(values) / len(values) for _, values in sorted(by_fold.items())])
+        for row in summary(name, seeds)["folds"]:
+            by_fold[row["fold"]].append(row["accuracy"])
+        folds.append([sum(values) / len(values) for _, values in sorted(by_fold.items())])  # the mean of the seeds
     return compare(shares[0], shares[1], folds[0], folds[1])
 
 
