@@ -83,11 +83,20 @@ def main() -> None:
     args.output = args.output or Path("runs/ablation")
     if not args.model.startswith("madrnet_"):
         parser.error(f"--model {args.model}: expected a madrnet_* name; the plain backbone is one of the settings")
+    own = {key for setting in SETTINGS.values() for key in (*setting.kwargs, *setting.recipe)}
+    given = [f"--{key}" for key in ("weights", "loss", "beta") if getattr(args, key) is not None]
+    given += [f"--model-kwargs {key}" for key, _ in args.model_kwargs if key in own]
+    if given:
+        parser.error(f"{', '.join(given)}: the settings of the study say that")
 
     from madrnet_timm.training.cross_validation import cross_validate
+    from madrnet_timm.training.options import check
 
     options, seeds = from_arguments(args), sorted(set(args.seeds))
-    for name in dict.fromkeys(("full", *(name for study in args.study for name in STUDIES[study]))):
+    names = list(dict.fromkeys(("full", *(name for study in args.study for name in STUDIES[study]))))
+    for name in names:  # before the first is trained
+        check(SETTINGS[name].options(options))
+    for name in names:
         print(f"{SETTINGS[name].title}: {args.output / name}", flush=True)
         print(cross_validate(SETTINGS[name].options(replace(options, output=args.output / name)), seeds), flush=True)
     for study in args.study:

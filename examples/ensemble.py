@@ -19,13 +19,15 @@ def main() -> None:
     parser.add_argument("run", nargs="+", type=Path, help="outputs of examples/cross_validate.py on the same folds")
     parser.add_argument("--mirror", action="store_true", help="also predict mirrored heads")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="only these (all that all runs have)")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".csv: a row a held-out picture")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help=".csv or .parquet: a row a held-out picture"
+    )
     args = parser.parse_args()
 
     import numpy as np
     from tqdm import tqdm
 
-    from madrnet_timm.data.sources import class_names, pictures
+    from madrnet_timm.data.sources import pictures
     from madrnet_timm.errors import InputError
     from madrnet_timm.files import check_table_name, write_table
     from madrnet_timm.inference import Classifier
@@ -35,39 +37,42 @@ def main() -> None:
     from madrnet_timm.training.run_folder import RunFolder
 
     check_table_name(args.output)
-    folds_of = []
+    tables = []
     for run in args.run:
-        held_out: dict[tuple[int, int], set[str]] = {}
-        for row in held_out_predictions(run):
-            if args.seeds is None or row["seed"] in args.seeds:
-                held_out.setdefault((row["seed"], row["fold"]), set()).add(row["file"])
-        folds_of.append(held_out)
-    common = sorted(set.intersection(*(set(folds) for folds in folds_of)))
-    if not common or any(folds[key] != folds_of[0][key] for folds in folds_of for key in common):
+        rows = [row for row in held_out_predictions(run) if args.seeds is None or row["seed"] in args.seeds]
+        if not rows:
+            raise InputError(f"--seeds {' '.join(map(str, args.seeds))}: {run} has none of them")
+        tables.append({(row["seed"], row["fold"], row["file"]): row for row in rows})
+    common = set.intersection(*({key[:2] for key in table} for table in tables))
+    tables = [{key: row for key, row in table.items() if key[:2] in common} for table in tables]
+    if not common or any(table.keys() != tables[0].keys() for table in tables):
         raise InputError(f"{', '.join(map(str, args.run))}: not the same pictures held out in the same folds and seeds")
+    names = [key.removeprefix("p_") for key in next(iter(tables[0].values())) if key.startswith("p_")]
+    sums = {key: np.zeros(len(names)) for key in tables[0]}
+    for table in tables:
+        for key, row in table.items():
+            sums[key] += [float(row[f"p_{name}"]) for name in names]
 
-    rows: list[dict[str, Any]] = []
-    names: list[str] = []
-    for seed, fold in tqdm(common, desc="folds"):
+    for seed, fold in tqdm(sorted(common), desc="mirrored", disable=not args.mirror):
+        if not args.mirror:
+            break
         first = args.run[0] / f"seed{seed}-fold{fold}"
         records, folds, _ = divided_records(RunOptions.from_config(RunFolder(first).options(), first))
         records = records.select(np.flatnonzero(folds == fold))
-        names = class_names(records)
-        total = np.zeros((len(records), len(names)))
+        images = list(pictures(records))
         for run in args.run:
             classifier = Classifier(run / f"seed{seed}-fold{fold}" / "model")
-            views = [classifier.prepare(np.asarray(image)).view for image in pictures(records)]
-            for shown in (views, [view[:, ::-1] for view in views]) if args.mirror else (views,):
-                logits = classifier.backend(classifier.normalized(shown)).astype(np.float64)
-                exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-                total += exponentials / exponentials.sum(axis=1, keepdims=True)
-        total /= total.sum(axis=1, keepdims=True)
-        for file, label, mean in zip(records["file"], records["label"], total, strict=True):
-            row = {"seed": seed, "fold": fold, "file": file, "label": names[label]}
-            row["prediction"] = names[int(mean.argmax())]
-            rows.append(row | {f"p_{name}": round(float(p), 6) for name, p in zip(names, mean, strict=True)})
-    print(summary_table(summarize_predictions(rows, names)))
-    write_table(args.output, rows)
+            mirrored = [classifier.prepare(image).view[:, ::-1] for image in images]
+            for file, found in zip(records["file"], classifier.probabilities(mirrored), strict=True):
+                sums[seed, fold, file] += found
+
+    out: list[dict[str, Any]] = []
+    for (seed, fold, file), total in sums.items():
+        row = {"seed": seed, "fold": fold, "file": file, "label": tables[0][seed, fold, file]["label"]}
+        row["prediction"] = names[int(total.argmax())]
+        out.append(row | {f"p_{n}": round(float(p), 6) for n, p in zip(names, total / total.sum(), strict=True)})
+    print(summary_table(summarize_predictions(out, names)))
+    write_table(args.output, out)
 
 
 if __name__ == "__main__":

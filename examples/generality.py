@@ -16,8 +16,6 @@ from typing import Any
 from madrnet_timm.data.arguments import add_data_arguments
 from madrnet_timm.training.command import run_command
 
-NO_SPERM = "Non-Sperm"
-
 
 def figures(rows: Sequence[dict[str, Any]], key: str) -> dict[str, float]:
     """Accuracy, balanced accuracy, and area under the ROC curve of a column of probabilities of ``normal``."""
@@ -60,42 +58,46 @@ def main() -> None:
     import torch
     from tqdm import tqdm
 
-    from madrnet_timm.data.sources import class_names, drop_conflicts, load, pictures
+    from madrnet_timm.data.sources import SOURCES, class_names, drop_conflicts, load, pictures
     from madrnet_timm.errors import InputError
     from madrnet_timm.files import check_table_name, write_table
     from madrnet_timm.inference import Classifier
 
     if args.output is not None:
         check_table_name(args.output)
+    if args.batch_size < 2:
+        raise InputError(f"--batch-size {args.batch_size}: expected at least 2, for the batch norms' statistics")
     classifier = Classifier(args.model)
     model: Any = classifier.model
-    names, (records, _) = classifier.label_names, drop_conflicts(load(args.dataset, args.data_dir))
+    info, names, source = classifier.folder.info, classifier.label_names, SOURCES[args.dataset]
+    if info.get("dataset") == args.dataset and args.dataset not in ("folder", "npy"):
+        raise InputError(f"--dataset {args.dataset}: {args.model} was trained on it; give another data set")
+    records, _ = drop_conflicts(load(args.dataset, args.data_dir))
     own = class_names(records)
-    for what, labels in (("model's", names), ("data set's", own)):
-        if "Normal" not in labels:
-            raise InputError(f"the {what} classes are {', '.join(labels)}: expected one called Normal")
-    records = records.select([i for i, label in enumerate(records["label"]) if own[label] != NO_SPERM])
-    labels = ["normal" if own[label] == "Normal" else "abnormal" for label in records["label"]]
+    for what, classes, wanted in (("--model", names, info.get("normal_class")), ("--dataset", own, source.normal)):
+        if wanted not in classes:
+            raise InputError(f"{what}: no class of normal heads among {', '.join(classes)}")
+    records = records.select([i for i, label in enumerate(records["label"]) if own[label] != source.no_head])
+    labels = ["normal" if own[label] == source.normal else "abnormal" for label in records["label"]]
+    if len(set(labels)) < 2:
+        raise InputError(f"--dataset {args.dataset}: expected normal heads and others, there are {set(labels)} alone")
     views = [
         classifier.prepare(np.asarray(image)).view
         for image in tqdm(pictures(records), total=len(records), desc="pictures")
     ]
-    starts = range(0, len(views), args.batch_size)
-    # sorted by class as they come, the batches would have statistics of one class each
+    # in the order of the files, which is that of the classes, each batch would have the statistics of one class
     order = np.random.default_rng(0).permutation(len(views))
-    batches = [
-        torch.from_numpy(classifier.normalized([views[i] for i in order[start : start + args.batch_size]]))
-        for start in starts
-    ]
+    parts = np.array_split(order, max(1, len(order) // args.batch_size))  # as large, for each counts the same
+    batches = [torch.from_numpy(classifier.normalized([views[i] for i in part])) for part in parts]
 
     def normal() -> list[float]:
         with torch.inference_mode():
             found = [model(batch) for batch in tqdm(batches, desc="network")]
         logits = torch.cat(found)
-        if NO_SPERM in names:
-            logits[:, names.index(NO_SPERM)] = -torch.inf
+        if info.get("no_head_class") in names:
+            logits[:, names.index(info["no_head_class"])] = -torch.inf
         out = np.empty(len(views))
-        out[order] = logits.softmax(1)[:, names.index("Normal")].numpy()
+        out[order] = logits.softmax(1)[:, names.index(info["normal_class"])].numpy()
         return [round(float(value), 6) for value in out]
 
     columns = {"normal": normal()}

@@ -49,22 +49,29 @@ def add(name: str, output: Path, title: str, like: str | None = None, command: s
     from madrnet_timm.errors import InputError
     from madrnet_timm.files import read_csv, write_csv, write_text
     from madrnet_timm.training.cross_validation import held_out_predictions, summarize
-    from madrnet_timm.training.shipping import commands, cross_validated_options
+    from madrnet_timm.training.shipping import cross_validated_options, training_command
 
-    runs = read_runs()
+    runs, rows = read_runs(), []
     if output.is_file():
         if like not in runs or not command:
             raise InputError(f"--add {name} {output}: a table needs --like (one of {', '.join(runs)}) and --command")
         rows, entry = read_csv(output), runs[like] | {"title": title, "command": command}
+        if not rows or not set(KEPT) <= rows[0].keys():
+            raise InputError(f"{output}: expected the columns {', '.join(KEPT)}")
+        held_out = {tuple(row[key] for key in KEPT[:4]) for row in predictions(like)}
+        if not {tuple(row[key] for key in KEPT[:4]) for row in rows} <= held_out:
+            raise InputError(f"{output}: not the pictures that {like} holds out in its folds")
+    elif like or command:
+        raise InputError(f"--add {name} {output}: a cross-validation has no --like and no --command")
     else:
-        rows, summary, options = held_out_predictions(output), summarize(output), cross_validated_options(output)
-        mean = summary["mean"].items()
+        rows, found, options = held_out_predictions(output), summarize(output), cross_validated_options(output)
+        mean = found["mean"].items()
         entry = {
             "title": title,
             "dataset": options.dataset,
             "protocol": options.protocol,
-            "command": commands(options, sorted({row["seed"] for row in summary["folds"]}), name).split(" && ")[0],
-            "classes": list(summary["pooled"]["per_class"]),
+            "command": training_command(options, sorted({row["seed"] for row in found["folds"]}), f"runs/{name}"),
+            "classes": list(found["pooled"]["per_class"]),
             "controls": {k.removeprefix("control "): round(v, 6) for k, v in mean if k.startswith("control ")},
         }
         shown = {figure for table in _yaml("paper.yaml").values() for figure in table.get("figures", ())}
@@ -116,15 +123,12 @@ def against(first: str, second: str) -> Any:
     shares, folds = [], []
     for name in (first, second):
         right: dict[str, list[bool]] = defaultdict(list)
-        by_fold: dict[int, list[float]] = defaultdict(list)
         for row in predictions(name):
             if row["seed"] in seeds:
                 right[row["file"]].append(row["prediction"] == row["label"])
         shares.append({file: sum(values) / len(values) for file, values in right.items()})
-        for row in summary(name, seeds)["folds"]:
-            by_fold[row["fold"]].append(row["accuracy"])
-        folds.append([sum(values) / len(values) for _, values in sorted(by_fold.items())])  # the mean of the seeds
-    return compare(shares[0], shares[1], folds[0], folds[1])
+        folds.append([row["accuracy"] for row in summary(name, seeds)["folds"]])
+    return compare(shares[0], shares[1], folds[0], folds[1], size=len(folds[0]) // len(seeds))
 
 
 def _difference(first: str, second: str) -> str:
@@ -153,7 +157,9 @@ def _accuracy_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[s
         low, high = found["wilson"]
         cells[0] += f" (± {100 * found['t_half_width']['accuracy']:.1f}) [{100 * low:.1f}, {100 * high:.1f}]"
         folds = ", ".join(f"{100 * row['accuracy']:.1f}" for row in found["folds"])
-        parts.append(f"| **{runs[name]['title']}**, ours | {' | '.join(cells)} | {folds} |")
+        seeds = sorted({row["seed"] for row in predictions(name)})
+        which = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
+        parts.append(f"| **{runs[name]['title']}**, ours, {which} | {' | '.join(cells)} | {folds} |")
     if own:
         controls = runs[own[0]]["controls"]
         parts += [f"| control: {name} | {100 * value:.1f} | | | | |" for name, value in controls.items()]
@@ -220,15 +226,20 @@ def _transfers(runs: Mapping[str, Any]) -> list[str]:
     """Models on the other data set; beside them, what they reach on their own, reduced to normal or not."""
     from sklearn.metrics import balanced_accuracy_score
 
+    from madrnet_timm.data.sources import SOURCES
+
     figures = runpy.run_path(str(ROOT / "examples" / "generality.py"))["figures"]
     parts: list[str] = ["| | pictures | accuracy, % | balanced accuracy | AUC | drop of balanced accuracy, points |"]
     parts.append("|---|---|---|---|---|---|")
     for name, transfer in _yaml("transfers.yaml").items():
-        own = [row for row in predictions(transfer["own"]) if row["label"] != "Non-Sperm"]
-        normal = [[row[key] == "Normal" for row in own] for key in ("label", "prediction")]
+        source = SOURCES[runs[transfer["own"]]["dataset"]]
+        own = [row for row in predictions(transfer["own"]) if row["label"] != source.no_head]
+        normal = [[row[key] == source.normal for row in own] for key in ("label", "prediction")]
         pictures = len({row["file"] for row in own})  # several seeds hold out each of them
         at_home = 100 * float(balanced_accuracy_score(*normal))
-        parts.append(f"| {transfer['title']}: on its own set, held out | {pictures} | | {at_home:.1f} | | |")
+        parts.append(
+            f"| {transfer['title']}: the same recipe on its own set, held out | {pictures} | | {at_home:.1f} | | |"
+        )
         rows = predictions(name)
         for key, title in (("normal", "as it is"), ("normal_adapted", "norms adapted")):
             found = {k: 100 * v for k, v in figures(rows, key).items()}
@@ -254,8 +265,8 @@ def depth_figure(path: Path) -> None:
         measured = [row for row in csv.DictReader(opened) if row["img_size"] == "512"]
     for backbone in ("resnet50", "efficientnet_b0"):
         for axes, column, label in (
-            (memory, "peak_mb", "peak of a step, batch 2, MB"),
-            (latency, "latency_ms", "one picture, CPU, ms"),
+            (memory, "peak_ratio", "peak of a step, × the backbone's"),
+            (latency, "latency_ratio", "one picture on a CPU, × the backbone's"),
             (parameters, "parameters", "parameters, million"),
         ):
             values = {}
@@ -265,7 +276,11 @@ def depth_figure(path: Path) -> None:
                     depth = int(row["setting"].rsplit(" ", 1)[1])
                 if row["backbone"] == backbone and depth is not None:
                     values[depth] = float(row[column]) / (1e6 if column == "parameters" else 1)
-            axes.plot(*zip(*sorted(values.items()), strict=True), marker="o", label=f"madrnet_{backbone}, 512 px")
+            axes.plot(
+                *zip(*sorted(values.items()), strict=True),
+                marker="o",
+                label=f"madrnet_{backbone}, 512 px, memory=reversible",
+            )
             axes.set(ylabel=label, ylim=(0, None))
             axes.legend(frameon=False)
     for axes in (top, memory, latency, parameters):
@@ -286,6 +301,8 @@ def page() -> str:
     }
     parts = [HEAD]
     for table in paper.values():
+        if table["kind"] == "ablation" and not any(row["run"] in runs for row in table["rows"].values()):
+            continue
         parts += [f"\n## {table['title']}\n", *([table["note"]] if "note" in table else [])]
         parts += makers[table["kind"]](table, runs)
         figures = {name: title for name, title in table.get("figures", {}).items() if (RESULTS / name).exists()}

@@ -128,9 +128,14 @@ def _tsne(args: argparse.Namespace) -> int:
     classifier = Classifier(args.model)
     views = [classifier.prepare(image).view for image in tqdm(pictures(records), total=len(records), desc="preparing")]
     points = tsne(embed(classifier.model, torch.from_numpy(classifier.normalized(views))))
-    run = RunFolder(classifier.folder.path.parent)
-    seen = run.trained_on() if run.folds.is_file() and run.config.is_file() else frozenset()
-    trained_on = [pixels in seen for pixels in records["pixel_sha256"]]
+    run, trained_on = RunFolder(classifier.folder.path.resolve().parent), None
+    if run.folds.is_file() and run.config.is_file():
+        seen = run.trained_on()
+        trained_on = [pixels in seen for pixels in records["pixel_sha256"]]
+    elif classifier.folder.info.get("dataset") == args.dataset:
+        print(
+            f"note: {args.model} was trained on {args.dataset}; what it has seen lies apart by itself", file=sys.stderr
+        )
     tsne_figure(points, records["label"], class_names(records), args.output, trained_on)
     return 0
 

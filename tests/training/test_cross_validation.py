@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import t, ttest_rel
+import torch
+from PIL import Image
+from scipy.stats import t
 
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.intervals import wilson_interval
+from madrnet_timm.inference import Classifier
 from madrnet_timm.training import cross_validation
 from madrnet_timm.training.cross_validation import compare_runs, cross_validate, summarize
 from madrnet_timm.training.options import RunOptions
@@ -89,12 +92,52 @@ def test_comparison(fresh_python, two):
         [row["accuracy"] for row in json.loads((f / "summary.json").read_text())["folds"]] for f in (first, second)
     ]
     assert found.difference == pytest.approx(np.mean(accuracies[1]) - np.mean(accuracies[0]))
-    by_fold = [np.reshape(values, (2, 2)).mean(axis=0) for values in accuracies]  # over the seeds
-    if np.ptp(np.subtract(*by_fold)) > 0:
-        assert found.t_p == pytest.approx(ttest_rel(*by_fold).pvalue)
+    differences = np.subtract(accuracies[1], accuracies[0])
+    half = t.ppf(0.975, 1) * differences.std(ddof=1) / np.sqrt(2)  # two folds: another seed has the same pictures
+    assert found.half_width == pytest.approx(half)
     run = fresh_python(EXAMPLES / "compare.py", first, second)
     assert run.returncode == 0, run.stderr
     assert f"p = {found.mcnemar_p:.3g}" in run.stdout
+
+
+def test_ensemble_is_the_mean_of_the_probabilities(fresh_python, two, tmp_path):
+    """Of stored ones; of mirrored heads those of the model on the mirrored view."""
+    folders = [folder for folder, _, _ in two[0]]
+    stored = [
+        {
+            (seed, fold, row["file"]): row
+            for seed in range(2)
+            for fold in range(2)
+            for row in rows(folder / f"seed{seed}-fold{fold}" / "predictions.csv")
+        }
+        for folder in folders
+    ]
+    for more, output in (((), "two.csv"), (("--seeds", 1, "--mirror"), "mirror.csv")):
+        run = fresh_python(EXAMPLES / "ensemble.py", *folders, *more, "--output", tmp_path / output)
+        assert run.returncode == 0, run.stderr
+    found = rows(tmp_path / "two.csv")
+    assert len(found) == len(stored[0]) == 32
+    for row in found:
+        key = int(row["seed"]), int(row["fold"]), row["file"]
+        mean = np.mean([[float(table[key][p]) for p in ("p_Normal", "p_Tapered")] for table in stored], axis=0)
+        assert [float(row["p_Normal"]), float(row["p_Tapered"])] == pytest.approx(mean, abs=2e-6)
+        assert row["prediction"] == ("Normal", "Tapered")[int(mean.argmax())]
+    mirrored = rows(tmp_path / "mirror.csv")
+    assert {row["seed"] for row in mirrored} == {"1"}
+    row, total = mirrored[0], np.zeros(2)
+    for folder, table in zip(folders, stored, strict=True):
+        key = int(row["seed"]), int(row["fold"]), row["file"]
+        classifier = Classifier(folder / f"seed1-fold{row['fold']}" / "model")
+        with Image.open(folder.parent / "heads" / row["file"]) as opened:
+            view = classifier.prepare(np.asarray(opened.convert("RGB"))).view
+        x = torch.from_numpy(classifier.normalized([view[:, ::-1]]))
+        with torch.inference_mode():
+            total += classifier.model(x).double().softmax(1)[0].numpy()
+        total += [float(table[key][p]) for p in ("p_Normal", "p_Tapered")]
+    assert [float(row["p_Normal"]), float(row["p_Tapered"])] == pytest.approx(total / 4, abs=1e-5)
+    run = fresh_python(EXAMPLES / "ensemble.py", *folders, "--seeds", 7, "--output", tmp_path / "no.csv")
+    assert run.returncode == 2
+    assert "--seeds 7" in run.stderr
 
 
 def test_comparison_needs_the_same_folds(two, tmp_path):

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from madrnet_timm.inference import Classifier
 from madrnet_timm.training.cross_validation import cross_validate
 from madrnet_timm.training.options import RunOptions
 from madrnet_timm.training.recipe import Recipe
-from madrnet_timm.training.shipping import commands, cross_validated_options, ship, write_entry
+from madrnet_timm.training.shipping import cross_validated_options, ship, training_command, write_entry
 
 from .conftest import EXAMPLES, write_heads
 
@@ -93,12 +95,18 @@ def test_models_yaml(shipped):
 
 def test_the_command_makes_it_again(shipped):
     options = cross_validated_options(shipped / "cv")
-    command = commands(options, [0, 1], NAME)
+    command = training_command(options, [0, 1], "runs/x")
     assert "--dataset folder" in command
     assert "--epochs 4" in command
     assert "--folds 2 --seeds 0 1" in command
     assert "--img-size 48" in command
-    assert command.endswith(f"python examples/ship.py runs/ship --name {NAME}")
+    assert command.endswith("--output runs/x")
+    entry = yaml.safe_load((shipped / "models.yaml").read_text())[NAME]["train"]
+    assert entry.endswith(f"--output runs/ship && python examples/ship.py runs/ship --name {NAME}")
+    taught = replace(options, teachers=(Path("/x/a/seed0-fold0"), Path("/x/b/seed0-fold0")), weights="/x/c/f/model")
+    command = training_command(taught, [0], "runs/x")
+    assert command.startswith("python examples/distill.py runs/a runs/b --dataset folder")
+    assert "--weights runs/c/f/model" in command
 
 
 def test_mistakes(shipped, tmp_path):

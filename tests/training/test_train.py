@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -335,6 +336,7 @@ def test_weights_of_another_model(run, tmp_path, train_command, capsys):
         (["--weights", folder / "model", *other], "does not fit madrnet_test_vit"),
         (["--weights", folder / "model", "--pretrained-backbone"], "--weights and --pretrained-backbone contradict"),
         (["--weights", "nowhere"], "nowhere: no such model"),
+        (["--weights", folder / "model", "--model-kwargs", "depth=2"], "tensors more, the first is"),
     ):
         capsys.readouterr()
         assert train_command(*args[:4], "--output", tmp_path / "no", *SMALL, *more) == 2
@@ -344,8 +346,22 @@ def test_weights_of_another_model(run, tmp_path, train_command, capsys):
 
 def test_weights_that_have_seen_the_held_out_pictures_are_refused(hushem_dir, tmp_path, train_command, capsys):
     words = ["--dataset", "hushem", "--data-dir", hushem_dir, "--output", tmp_path / "out"]
-    assert train_command(*words, "--weights", "madrnet_tf_efficientnet_lite0.hushem") == 2
-    assert "was trained on pictures of hushem, which are held out here" in capsys.readouterr().err
+    name = "madrnet_tf_efficientnet_lite0.hushem"
+    file = Path(__file__).parents[2] / "hub" / name / "model.safetensors"
+    for more in (("--weights", name), ("--backbone-weights", file)):
+        assert train_command(*words, *more) == 2
+        assert f"{more[0]} {more[1]}: was trained on pictures of hushem" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_a_run_are_known_picture_by_picture(run, tmp_path, train_command, capsys):
+    """The other fold's model has seen what is held out; that of the same fold has not."""
+    folder, _, args = run
+    words = [*args[:4], *SMALL, "--epochs", 1, "--weights", folder / "model"]
+    assert train_command(*words, "--output", tmp_path / "other", "--fold", 1) == 2
+    assert "was trained on 14 of the pictures that are held out here" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+    assert train_command(*words, "--output", tmp_path / "same", "--fold", 0) == 0
 
 
 def test_two_processes(tmp_path, heads):

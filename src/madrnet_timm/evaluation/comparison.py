@@ -18,7 +18,7 @@ class Comparison:
         only_second: Pictures that the second alone gets right.
         mcnemar_p: Two-sided p of the exact McNemar test on them.
         difference: Mean difference of the folds' accuracies, second − first.
-        half_width: Half of its 95 % t interval (df = folds − 1).
+        half_width: Half of its 95 % t interval (df = folds of one seed − 1).
         t_p: Two-sided p of the paired t test on the folds.
     """
 
@@ -39,7 +39,11 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def compare(
-    first: Mapping[str, float], second: Mapping[str, float], first_folds: Sequence[float], second_folds: Sequence[float]
+    first: Mapping[str, float],
+    second: Mapping[str, float],
+    first_folds: Sequence[float],
+    second_folds: Sequence[float],
+    size: int | None = None,
 ) -> Comparison:
     """Compare two models.
 
@@ -49,6 +53,8 @@ def compare(
         second: The same of the second model.
         first_folds: Accuracy of the first model on each fold.
         second_folds: The same of the second, in the same order.
+        size: How many of the folds are a sample of their own; all if None. See `t_interval`: the folds of another seed
+            hold the same pictures.
 
     Raises:
         ValueError: Not the same pictures, or not the same number of folds.
@@ -60,9 +66,7 @@ def compare(
     outcome = [(first[name] > 0.5, second[name] > 0.5) for name in first]
     only_first, only_second = (sum(pair == wanted for pair in outcome) for wanted in ((True, False), (False, True)))
     differences = [b - a for a, b in zip(first_folds, second_folds, strict=True)]
-    mean, sd, half = t_interval(differences)
-    if sd == 0:
-        p = 1.0 if mean == 0 else 0.0
-    else:
-        p = float(2 * t.sf(abs(mean) / (sd / math.sqrt(len(differences))), len(differences) - 1))
+    size = len(differences) if size is None else size
+    mean, sd, half = t_interval(differences, size=size)
+    p = float(mean == 0) if sd == 0 else float(2 * t.sf(abs(mean) / (sd / math.sqrt(size)), size - 1))
     return Comparison(only_first, only_second, mcnemar(only_first, only_second), mean, half, p)

@@ -49,7 +49,7 @@ On {pictures} held-out pictures. {interval} {note}
 |---|---|
 {metrics}
 
-| class | precision | recall | F1 | pictures |
+| class | precision | recall | F1 | predictions |
 |---|---|---|---|---|
 {per_class}
 

@@ -67,7 +67,15 @@ def load_model_weights(model: Any, path: str | Path) -> None:
     Raises:
         InputError: The file can't be read, or does not fit; the message names the first tensor that does not.
     """
-    _load(model, model, _classifiers(model), path, "", check_safetensors(path))
+    shapes, left_out = check_safetensors(path), _classifiers(model)
+    idle = [name for name in shapes if name not in model.state_dict() and not name.startswith(left_out)]
+    if idle:
+        architecture = model.pretrained_cfg.get("architecture", "the model")
+        raise InputError(
+            f"{path}: does not fit {architecture}: has {len(idle)} tensors more, "
+            f"the first is {idle[0]}; give the --model-kwargs (depth, global_pool, ...) of that model"
+        )
+    _load(model, model, left_out, path, "", shapes)
 
 
 def _classifiers(model: Any) -> tuple[str, ...]:
@@ -93,7 +101,8 @@ def _load(
         there = "not in the file" if name not in shapes else f"{shapes[name]} in the file"
         raise InputError(
             f"{path}: does not fit {architecture}: {len(wrong)} of {len(needed)} tensors differ, the first is {name}, "
-            f"{needed[name]} in the model and {there}; choose the weights of the same timm architecture"
+            f"{needed[name]} in the model and {there}; choose weights of the same architecture "
+            "and --model-kwargs"
         )
     state = load_file(path)
     with torch.no_grad():

@@ -104,11 +104,16 @@ class Classifier:
         """
         return torch.from_numpy(self.normalized([self.prepare(_rgb(image)).view for image in images]))
 
+    def probabilities(self, views: Sequence[NDArray[np.uint8]], batch_size: int = 32) -> NDArray[np.float64]:
+        """The network's own probabilities ``(pictures, classes)`` for prepared pictures, not calibrated."""
+        batches = (views[start : start + batch_size] for start in range(0, len(views), batch_size))
+        logits = np.concatenate([self.backend(self.normalized(batch)) for batch in batches]).astype(np.float64)
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
+
     def predict(self, prepared: Sequence[Prepared]) -> list[Prediction]:
         """Classify prepared pictures in one batch."""
-        logits = self.backend(self.normalized([item.view for item in prepared])).astype(np.float64)
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        rows = exponentials / exponentials.sum(axis=1, keepdims=True)
+        rows = self.probabilities([item.view for item in prepared], len(prepared))
         threshold = 0.0
         if self.calibration is not None:
             rows, threshold = tempered(rows, self.calibration.temperature), self.calibration.threshold

@@ -210,8 +210,7 @@ def summary_table(summary: dict[str, Any]) -> str:
 
 
 def compare_runs(first: Path, second: Path) -> Comparison:
-    """Compare two cross-validations on the same pictures, seeds and folds; a fold's accuracy is its mean over the
-    seeds.
+    """Compare two cross-validations on the same pictures, seeds and folds.
 
     Raises:
         InputError: Not finished cross-validations, or not of the same pictures and folds.
@@ -230,12 +229,6 @@ def compare_runs(first: Path, second: Path) -> Comparison:
             f"{first} and {second}: not the same pictures held out in the same folds and seeds; give both the same "
             "--dataset, --protocol, --folds and --seeds"
         )
-    return compare(shares[0], shares[1], _accuracies(first), _accuracies(second))
-
-
-def _accuracies(output: Path) -> list[float]:
-    """Accuracy of each fold, its mean over the seeds."""
-    by_fold: dict[int, list[float]] = defaultdict(list)
-    for row in summarize(output)["folds"]:
-        by_fold[row["fold"]].append(row["accuracy"])
-    return [sum(values) / len(values) for values in by_fold.values()]
+    summaries = [summarize(output) for output in (first, second)]
+    folds = [[row["accuracy"] for row in summary["folds"]] for summary in summaries]
+    return compare(shares[0], shares[1], folds[0], folds[1], size=len(folds[0]) // summaries[0]["seeds"])

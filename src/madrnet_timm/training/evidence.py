@@ -1,6 +1,6 @@
 """What was measured of a model, on which pictures: the part of a model folder that others have to trust."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,10 @@ class Evidence:
         }
 
 
-def describe_folds(options: RunOptions) -> str:
-    """How a run's pictures are divided, in words."""
+def describe_folds(options: RunOptions, seeds: Sequence[int] = ()) -> str:
+    """How a run's pictures are divided, in words; ``seeds`` where there are several."""
     if isinstance(options.folds, Path):
         return f"folds from {options.folds.name}"
-    seed = "" if options.protocol == "session" else f"; seed {options.seed}"
+    several = f"; each of the seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"; seed {options.seed}"
+    seed = "" if options.protocol == "session" else several
     return f"protocol {options.protocol}: {PROTOCOLS[options.protocol]}{seed}"

@@ -31,15 +31,15 @@ from ..evaluation.controls import Controls
 from ..evaluation.figures import confusion_matrix_figure, learning_curves_figure
 from ..evaluation.metrics import ClassificationMetrics
 from ..files import beside_path, replacing, replacing_folder, settle_folder, write_csv, write_text
-from ..hub import load_backbone_weights, load_model_weights, save_model_folder
+from ..hub import save_model_folder
 from ..hub.card import model_card
-from ..hub.lookup import find_model
 from ..losses import Distillation, HybridLoss
 from ..morphology import measure
 from .evidence import Evidence, describe_folds
 from .optimizer import create_optimizer, create_scheduler
 from .options import RunOptions, check, check_fold
 from .run_folder import RunFolder
+from .start import check_unseen, load_start
 from .teachers import Teachers
 
 if TYPE_CHECKING:
@@ -88,10 +88,7 @@ def _create_model(options: RunOptions, names: list[str]) -> nn.Module:
             f"--model {options.model} with --img-size {recipe.img_size} and --model-kwargs {options.model_kwargs} "
             f"can't be made: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
         ) from None
-    if options.backbone_weights is not None:
-        load_backbone_weights(model, options.backbone_weights)
-    if options.weights is not None:
-        load_model_weights(model, find_model(options.weights) / "model.safetensors")
+    load_start(model, options)
     if is_madrnet and options.hybrid:
         model.set_embedding_training(True)
     return model.to(memory_format=torch.channels_last)
@@ -149,6 +146,8 @@ class _Run:
         self.train_records = records.select(np.flatnonzero(~self.held_out))
         # without a fold everything is trained on, and what is printed on the way is the fit
         self.test_records = records if options.fold is None else records.select(np.flatnonzero(self.held_out))
+        if options.fold is not None:
+            check_unseen(options, self.test_records["pixel_sha256"])
         set_seed(options.seed)
         model = _create_model(options, self.names)
         self.data_config = _data_config(model, options)

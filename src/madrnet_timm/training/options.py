@@ -11,7 +11,6 @@ from typing import Any
 import timm
 
 from ..data.arguments import add_data_arguments, add_fold_arguments
-from ..data.manifest import MANIFESTS
 from ..errors import InputError
 from ..hub.lookup import find_model
 from ..hub.model_folder import ModelFolder
@@ -72,6 +71,8 @@ class RunOptions:
         recipe = config.pop("recipe")
         for key in ("output", "resume", "tracker"):
             config.pop(key)
+        if self.weights is not None and Path(self.weights).exists():
+            config["weights"] = str(Path(self.weights).resolve())
         config["teachers"] = [str(path.resolve()) for path in self.teachers]
         return {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in (config | recipe).items()}
 
@@ -194,12 +195,7 @@ def check(options: RunOptions) -> None:
     if options.backbone_weights is not None:
         check_safetensors(options.backbone_weights)
     if options.weights is not None:
-        trained_on = ModelFolder(find_model(options.weights)).info.get("dataset")
-        if trained_on == options.dataset and options.dataset in MANIFESTS and options.fold is not None:
-            raise InputError(
-                f"--weights {options.weights}: was trained on pictures of {trained_on}, which are held out here; start "
-                "from a model of another data set"
-            )
+        ModelFolder(find_model(options.weights))
     if options.teachers and not options.hybrid:
         raise InputError(
             f"--teacher: {name} gives no embedding; distillation needs a madrnet_* student with --loss hybrid"

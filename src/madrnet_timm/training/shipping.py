@@ -25,7 +25,7 @@ from .options import RunOptions
 from .recipe import PRESETS, Recipe
 from .run_folder import RunFolder
 
-__all__ = ["commands", "cross_validated_options", "evidence_of", "models_entry", "ship", "write_entry"]
+__all__ = ["cross_validated_options", "evidence_of", "models_entry", "ship", "training_command", "write_entry"]
 
 REVISION = "v0.1.0"
 
@@ -56,23 +56,21 @@ def evidence_of(output: Path) -> Evidence:
     mean, sd, half = (100 * summary[key]["accuracy"] for key in ("mean", "sd", "t_half_width"))
     controls = {key.removeprefix("control "): v for key, v in summary["mean"].items() if key.startswith("control ")}
     seeds = sorted({row["seed"] for row in summary["folds"]})
-    several = f", for each of the seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
     folds = len(summary["folds"]) // len(seeds)
     return Evidence(
         metrics=summary["pooled"] | {"controls": controls},
         protocol=(
             "Trained on all pictures after a cross-validation of the same recipe, whose figures these are: "
-            f"{folds} folds{several}; {describe_folds(replace(options, seed=seeds[0]))}. Temperature and "
-            "threshold of the "
-            "calibration come from the same held-out pictures. The model itself has seen all of them, so that no "
-            "figure of "
-            "its own can be given on them."
+            f"{folds} folds; {describe_folds(replace(options, seed=seeds[0]), seeds)}. Temperature and threshold of "
+            "the calibration come from the same held-out pictures. The model itself has seen all of them, so that no "
+            "figure of its own can be given on them."
         ),
         calibration=replace(calibration, pictures=summary["pictures"]),
         pictures=summary["pictures"],
         right=summary["right"],
         where="the same folds",
-        note=f"Mean over the folds {mean:.1f} ± {sd:.1f} % (95 % t interval ± {half:.1f}).",
+        note=f"Mean over the folds {mean:.1f} ± {sd:.1f} % (95 % t interval ± {half:.1f})."
+        + (f" The tables count each picture {len(seeds)} times, once a seed." if len(seeds) > 1 else ""),
     )
 
 
@@ -103,12 +101,15 @@ def write_entry(models: Path, name: str, entry: Mapping[str, Any]) -> None:
     write_text(models, head + body)
 
 
-def commands(options: RunOptions, seeds: Sequence[int], name: str) -> str:
-    """How to make a published model again; paths are left to the reader."""
-    words = ["python", "examples/cross_validate.py", "--dataset", options.dataset, "--model", options.model]
+def training_command(options: RunOptions, seeds: Sequence[int], output: str) -> str:
+    """How to cross-validate such options again; where the reader's files lie is left to the reader."""
+    teachers = [path.parts[-2] for path in options.teachers]  # outputs of cross-validations
+    words = ["python", "examples/distill.py" if teachers else "examples/cross_validate.py"]
+    words += [f"runs/{name}" for name in teachers]
+    words += ["--dataset", options.dataset, "--model", options.model]
     words += ["--data-dir", SOURCES[options.dataset].title] if options.data_dir else []
     words += ["--backbone-weights", options.backbone_weights.name] if options.backbone_weights else []
-    words += ["--weights", str(Path(*Path(options.weights).parts[-2:]))] if options.weights else []
+    words += ["--weights", _model_name(options.weights)] if options.weights else []
     words += ["--pretrained-backbone"] if options.pretrained_backbone else []
     arguments = [f"{key}={value}" for key, value in options.model_kwargs.items()]
     words += ["--model-kwargs", *arguments] if arguments else []
@@ -119,7 +120,13 @@ def commands(options: RunOptions, seeds: Sequence[int], name: str) -> str:
         value = getattr(options.recipe, option.name)
         if value != getattr(PRESETS["quick"], option.name):
             words += [f"--{option.name.replace('_', '-')}", str(value)]
-    return f"{shlex.join([*words, '--output', 'runs/ship'])} && python examples/ship.py runs/ship --name {name}"
+    return shlex.join([*words, "--output", output])
+
+
+def _model_name(weights: str) -> str:
+    """A published name as it is; the model of a run as runs/<output>/<run>/model; a folder by its name."""
+    path = Path(weights)
+    return str(Path("runs", *path.parts[-3:])) if path.name == "model" else path.name if path.is_dir() else weights
 
 
 def ship(output: Path, name: str, hub: Path, models: Path | None = None) -> Path:
@@ -147,7 +154,8 @@ def ship(output: Path, name: str, hub: Path, models: Path | None = None) -> Path
     if models is not None and not models.is_file():
         raise InputError(f"--models {models}: no such file; expected models.yaml of the package")
     run = RunFolder(options.output)
-    train = commands(options, sorted({row["seed"] for row in summarize(output)["folds"]}), name)
+    seeds = sorted({row["seed"] for row in summarize(output)["folds"]})
+    train = f"{training_command(options, seeds, 'runs/ship')} && python examples/ship.py runs/ship --name {name}"
     train_on_all(replace(options, resume=run.config.exists()), evidence)  # a finished run writes its folder anew
     target = hub / name
     with replacing_folder(target) as folder:

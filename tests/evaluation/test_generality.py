@@ -1,0 +1,66 @@
+"""A model on another data set: norms, figures, refusals."""
+
+import csv
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from madrnet_timm.data.synthetic import draw_head
+from tests.inference.conftest import write_model
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "generality.py"
+GENERALITY = runpy.run_path(str(SCRIPT))
+
+
+def test_norms_take_the_statistics_of_all_batches():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(2), nn.BatchNorm1d(2)
+    ).eval()
+    batches = list((2 + 3 * torch.randn(4, 5, 3, 8, 8)).unbind())
+    model(batches[0])
+    GENERALITY["adapt_norms"](model, batches)
+    maps = [model[0](batch).transpose(0, 1).flatten(1).double() for batch in batches]
+    mean = torch.stack([m.mean(1) for m in maps]).mean(0)
+    var = torch.stack([m.var(1) for m in maps]).mean(0)
+    torch.testing.assert_close(model[1].running_mean.double(), mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model[1].running_var.double(), var, rtol=1e-4, atol=1e-5)
+    assert not any(module.training for module in model.modules())
+
+
+def test_figures_by_counting():
+    rows = [
+        {"label": label, "p": str(p)}
+        for label, p in (("normal", 0.9), ("normal", 0.4), ("abnormal", 0.6), ("abnormal", 0.1), ("abnormal", 0.2))
+    ]
+    found = GENERALITY["figures"](rows, "p")
+    assert found["accuracy"] == pytest.approx(3 / 5)
+    assert found["balanced accuracy"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert found["AUC"] == pytest.approx((3 + 2) / 6)  # pairs in which the normal head has the higher probability
+
+
+def test_table_and_refusals(fresh_python, tmp_path):
+    """Things that are no sperm, and pictures in one batch more than one, are no trouble; misuse is a line."""
+    model = write_model(tmp_path / "model")
+    for label, name in enumerate(("Normal", "Tapered")):
+        (tmp_path / "heads" / name).mkdir(parents=True)
+        for index in range(4 + label):
+            Image.fromarray(draw_head(name, 10 * label + index).image).save(tmp_path / "heads" / name / f"{index}.png")
+    base = ("--model", model, "--dataset", "folder", "--data-dir", tmp_path / "heads", "--output", tmp_path / "out.csv")
+    run = fresh_python(SCRIPT, *base, "--batch-size", 4)
+    assert run.returncode == 0, run.stderr
+    with (tmp_path / "out.csv").open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert [row["label"] for row in rows] == ["normal"] * 4 + ["abnormal"] * 5
+    assert any(row["normal"] != row["normal_adapted"] for row in rows)
+    for more, words in (
+        (("--batch-size", 1), "--batch-size 1: expected at least 2"),
+        (("--dataset", "synthetic"), "was trained on it"),
+    ):
+        run = fresh_python(SCRIPT, *base, *more)
+        assert (run.returncode, run.stderr.count("\n")) == (2, 1), run.stderr
+        assert words in run.stderr
