@@ -102,5 +102,16 @@ def test_transfers_by_counting(name):
 def test_the_readmes_figures_are_those_of_the_page():
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    own = re.search(r"\*\*MADRNet around EfficientNet-Lite0\*\*, ours \| ([\d.]+ ± [\d.]+) ", page)
-    assert own[1] in readme
+    figures = r"([\d.]+ ± [\d.]+) \(± ([\d.]+)\) \[([\d.]+), ([\d.]+)\]"
+    hushem, smids = re.findall(rf"\*\*MADRNet around EfficientNet-Lite0\*\*, ours, seeds? [^|]+\| {figures}", page)
+    cells = [f"{accuracy} % (± {half})" for accuracy, half, _, _ in (hushem, smids)]
+    assert f"| `madrnet_tf_efficientnet_lite0` | {cells[0]} | {cells[1]} |" in readme
+    pooled = []
+    for name, seeds, (_, _, low, high) in (("hushem-madrnet", 2, hushem), ("smids-madrnet", 1, smids)):
+        right, total = sum(row["label"] == row["prediction"] for row in stored(name)), len(stored(name))
+        pooled.append(f"{right / seeds:.4g} of {total // seeds}, {low} to {high} %")
+    assert f"| pooled, Wilson interval | {pooled[0]} | {pooled[1]} |" in readme
+    for run, column in (("hushem-madrnet", 0), ("smids-madrnet", 1)):
+        for name, value in RESULTS["read_runs"]()[run]["controls"].items():
+            (row,) = [text for text in readme.splitlines() if text.startswith(f"| control: {name}")]
+            assert row.split("|")[2 + column].strip().startswith(f"{100 * value:.1f} ± ")
