@@ -111,6 +111,10 @@ def test_the_readmes_figures_are_those_of_the_page():
         right, total = sum(row["label"] == row["prediction"] for row in stored(name)), len(stored(name))
         pooled.append(f"{right / seeds:.4g} of {total // seeds}, {low} to {high} %")
     assert f"| pooled, Wilson interval | {pooled[0]} | {pooled[1]} |" in readme
+    plain = list(fold_accuracies(stored("hushem-plain")).values())
+    assert f"same recipe, one seed | {np.mean(plain):.1f} ± {np.std(plain, ddof=1):.1f} % |" in readme
+    session = list(fold_accuracies(stored("hushem-session")).values())
+    assert f"| {np.mean(session):.1f} % | |" in readme
     for run, column in (("hushem-madrnet", 0), ("smids-madrnet", 1)):
         for name, value in RESULTS["read_runs"]()[run]["controls"].items():
             (row,) = [text for text in readme.splitlines() if text.startswith(f"| control: {name}")]
