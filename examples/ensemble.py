@@ -23,6 +23,8 @@ def main() -> None:
         "--output", type=Path, required=True, metavar="FILE", help=".csv or .parquet: a row a held-out picture"
     )
     args = parser.parse_args()
+    if len(args.run) < 2 and not args.mirror:
+        parser.error("expected two runs, or one with --mirror")
 
     import numpy as np
     from tqdm import tqdm
@@ -47,6 +49,12 @@ def main() -> None:
     tables = [{key: row for key, row in table.items() if key[:2] in common} for table in tables]
     if not common or any(table.keys() != tables[0].keys() for table in tables):
         raise InputError(f"{', '.join(map(str, args.run))}: not the same pictures held out in the same folds and seeds")
+    if any(row["pixel_sha256"] != table[key]["pixel_sha256"] for table in tables for key, row in tables[0].items()):
+        raise InputError(
+            f"{', '.join(map(str, args.run))}: not the same pictures, though their files have the same names"
+        )
+    if any(next(iter(table.values())).keys() != next(iter(tables[0].values())).keys() for table in tables):
+        raise InputError(f"{', '.join(map(str, args.run))}: not the same classes")
     names = [key.removeprefix("p_") for key in next(iter(tables[0].values())) if key.startswith("p_")]
     sums = {key: np.zeros(len(names)) for key in tables[0]}
     for table in tables:

@@ -40,7 +40,8 @@ interval; *noise* where that interval contains 0. **Research use only; not a med
 """
 TRANSFERS = """
 `python examples/generality.py`: normal heads against all other heads, things that are no sperm left out. *Norms
-adapted*: the batch norms' statistics are those of the other set's pictures, without their labels.
+adapted*: the batch norms' statistics are those of the other set's pictures, without their labels. On its own set the
+class that is said counts; on the other, normal is said above a probability of 0.5.
 """
 
 
@@ -58,9 +59,13 @@ def add(name: str, output: Path, title: str, like: str | None = None, command: s
         rows, entry = read_csv(output), runs[like] | {"title": title, "command": command}
         if not rows or not set(KEPT) <= rows[0].keys():
             raise InputError(f"{output}: expected the columns {', '.join(KEPT)}")
-        held_out = {tuple(row[key] for key in KEPT[:4]) for row in predictions(like)}
-        if not {tuple(row[key] for key in KEPT[:4]) for row in rows} <= held_out:
-            raise InputError(f"{output}: not the pictures that {like} holds out in its folds")
+        seeds = {row["seed"] for row in rows}
+        wanted, given = (
+            {tuple(row[key] for key in KEPT[:4]) for row in table if row["seed"] in seeds}
+            for table in (predictions(like), rows)
+        )
+        if given != wanted or not {row["prediction"] for row in rows} <= set(runs[like]["classes"]):
+            raise InputError(f"{output}: not the pictures and classes that {like} has in its folds of these seeds")
     elif like or command:
         raise InputError(f"--add {name} {output}: a cross-validation has no --like and no --command")
     else:
@@ -159,6 +164,8 @@ def _accuracy_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[s
         folds = ", ".join(f"{100 * row['accuracy']:.1f}" for row in found["folds"])
         seeds = sorted({row["seed"] for row in predictions(name)})
         which = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
+        if common_seeds(own[0], name) != common_seeds(own[0], own[0]):
+            which += f" (against the first on the same folds: {_difference(own[0], name)})"
         parts.append(f"| **{runs[name]['title']}**, ours, {which} | {' | '.join(cells)} | {folds} |")
     if own:
         controls = runs[own[0]]["controls"]
@@ -301,7 +308,9 @@ def page() -> str:
     }
     parts = [HEAD]
     for table in paper.values():
-        if table["kind"] == "ablation" and not any(row["run"] in runs for row in table["rows"].values()):
+        if table["kind"] == "ablation" and not any(
+            row["run"] in runs and row["run"] != table["full"] for row in table["rows"].values()
+        ):
             continue
         parts += [f"\n## {table['title']}\n", *([table["note"]] if "note" in table else [])]
         parts += makers[table["kind"]](table, runs)
@@ -337,10 +346,10 @@ def main() -> None:
         if not args.title:
             parser.error("--add needs --title")
         add(args.add[0], Path(args.add[1]), args.title, args.like, args.command)
-    write_text(RESULTS.parent / "results.md", page())
     if all(row["run"] in read_runs() for row in _yaml("paper.yaml")["figure_10"]["rows"].values()):
         with replacing(RESULTS / "depth.png") as path:
             depth_figure(path)
+    write_text(RESULTS.parent / "results.md", page())
 
 
 if __name__ == "__main__":

@@ -95,7 +95,17 @@ def test_transfers_by_counting(name):
         balanced = 100 * np.mean([np.mean(values) for values in right.values()])
         a, b = ([float(row[key]) for row in rows if row["label"] == label] for label in right)
         auc = 100 * mannwhitneyu(a, b).statistic / (len(a) * len(b))
-        cells = f"{len(rows)} | {accuracy:.1f} | {balanced:.1f} | {auc:.1f} |"
+        own = [row for row in stored(transfer["own"]) if row["label"] != "Non-Sperm"]
+        at_home = 100 * np.mean(
+            [
+                np.mean(
+                    [(row["prediction"] == "Normal") == normal for row in own if (row["label"] == "Normal") == normal]
+                )
+                for normal in (True, False)
+            ]
+        )
+        assert f"held out | {len({row['file'] for row in own})} | | {at_home:.1f} |" in page
+        cells = f"{len(rows)} | {accuracy:.1f} | {balanced:.1f} | {auc:.1f} | {balanced - at_home:+.1f} |"
         assert f"| {transfer['title']}: on {transfer['tested']}, {title} | {cells}" in page
 
 

@@ -129,10 +129,10 @@ def _tsne(args: argparse.Namespace) -> int:
     views = [classifier.prepare(image).view for image in tqdm(pictures(records), total=len(records), desc="preparing")]
     points = tsne(embed(classifier.model, torch.from_numpy(classifier.normalized(views))))
     run, trained_on = RunFolder(classifier.folder.path.resolve().parent), None
-    if run.folds.is_file() and run.config.is_file():
+    if run.began:
         seen = run.trained_on()
         trained_on = [pixels in seen for pixels in records["pixel_sha256"]]
-    elif classifier.folder.info.get("dataset") == args.dataset:
+    elif classifier.folder.knows(args.dataset):
         print(
             f"note: {args.model} was trained on {args.dataset}; what it has seen lies apart by itself", file=sys.stderr
         )

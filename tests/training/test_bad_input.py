@@ -75,6 +75,11 @@ def test_tiny_picture(refused, heads):
     assert "3.png: 7×30 pixels, expected at least 8×8" in refused()
 
 
+def test_learned_weights_of_a_part_that_is_off(refused):
+    message = refused("--loss-weights", "learned", "--beta", 0)
+    assert "--loss-weights learned with --alpha 0.4 and --beta 0.0: expected both above 0" in message
+
+
 def test_too_few_groups_for_the_folds(refused):
     assert "class Normal: 8 groups of pictures" in refused("--folds", 9)
 

@@ -71,7 +71,7 @@ def test_summary(two):
         assert len({row["file"] for row in predictions if row["seed"] == seed}) == 16
     right = sum(row["label"] == row["prediction"] for row in predictions)
     assert (summary["pictures"], summary["right"]) == (16, right / 2)
-    assert summary["wilson"] == pytest.approx(wilson_interval(round(right / 2), 16))
+    assert summary["wilson"] == pytest.approx(wilson_interval(right / 2, 16))
     assert f"{right / 2:.4g} of 16 right" in table
     controls = {row["control background"] for row in summary["folds"]}
     assert controls == {row["controls"]["background"] for row in metrics}

@@ -16,20 +16,22 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
+from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.calibration import calibrate, tempered
 from madrnet_timm.hub import load_model_weights
 from madrnet_timm.inference import Classifier
 from madrnet_timm.losses import HybridLoss
+from madrnet_timm.training.cross_validation import fold_options
+from madrnet_timm.training.options import RunOptions
+from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.run_folder import RunFolder
 
-from .conftest import EXAMPLES, SMALL
+from .conftest import EXAMPLES, SMALL, write_heads
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, train_command):
     """A finished run on drawn heads."""
-    from .conftest import write_heads
-
     tmp = tmp_path_factory.mktemp("run")
     data = write_heads(tmp / "heads", per_class=14)
     args = ["--dataset", "folder", "--data-dir", data, "--output", tmp / "run", *SMALL, "--epochs", 3]
@@ -359,9 +361,24 @@ def test_weights_of_a_run_are_known_picture_by_picture(run, tmp_path, train_comm
     folder, _, args = run
     words = [*args[:4], *SMALL, "--epochs", 1, "--weights", folder / "model"]
     assert train_command(*words, "--output", tmp_path / "other", "--fold", 1) == 2
-    assert "was trained on 14 of the pictures that are held out here" in capsys.readouterr().err
+    assert "was trained on 14 of the pictures that fold 1 holds out" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
     assert train_command(*words, "--output", tmp_path / "same", "--fold", 0) == 0
+    # and what its own start had seen is known of a model that started from it
+    other = write_heads(tmp_path / "others", classes=("Pyriform", "Amorphous"))
+    words = ["--dataset", "folder", *SMALL, "--epochs", 1]
+    between = ["--data-dir", other, "--output", tmp_path / "between", "--weights", folder / "model"]
+    assert train_command(*words, *between) == 0
+    back = [*args[2:4], "--output", tmp_path / "back", "--fold", 1, "--weights", tmp_path / "between" / "model"]
+    assert train_command(*words, *back) == 2
+    assert "was trained on 14 of the pictures" in capsys.readouterr().err
+    # a cross-validation says so before its first fold
+    options = RunOptions(
+        "madrnet_test_resnet", "folder", tmp_path / "cv", args[3], folds=2, weights=str(folder / "model"),
+        recipe=Recipe(epochs=1, img_size=48, batch_size=8),
+    )  # fmt: skip
+    with pytest.raises(InputError, match="that fold 1 holds out"):
+        fold_options(options)
 
 
 def test_two_processes(tmp_path, heads):
@@ -388,8 +405,6 @@ def test_two_processes(tmp_path, heads):
 def test_balanced_batches_and_class_weights(tmp_path, train_command):
     """A rare class: in every batch by --per-class, and counted as much as the other by --class-weights."""
     from madrnet_timm.training import loop
-
-    from .conftest import write_heads
 
     data = write_heads(tmp_path / "heads", per_class=12)
     for path in sorted((data / "Tapered").iterdir())[4:]:

@@ -7,8 +7,8 @@ from statistics import NormalDist, mean, stdev
 __all__ = ["t_interval", "wilson_interval"]
 
 
-def wilson_interval(successes: int, total: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of ``successes / total``.
+def wilson_interval(successes: float, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of ``successes / total``; successes may be a mean over seeds.
 
     Raises:
         ValueError: Not 0 ≤ successes ≤ total, or total 0.

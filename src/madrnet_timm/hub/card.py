@@ -94,7 +94,7 @@ def model_card(
         note: How to read the figures.
         command: How to train it again.
     """
-    low, high = wilson_interval(round(right), pictures)
+    low, high = wilson_interval(right, pictures)
     results = [{"type": key, "name": name, "value": round(metrics[key], 4)} for key, name in _METRICS.items()]
     dataset = {"name": title, "type": title.lower().replace(" ", "-")}
     front = {

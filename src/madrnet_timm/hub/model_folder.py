@@ -63,6 +63,10 @@ class ModelFolder:
         """Name of the pipeline that prepares the pictures."""
         return self.info.get("pipeline", "raw")
 
+    def knows(self, dataset: str) -> bool:
+        """Whether the model was trained on a data set that has a name of its own, unlike somebody's folder."""
+        return dataset not in ("folder", "npy") and self.info.get("dataset") == dataset
+
     @property
     def label_names(self) -> list[str]:
         """Name of each class id."""

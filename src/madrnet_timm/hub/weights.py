@@ -67,21 +67,24 @@ def load_model_weights(model: Any, path: str | Path) -> None:
     Raises:
         InputError: The file can't be read, or does not fit; the message names the first tensor that does not.
     """
-    shapes, left_out = check_safetensors(path), _classifiers(model)
-    idle = [name for name in shapes if name not in model.state_dict() and not name.startswith(left_out)]
-    if idle:
-        architecture = model.pretrained_cfg.get("architecture", "the model")
-        raise InputError(
-            f"{path}: does not fit {architecture}: has {len(idle)} tensors more, "
-            f"the first is {idle[0]}; give the --model-kwargs (depth, global_pool, ...) of that model"
-        )
+    shapes, left_out, own = check_safetensors(path), _classifiers(model), model.state_dict().keys()
     _load(model, model, left_out, path, "", shapes)
+    idle = [name for name in shapes if name not in own and not name.startswith(left_out)]
+    if idle:
+        raise InputError(
+            f"{path}: does not fit {_architecture(model)}: has {len(idle)} tensors more, the first is {idle[0]}; "
+            "give the --model-kwargs (depth, global_pool, ...) of that model"
+        )
 
 
 def _classifiers(model: Any) -> tuple[str, ...]:
     """How the names of a classifier's tensors begin."""
     names = model.pretrained_cfg.get("classifier") or ()
     return tuple(f"{name}." for name in ((names,) if isinstance(names, str) else names))
+
+
+def _architecture(model: Any) -> str:
+    return model.pretrained_cfg.get("architecture", "the model")
 
 
 def _load(
@@ -92,7 +95,6 @@ def _load(
     prefix: str,
     shapes: dict[str, tuple[int, ...]],
 ) -> None:
-    architecture = model.pretrained_cfg.get("architecture", "the model")
     own = {name: tuple(value.shape) for name, value in target.state_dict().items()}
     needed = {name: shape for name, shape in own.items() if not name.startswith(left_out)}
     wrong = [name for name, shape in needed.items() if shapes.get(name) != shape]
@@ -100,9 +102,9 @@ def _load(
         name = wrong[0]
         there = "not in the file" if name not in shapes else f"{shapes[name]} in the file"
         raise InputError(
-            f"{path}: does not fit {architecture}: {len(wrong)} of {len(needed)} tensors differ, the first is {name}, "
-            f"{needed[name]} in the model and {there}; choose weights of the same architecture "
-            "and --model-kwargs"
+            f"{path}: does not fit {_architecture(model)}: {len(wrong)} of {len(needed)} tensors differ, the first "
+            f"is {name}, {needed[name]} in the model and {there}; choose weights of the same architecture and "
+            "--model-kwargs"
         )
     state = load_file(path)
     with torch.no_grad():

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from accelerate import PartialState
 
 from ..errors import InputError
@@ -18,6 +19,7 @@ from ..files import read_csv, replacing, write_csv, write_text
 from .loop import divided_records, train
 from .options import RunOptions, check
 from .run_folder import RunFolder
+from .start import check_unseen
 
 __all__ = [
     "compare_runs",
@@ -36,18 +38,19 @@ def fold_options(options: RunOptions, seeds: Sequence[int] = (0,)) -> list[RunOp
     """The runs of a cross-validation, each in a folder of its own below ``options.output``, continued if it was begun.
 
     Raises:
-        InputError: See `divided_records`.
+        InputError: See `divided_records` and `check_unseen`.
     """
     runs = []
     for seed in seeds:
         seeded = replace(options, seed=seed)
         check(seeded)
-        _, folds, _ = divided_records(seeded)
+        records, folds, _ = divided_records(seeded)
         for fold in range(int(folds.max()) + 1):
             path = options.output / f"seed{seed}-fold{fold}"
             teachers = tuple(teacher / path.name for teacher in options.teachers)  # of the same seed and fold
             resume = RunFolder(path).config.exists()
             runs.append(replace(seeded, fold=fold, output=path, teachers=teachers, resume=resume))
+            check_unseen(runs[-1], records.select(np.flatnonzero(folds == fold))["pixel_sha256"])
     return runs
 
 
@@ -183,7 +186,7 @@ def summarize_predictions(
         "t_half_width": {key: value[2] for key, value in spread.items()},
         "right": right,
         "pictures": pictures,
-        "wilson": wilson_interval(round(right), pictures),
+        "wilson": wilson_interval(right, pictures),
         "pooled": pooled,
     }
 

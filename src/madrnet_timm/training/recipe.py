@@ -68,6 +68,11 @@ class Recipe:
         for name in ("warmup", "label_smoothing", "ema_decay", "drop_rate", "drop_path_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected a number in [0, 1)")
+        if self.loss_weights == "learned" and not (self.alpha and self.beta):
+            raise InputError(
+                f"--loss-weights learned with --alpha {self.alpha} and --beta {self.beta}: expected both above 0; to "
+                "leave a part out, take --loss-weights fixed"
+            )
         if self.per_class < 0 or (self.per_class and self.batch_size % self.per_class):
             raise InputError(
                 f"--per-class {self.per_class}: expected a divisor of --batch-size {self.batch_size}, or 0"

@@ -65,10 +65,21 @@ class RunFolder:
         """What ``config.yaml`` says."""
         return yaml.safe_load(self.config.read_text(encoding="utf-8"))
 
+    @property
+    def began(self) -> bool:
+        """Whether a run lies there."""
+        return self.config.is_file() and self.folds.is_file()
+
     def trained_on(self) -> set[str]:
-        """``pixel_sha256`` of the pictures that the run was trained on."""
-        fold = str(self.options()["fold"])
-        return {row["pixel_sha256"] for row in read_csv(self.folds) if row["fold"] != fold}
+        """``pixel_sha256`` of the pictures that the run was trained on, and the runs whose weights it started from."""
+        options = self.options()
+        seen = {row["pixel_sha256"] for row in read_csv(self.folds) if row["fold"] != str(options["fold"])}
+        model, file = options.get("weights"), options.get("backbone_weights")
+        for folder in ([Path(model)] if model else []) + ([Path(file).parent] if file else []):
+            start = RunFolder(folder.resolve().parent)
+            if start.began:
+                seen |= start.trained_on()
+        return seen
 
     def begin(self, config: Mapping[str, Any], folds: Sequence[Mapping[str, Any]]) -> None:
         """Write ``config.yaml`` and ``folds.csv``.

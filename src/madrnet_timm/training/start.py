@@ -47,14 +47,14 @@ def check_unseen(options: RunOptions, held_out: Collection[str]) -> None:
     else:
         return
     run = RunFolder(Path(folder).resolve().parent)
-    if run.config.is_file() and run.folds.is_file():
+    if run.began:
         seen = run.trained_on() & set(held_out)
         if seen:
             raise InputError(
-                f"{option} {given}: was trained on {len(seen)} of the pictures that are held out here; start from a "
-                "model that never saw them, such as that of the same fold and seed"
+                f"{option} {given}: was trained on {len(seen)} of the pictures that fold {options.fold} holds out; "
+                "start from a model that never saw them"
             )
-    elif options.dataset not in ("folder", "npy") and ModelFolder(folder).info.get("dataset") == options.dataset:
+    elif ModelFolder(folder).knows(options.dataset):
         raise InputError(
             f"{option} {given}: was trained on pictures of {options.dataset}, which are held out here; start from a "
             "model of another data set"
