@@ -4,9 +4,10 @@
         --backbone-weights tf_efficientnet_lite0.in1k.safetensors --img-size 80 --epochs 16
     python examples/ablation.py table_5 depth ...
 
-table_4: the plain timm backbone, then R, P and the hybrid loss added one after the other. table_5: acrosome mask of the
-attention (AAC) and aspect ratio constraint (HARC), without and with. depth: 0 to 6 executions of R. Every setting is a
-cross-validation below --output, shared by the studies; finished folds are kept.
+table_4: the plain timm backbone, then MADRNet's embedding (a layer with batch norm in front of the classifier), R, P
+and the hybrid loss added one after the other. table_5: acrosome mask of the attention (AAC) and aspect ratio constraint
+(HARC), without and with. depth: 0 to 6 executions of R. Every setting is a cross-validation below --output, shared by
+the studies; finished folds are kept.
 """
 
 import argparse
@@ -45,6 +46,7 @@ class Setting:
 SETTINGS = {
     "full": Setting("MADRNet (n = 3)"),
     "backbone": Setting("plain backbone", plain=True),
+    "embedding": Setting("+ embedding", {"depth": 0, "global_pool": "avg"}, {"loss": "ce"}),
     "r": Setting("+ R", {"global_pool": "avg"}, {"loss": "ce"}),
     "r-p": Setting("+ R + P", recipe={"loss": "ce"}),
     "no-aac-no-harc": Setting("neither AAC nor HARC", {"acrosome": False}, {"beta": 0.0}),
@@ -54,7 +56,7 @@ SETTINGS = {
 """By name of the folder below --output; ``full`` comes first, all others are compared with it."""
 
 STUDIES: dict[str, Sequence[str]] = {
-    "table_4": ("backbone", "r", "r-p", "full"),
+    "table_4": ("backbone", "embedding", "r", "r-p", "full"),
     "table_5": ("no-aac-no-harc", "aac", "harc", "full"),
     "depth": ("depth0", "depth1", "depth2", "full", "depth4", "depth5", "depth6"),
 }
