@@ -61,9 +61,7 @@ def main() -> None:
         for key, row in table.items():
             sums[key] += [float(row[f"p_{name}"]) for name in names]
 
-    for seed, fold in tqdm(sorted(common), desc="mirrored", disable=not args.mirror):
-        if not args.mirror:
-            break
+    for seed, fold in tqdm(sorted(common) if args.mirror else (), desc="mirrored", disable=not args.mirror):
         first = args.run[0] / f"seed{seed}-fold{fold}"
         records, folds, _ = divided_records(RunOptions.from_config(RunFolder(first).options(), first))
         records = records.select(np.flatnonzero(folds == fold))

@@ -81,10 +81,7 @@ def main() -> None:
     labels = ["normal" if own[label] == source.normal else "abnormal" for label in records["label"]]
     if len(set(labels)) < 2:
         raise InputError(f"--dataset {args.dataset}: expected normal heads and others, there are {set(labels)} alone")
-    views = [
-        classifier.prepare(np.asarray(image)).view
-        for image in tqdm(pictures(records), total=len(records), desc="pictures")
-    ]
+    views = [classifier.prepare(image).view for image in tqdm(pictures(records), total=len(records), desc="pictures")]
     # in the order of the files, which is that of the classes, each batch would have the statistics of one class
     order = np.random.default_rng(0).permutation(len(views))
     parts = np.array_split(order, max(1, len(order) // args.batch_size))  # as large, for each counts the same

@@ -52,7 +52,7 @@ def add(name: str, output: Path, title: str, like: str | None = None, command: s
     from madrnet_timm.training.cross_validation import held_out_predictions, summarize
     from madrnet_timm.training.shipping import cross_validated_options, training_command
 
-    runs, rows = read_runs(), []
+    runs = read_runs()
     if output.is_file():
         if like not in runs or not command:
             raise InputError(f"--add {name} {output}: a table needs --like (one of {', '.join(runs)}) and --command")
