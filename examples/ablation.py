@@ -71,7 +71,7 @@ def row(name: str, output: Path) -> str:
     against = ""
     if name != "full":
         found = compare_runs(output / "full", output / name)
-        noise = " (noise)" if abs(found.difference) <= found.half_width else ""
+        noise = " (noise)" if found.within_noise else ""
         against = f"{100 * found.difference:+.1f} ± {100 * found.half_width:.1f}{noise}"
     return f"| {SETTINGS[name].title} | {accuracy} | {f1} | {against} |"
 

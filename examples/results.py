@@ -138,7 +138,7 @@ def against(first: str, second: str) -> Any:
 
 def _difference(first: str, second: str) -> str:
     found = against(first, second)
-    noise = ", noise" if abs(found.difference) <= found.half_width else ""
+    noise = ", noise" if found.within_noise else ""
     return f"{100 * found.difference:+.1f} ± {100 * found.half_width:.1f}{noise}"
 
 

@@ -29,6 +29,11 @@ class Comparison:
     half_width: float
     t_p: float
 
+    @property
+    def within_noise(self) -> bool:
+        """Whether the interval of the difference contains 0."""
+        return abs(self.difference) <= self.half_width
+
 
 def mcnemar(only_first: int, only_second: int) -> float:
     """Two-sided p of the exact McNemar test: of the discordant pictures each is equally likely on either side."""
