@@ -8,12 +8,14 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from timm.data import create_dataset, create_loader, resolve_data_config
 from timm.layers import convert_sync_batchnorm
 from timm.loss import LabelSmoothingCrossEntropy
 from timm.models import load_checkpoint, model_parameters, resume_checkpoint, safe_model_name
 from timm.optim import create_optimizer_v2, optimizer_kwargs
 from timm.scheduler import create_scheduler_v2, scheduler_kwargs
+from timm.task import ClassificationTask, FeatureDistillationTask, LogitDistillationTask
 from timm.utils import CheckpointSaver, ModelEmaV3, accuracy, dispatch_clip_grad
 
 from madrnet_timm.data.synthetic import draw_head
@@ -114,6 +116,46 @@ def test_trains_saves_resumes_and_validates(name, folder, tmp_path):
         torch.testing.assert_close(again.eval()(x), model(x))
         load_checkpoint(again, saved, use_ema=True)
         torch.testing.assert_close(again(x), ema.module.eval()(x))
+
+
+def test_starts_from_a_file_of_other_classes(tmp_path):
+    """``--pretrained --pretrained-path``: all but the classifier comes from the file."""
+    source = timm.create_model("madrnet_test_resnet", num_classes=4)
+    save_file(source.state_dict(), tmp_path / "model.safetensors")
+    overlay = {"file": str(tmp_path / "model.safetensors"), "num_classes": -1}
+    model = timm.create_model("madrnet_test_resnet", pretrained=True, num_classes=3, pretrained_cfg_overlay=overlay)
+    assert model.get_classifier().out_features == 3
+    weights, expected = model.state_dict(), source.state_dict()
+    assert weights.keys() == expected.keys()
+    same = {name for name in weights if torch.equal(weights[name], expected[name])}
+    assert weights.keys() - same == {f"classifier.{name}" for name, _ in model.get_classifier().named_parameters()}
+
+
+def test_tasks():
+    """Of `timm.task`: a MADRNet as the model, the student and the teacher."""
+    torch.manual_seed(0)
+    x, target = torch.randn(4, 3, 64, 64), torch.tensor([0, 1, 2, 0])
+    criterion = torch.nn.CrossEntropyLoss()
+    model = timm.create_model("madrnet_test_resnet", num_classes=3)
+    result = ClassificationTask(model, criterion)(x, target)
+    torch.testing.assert_close(result["loss"], criterion(result["output"], target))
+
+    teacher = timm.create_model("madrnet_test_efficientnet", num_classes=3)
+    task = LogitDistillationTask(model, teacher, criterion, temperature=2.0).train()
+    result = task(x, target)
+    with torch.no_grad():  # the teacher's own mean and std
+        old, new = model.pretrained_cfg, teacher.pretrained_cfg
+        mean, std = (torch.tensor([old[k], new[k]]).view(2, 1, 3, 1, 1) for k in ("mean", "std"))
+        followed = (teacher.eval()((x * std[0] + mean[0] - mean[1]) / std[1]) / 2).softmax(1)
+        difference = followed.log() - (result["output"] / 2).log_softmax(1)
+    torch.testing.assert_close(result["kd_loss"].detach(), 4 * (followed * difference).sum(1).mean())
+    torch.testing.assert_close(result["loss"], result["task_loss"] + result["kd_loss"])
+
+    task = FeatureDistillationTask(model, teacher, criterion).train()
+    optimizer = create_optimizer_v2(task.get_trainable_module(), opt="adamw", lr=1e-3, layer_decay=0.8)
+    assert len({group["lr_scale"] for group in optimizer.param_groups}) > 2
+    task(x, target)["loss"].backward()
+    assert all(p.grad is not None for p in task.get_trainable_module().parameters())
 
 
 def test_agc_leaves_the_classifier_alone():
