@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import madrnet_timm  # noqa: F401
-from madrnet_timm.inference.gradcam import attention_maps, grad_cam_plus_plus
+from madrnet_timm.inference.gradcam import attention_maps, grad_cam_plus_plus, mirrored_attention_maps
 
 
 def by_definition(maps, head):
@@ -89,3 +89,17 @@ def test_the_backbones_maps_are_those_of_its_gradient():
 def test_a_plain_timm_model_has_no_stages():
     with pytest.raises(ValueError, match="need a MADRNet"):
         attention_maps(timm.create_model("test_resnet", num_classes=3).eval(), torch.randn(1, 3, 64, 64))
+
+
+def test_mirrored_maps_have_no_side():
+    """A mirror image has the mirrored maps, though the backbone's padding is one-sided."""
+    torch.manual_seed(0)
+    model = timm.create_model("madrnet_test_resnet", num_classes=3).eval()
+    x = torch.randn(2, 3, 64, 64)
+    classes = model(x).argmax(1).tolist()
+    found, other = mirrored_attention_maps(model, x), mirrored_attention_maps(model, x.flip(3), classes)
+    assert list(found) == ["backbone", "reversible", "bilinear"]
+    for stage, maps in found.items():
+        torch.testing.assert_close(other[stage].flip(2), maps)
+    one_sided = attention_maps(model, x.flip(3), classes)["backbone"].flip(2)
+    assert not torch.allclose(one_sided, attention_maps(model, x, classes)["backbone"], atol=0.05)

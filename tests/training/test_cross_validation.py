@@ -13,6 +13,8 @@ from scipy.stats import t
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.intervals import wilson_interval
 from madrnet_timm.inference import Classifier
+from madrnet_timm.inference.gradcam import attention_maps
+from madrnet_timm.morphology import measure
 from madrnet_timm.training import cross_validation
 from madrnet_timm.training.cross_validation import compare_runs, cross_validate, summarize
 from madrnet_timm.training.options import RunOptions
@@ -98,6 +100,31 @@ def test_comparison(fresh_python, two):
     run = fresh_python(EXAMPLES / "compare.py", first, second)
     assert run.returncode == 0, run.stderr
     assert f"p = {found.mcnemar_p:.3g}" in run.stdout
+
+
+def test_mean_attention_of_held_out_heads(fresh_python, two, tmp_path):
+    folder = two[0][0][0]
+    run = fresh_python(EXAMPLES / "attention.py", folder, "--seed", 1, "--output", tmp_path / "attention.png")
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "attention.png").read_bytes().startswith(b"\x89PNG")
+    heat, on_head, area = 0.0, 0.0, []
+    for fold in (0, 1):
+        classifier = Classifier(folder / f"seed1-fold{fold}" / "model")
+        for row in rows(folder / f"seed1-fold{fold}" / "predictions.csv"):
+            if row["label"] == "Normal":
+                with Image.open(folder.parent / "heads" / row["file"]) as opened:
+                    view = classifier.prepare(np.asarray(opened.convert("RGB"))).view
+                x, mask = torch.from_numpy(classifier.normalized([view])), measure(view).mask
+                said = [classifier.label_names.index(row["prediction"])]
+                maps = attention_maps(classifier.model, x, said)["backbone"][0].numpy()
+                maps = maps + attention_maps(classifier.model, x.flip(3), said)["backbone"][0].numpy()[:, ::-1]
+                heat, on_head = heat + maps.sum(), on_head + maps[mask].sum()
+                area.append(mask.mean())
+    line = next(line.split() for line in run.stdout.splitlines() if line.startswith("Normal"))
+    assert line[1:4] == ["8", f"{100 * np.mean(area):.1f}", f"{100 * on_head / heat:.1f},"]
+    run = fresh_python(EXAMPLES / "attention.py", folder, "--seed", 7, "--output", tmp_path / "no.png")
+    assert run.returncode == 2
+    assert "--seed 7" in run.stderr
 
 
 def test_ensemble_is_the_mean_of_the_probabilities(fresh_python, two, tmp_path):

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ..models import MADRNet
 from ..models.bilinear import BilinearPool
 
-__all__ = ["attention_maps", "grad_cam_plus_plus"]
+__all__ = ["attention_maps", "grad_cam_plus_plus", "mirrored_attention_maps"]
 
 
 def grad_cam_plus_plus(maps: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
@@ -88,3 +88,27 @@ def attention_maps(
         cam = grad_cam_plus_plus(maps.detach(), gradient)
         out[name] = F.interpolate(cam[:, None], size, mode="bilinear", align_corners=False)[:, 0]
     return out
+
+
+def mirrored_attention_maps(
+    model: nn.Module, x: torch.Tensor, classes: Sequence[int] | None = None
+) -> dict[str, torch.Tensor]:
+    """Mean of `attention_maps` of the pictures and, mirrored back, of their mirror images.
+
+    Strided convolutions pad one side more than the other, so that a cell of the last map looks up to half a cell away
+    from where it is drawn (at 112 px and stride 32 an eighth of the picture). Heads have no handedness, and training
+    mirrors them: the mean is right across the picture. From top to bottom the offset stays.
+
+    Args:
+        model: A MADRNet in eval mode.
+        x: Pictures ``(batch, 3, h, w)``.
+        classes: Class id of each; the most probable one of the picture itself if None.
+
+    Raises:
+        ValueError: Not a MADRNet.
+    """
+    if classes is None:
+        with torch.no_grad():
+            classes = model(x).argmax(dim=1).tolist()
+    own, other = attention_maps(model, x, classes), attention_maps(model, x.flip(3), classes)
+    return {stage: (maps + other[stage].flip(2)) / 2 for stage, maps in own.items()}
