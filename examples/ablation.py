@@ -68,11 +68,7 @@ def row(name: str, output: Path) -> str:
 
     summary = summarize(output / name)
     accuracy, f1 = (f"{100 * summary['mean'][k]:.1f} ± {100 * summary['sd'][k]:.1f}" for k in ("accuracy", "f1"))
-    against = ""
-    if name != "full":
-        found = compare_runs(output / "full", output / name)
-        noise = " (noise)" if found.within_noise else ""
-        against = f"{100 * found.difference:+.1f} ± {100 * found.half_width:.1f}{noise}"
+    against = "" if name == "full" else compare_runs(output / "full", output / name)
     return f"| {SETTINGS[name].title} | {accuracy} | {f1} | {against} |"
 
 

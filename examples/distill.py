@@ -31,9 +31,8 @@ def main() -> None:
     print(f"distilled\n{cross_validate(replace(distilled, teachers=tuple(args.teacher)), seeds)}\n", flush=True)
     found = compare_runs(alone.output, distilled.output)
     print(
-        f"gain: {100 * found.difference:+.1f} ± {100 * found.half_width:.1f} points (95 % t interval over folds); "
-        "pictures "
-        f"that only the distilled student gets right: {found.only_second}, only the other: {found.only_first} "
+        f"gain, points: {found} (95 % t interval over folds); pictures that only the distilled student gets right: "
+        f"{found.only_second}, only the other: {found.only_first} "
         f"(exact McNemar p = {found.mcnemar_p:.2g})"
     )
 

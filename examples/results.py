@@ -136,12 +136,6 @@ def against(first: str, second: str) -> Any:
     return compare(shares[0], shares[1], folds[0], folds[1], size=len(folds[0]) // len(seeds))
 
 
-def _difference(first: str, second: str) -> str:
-    found = against(first, second)
-    noise = ", noise" if found.within_noise else ""
-    return f"{100 * found.difference:+.1f} ± {100 * found.half_width:.1f}{noise}"
-
-
 def _mean(name: str, key: str = "accuracy", seeds: frozenset[str] | None = None) -> str:
     found = summary(name, seeds)
     return f"{100 * found['mean'][key]:.1f} ± {100 * found['sd'][key]:.1f}"
@@ -165,7 +159,7 @@ def _accuracy_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[s
         seeds = sorted({row["seed"] for row in predictions(name)})
         which = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
         if common_seeds(own[0], name) != common_seeds(own[0], own[0]):
-            which += f" (against the first on the same folds: {_difference(own[0], name)})"
+            which += f" (against the first on the same folds: {against(own[0], name)})"
         parts.append(f"| **{runs[name]['title']}**, ours, {which} | {' | '.join(cells)} | {folds} |")
     if own:
         controls = runs[own[0]]["controls"]
@@ -192,7 +186,7 @@ def _ablation_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[s
         if row["run"] not in runs:
             continue
         name = row["run"]
-        difference = "" if name == table["full"] else _difference(table["full"], name)
+        difference = "" if name == table["full"] else str(against(table["full"], name))
         cells = (_mean(name), _mean(name, "f1"), difference)
         parts.append(f"| {title} | {' | '.join(cells)} | {_cells(row['paper'])} |")
     return parts
@@ -222,10 +216,10 @@ def _levers(runs: Mapping[str, Any]) -> list[str]:
         before, after = lever["before"], lever["after"]
         if before in runs and after in runs:
             seeds = common_seeds(before, after)
+            found = against(before, after)
             means = [_mean(name, seeds=seeds) for name in (before, after)]
-            cells = (*means, _difference(before, after))
-            p = f"{against(before, after).mcnemar_p:.2g}"
-            parts.append(f"| {what} | {lever['why']} | {' | '.join(cells)} | {p} | {lever['kept']} |")
+            cells = (*means, str(found), f"{found.mcnemar_p:.2g}")
+            parts.append(f"| {what} | {lever['why']} | {' | '.join(cells)} | {lever['kept']} |")
     return parts
 
 

@@ -34,6 +34,11 @@ class Comparison:
         """Whether the interval of the difference contains 0."""
         return abs(self.difference) <= self.half_width
 
+    def __str__(self) -> str:
+        """Difference and half of its interval in points: ``+1.2 ± 3.4, noise``."""
+        noise = ", noise" if self.within_noise else ""
+        return f"{100 * self.difference:+.1f} ± {100 * self.half_width:.1f}{noise}"
+
 
 def mcnemar(only_first: int, only_second: int) -> float:
     """Two-sided p of the exact McNemar test: of the discordant pictures each is equally likely on either side."""
