@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from madrnet_timm.training.cross_validation import cross_validate
+from madrnet_timm.training.cross_validation import compare_runs, cross_validate
 from madrnet_timm.training.options import RunOptions
 from madrnet_timm.training.recipe import Recipe
 
@@ -26,7 +26,8 @@ def test_distill_trains_both_and_compares(fresh_python, teacher, tmp_path):
     command += ["--epochs", "2", "--output", tmp_path / "out"]
     run = fresh_python(*command)
     assert run.returncode == 0, run.stderr
-    assert "gain: " in run.stdout
+    found = compare_runs(tmp_path / "out/alone", tmp_path / "out/distilled")
+    assert f"gain, points: {100 * found.difference:+.1f} ± {100 * found.half_width:.1f}" in run.stdout
     with (tmp_path / "out/distilled/seed0-fold1/history.csv").open(newline="") as opened:
         row = next(csv.DictReader(opened))
     total = sum(
