@@ -15,7 +15,7 @@ import argparse
 import csv
 import runpy
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -37,6 +37,10 @@ over folds, (±) half of the 95 % t interval of the mean (df = folds − 1), [ ]
 pictures. One picture of a HuSHeM fold is 2.3 points: differences below about 4 points mean nothing. The paper divides
 picture by picture, at 512 px, and does not align. Differences are means over folds, paired, with half of their 95 % t
 interval; *noise* where that interval contains 0. **Research use only; not a medical device.**
+"""
+MISSED = """
+Held-out pictures that all models of the tables above get right in all their seeds, or none in any. The latter have a
+label open to doubt, or show what these recipes can't tell: so many points are out of their reach.
 """
 TRANSFERS = """
 `python examples/generality.py`: normal heads against all other heads, things that are no sperm left out. *Norms
@@ -223,6 +227,37 @@ def _levers(runs: Mapping[str, Any]) -> list[str]:
     return parts
 
 
+def never_right(names: Sequence[str]) -> tuple[dict[str, tuple[str, str]], int, int]:
+    """Pictures that stored runs never get right, in no seed, with their class and what is said most often instead.
+
+    Returns:
+        Those; how many pictures are always right; how many there are.
+    """
+    said: dict[str, list[str]] = defaultdict(list)
+    labels: dict[str, str] = {}
+    for row in (row for name in names for row in predictions(name)):
+        said[row["file"]].append(row["prediction"])
+        labels[row["file"]] = row["label"]
+    never = {f: (labels[f], Counter(s).most_common(1)[0][0]) for f, s in said.items() if labels[f] not in s}
+    return never, sum(set(s) == {labels[f]} for f, s in said.items()), len(said)
+
+
+def _missed(runs: Mapping[str, Any]) -> list[str]:
+    """What all models of Tables II and VI get wrong."""
+    parts = [
+        "| table | models | pictures | always right | never right | class: said to be |\n|---|---|---|---|---|---|"
+    ]
+    for table in (table for table in _yaml("paper.yaml").values() if table["kind"] == "accuracy"):
+        names = [name for name in table["runs"] if name in runs]
+        never, always, total = never_right(names)
+        pairs = Counter(f"{label}: {said}" for label, said in never.values()).most_common()
+        cells = ", ".join(f"{pair} {count}" for pair, count in pairs)
+        if len(never) <= 10:
+            cells += " (" + ", ".join(f"`{file}`" for file in sorted(never)) + ")"
+        parts.append(f"| {table['title']} | {len(names)} | {total} | {always} | {len(never)} | {cells} |")
+    return parts
+
+
 def _transfers(runs: Mapping[str, Any]) -> list[str]:
     """Models on the other data set; beside them, what they reach on their own, reduced to normal or not."""
     from sklearn.metrics import balanced_accuracy_score
@@ -323,6 +358,7 @@ def page() -> str:
             mean = 100 * summary(name)["mean"]["accuracy"]
             parts.append(f"| {run['title']} | {run['protocol']} | {mean:.1f} | {folds} | {controls} |")
     parts += ["\n## What was tried\n", *_levers(runs)]
+    parts += ["\n## What all of them miss\n", MISSED, *_missed(runs)]
     parts += ["\n## From one data set to the other\n", TRANSFERS, *_transfers(runs)]
     parts.append("\n## Commands\n")
     parts += [f"{run['title']}, {run['dataset']}:\n\n```bash\n{run['command']}\n```\n" for run in runs.values()]

@@ -82,6 +82,22 @@ def test_differences_by_counting(title, first, second):
     assert any(f"| {difference:+.1f} ± {half:.1f}{noise} |" in line for line in lines), lines
 
 
+@pytest.mark.parametrize("table", ["table_2", "table_6"])
+def test_what_all_miss_by_counting(table):
+    names = [name for name in PAPER[table]["runs"] if name in RESULTS["read_runs"]()]
+    tables = [stored(name) for name in names]
+    files = {row["file"] for row in tables[0]}
+    right, wrong = (
+        [{row["file"] for row in rows if (row["label"] == row["prediction"]) == w} for rows in tables]
+        for w in (True, False)
+    )
+    always, never = files - set.union(*wrong), files - set.union(*right)
+    start = f"| {PAPER[table]['title']} | {len(names)} | {len(files)} | {len(always)} | {len(never)} | "
+    (line,) = [text for text in PAGE.read_text(encoding="utf-8").splitlines() if text.startswith(start)]
+    assert sum(map(int, re.findall(r": [\w-]+ (\d+)", line))) == len(never)
+    assert set(re.findall(r"`(.+?)`", line)) in (set(), never)
+
+
 @pytest.mark.parametrize("name", RESULTS["_yaml"]("transfers.yaml"))
 def test_transfers_by_counting(name):
     transfer, rows = RESULTS["_yaml"]("transfers.yaml")[name], stored(name)
