@@ -68,7 +68,7 @@ def row(name: str, output: Path) -> str:
 
     summary = summarize(output / name)
     accuracy, f1 = (f"{100 * summary['mean'][k]:.1f} ± {100 * summary['sd'][k]:.1f}" for k in ("accuracy", "f1"))
-    against = "" if name == "full" else compare_runs(output / "full", output / name)
+    against = "" if name == "full" else str(compare_runs(output / "full", output / name))
     return f"| {SETTINGS[name].title} | {accuracy} | {f1} | {against} |"
 
 

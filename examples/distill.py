@@ -31,8 +31,8 @@ def main() -> None:
     print(f"distilled\n{cross_validate(replace(distilled, teachers=tuple(args.teacher)), seeds)}\n", flush=True)
     found = compare_runs(alone.output, distilled.output)
     print(
-        f"gain, points: {found} (95 % t interval over folds); pictures that only the distilled student gets right: "
-        f"{found.only_second}, only the other: {found.only_first} "
+        f"gain, points: {found} (95 % t interval over folds; noise: it contains 0); pictures that only the distilled "
+        f"student gets right: {found.only_second}, only the other: {found.only_first} "
         f"(exact McNemar p = {found.mcnemar_p:.2g})"
     )
 

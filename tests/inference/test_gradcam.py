@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import madrnet_timm  # noqa: F401
-from madrnet_timm.inference.gradcam import attention_maps, grad_cam_plus_plus, mirrored_attention_maps
+from madrnet_timm.inference.gradcam import CellPositions, attention_maps, grad_cam_plus_plus
 
 
 def by_definition(maps, head):
@@ -82,8 +82,12 @@ def test_the_backbones_maps_are_those_of_its_gradient():
     logits = model.forward_head(model.reversible(features))
     gradient = torch.autograd.grad(logits[0, 2] + logits[1, 0], features)[0]
     cam = grad_cam_plus_plus(features.detach(), gradient)
-    found = attention_maps(model, x, classes=[2, 0], size=tuple(features.shape[2:]))["backbone"]
-    assert torch.allclose(found, cam, atol=1e-5)
+    found = attention_maps(model, x, classes=[2, 0])["backbone"]
+    assert cam.shape == (2, 2, 2)
+    assert torch.allclose(found[:, ::32, ::32], cam, atol=1e-5)  # a ResNet's cells look at pixels 0 and 32
+    between = torch.lerp(cam[:, :, 0], cam[:, :, 1], 0.25)
+    assert torch.allclose(found[:, ::32, 8], between, atol=1e-5)
+    assert torch.equal(found[:, :, 32:], found[:, :, 32:33].expand(-1, -1, 32))  # nothing beyond the last
 
 
 def test_a_plain_timm_model_has_no_stages():
@@ -91,15 +95,38 @@ def test_a_plain_timm_model_has_no_stages():
         attention_maps(timm.create_model("test_resnet", num_classes=3).eval(), torch.randn(1, 3, 64, 64))
 
 
-def test_mirrored_maps_have_no_side():
-    """A mirror image has the mirrored maps, though the backbone's padding is one-sided."""
+@pytest.mark.parametrize(
+    ("name", "size", "expected"),
+    [
+        ("resnet10t", 160, (0, 32)),
+        ("tf_mobilenetv3_small_minimal_100", 256, (31, 32)),
+        ("tf_mobilenetv3_small_minimal_100", 112, (15, 32)),  # 7 to 4 is padded on both sides
+        ("convnext_atto", 96, (15.5, 32)),
+        ("vit_tiny_patch16_224", 224, (7.5, 16)),
+        ("swin_tiny_patch4_window7_224", 224, (15.5, 32)),
+    ],
+)
+def test_where_cells_look(name, size, expected):
+    backbone = timm.create_model(name, num_classes=0).eval()
+    positions = CellPositions(backbone)
+    with torch.no_grad():
+        backbone(torch.zeros(1, 3, size, size))
+    cells = round(size / expected[1] + 0.01)
+    assert positions.along(0, size, cells) == positions.along(1, size, cells) == expected
+
+
+def test_where_cells_look_by_the_gradient():
+    """Middle of the squared gradient of the inner cells, for both paddings; rows and columns of another size."""
     torch.manual_seed(0)
-    model = timm.create_model("madrnet_test_resnet", num_classes=3).eval()
-    x = torch.randn(2, 3, 64, 64)
-    classes = model(x).argmax(1).tolist()
-    found, other = mirrored_attention_maps(model, x), mirrored_attention_maps(model, x.flip(3), classes)
-    assert list(found) == ["backbone", "reversible", "bilinear"]
-    for stage, maps in found.items():
-        torch.testing.assert_close(other[stage].flip(2), maps)
-    one_sided = attention_maps(model, x.flip(3), classes)["backbone"].flip(2)
-    assert not torch.allclose(one_sided, attention_maps(model, x, classes)["backbone"], atol=0.05)
+    for name, height, width, inner in (("resnet18", 160, 224, 3), ("tf_mobilenetv3_small_minimal_100", 256, 288, 4)):
+        backbone = timm.create_model(name, num_classes=0).eval()
+        positions = CellPositions(backbone)
+        x = torch.randn(1, 3, height, width, requires_grad=True)
+        features = backbone.forward_features(x)
+        for axis, size in enumerate((height, width)):
+            first, step = positions.along(axis, size, features.shape[2 + axis])
+            (gradient,) = torch.autograd.grad(features.select(2 + axis, inner).sum(), x, retain_graph=True)
+            weight = gradient[0].square().sum(dim=(0, 2 - axis))
+            middle = float((weight * torch.arange(size)).sum() / weight.sum())
+            assert first + inner * step == pytest.approx(middle, abs=5)
+            assert (inner + 0.5) * size / features.shape[2 + axis] - 0.5 != pytest.approx(middle, abs=8)

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +15,8 @@ from scipy.stats import t
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.intervals import wilson_interval
 from madrnet_timm.inference import Classifier
+from madrnet_timm.inference.explain import STAGES
 from madrnet_timm.inference.gradcam import attention_maps
-from madrnet_timm.morphology import measure
 from madrnet_timm.training import cross_validation
 from madrnet_timm.training.cross_validation import compare_runs, cross_validate, summarize
 from madrnet_timm.training.options import RunOptions
@@ -107,24 +109,42 @@ def test_mean_attention_of_held_out_heads(fresh_python, two, tmp_path):
     run = fresh_python(EXAMPLES / "attention.py", folder, "--seed", 1, "--output", tmp_path / "attention.png")
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "attention.png").read_bytes().startswith(b"\x89PNG")
-    heat, on_head, area = 0.0, 0.0, []
+    heads, maps = Counter(), Counter()
     for fold in (0, 1):
         classifier = Classifier(folder / f"seed1-fold{fold}" / "model")
         for row in rows(folder / f"seed1-fold{fold}" / "predictions.csv"):
-            if row["label"] == "Normal":
-                with Image.open(folder.parent / "heads" / row["file"]) as opened:
-                    view = classifier.prepare(np.asarray(opened.convert("RGB"))).view
-                x, mask = torch.from_numpy(classifier.normalized([view])), measure(view).mask
-                said = [classifier.label_names.index(row["prediction"])]
-                maps = attention_maps(classifier.model, x, said)["backbone"][0].numpy()
-                maps = maps + attention_maps(classifier.model, x.flip(3), said)["backbone"][0].numpy()[:, ::-1]
-                heat, on_head = heat + maps.sum(), on_head + maps[mask].sum()
-                area.append(mask.mean())
-    line = next(line.split() for line in run.stdout.splitlines() if line.startswith("Normal"))
-    assert line[1:4] == ["8", f"{100 * np.mean(area):.1f}", f"{100 * on_head / heat:.1f},"]
-    run = fresh_python(EXAMPLES / "attention.py", folder, "--seed", 7, "--output", tmp_path / "no.png")
+            with Image.open(folder.parent / "heads" / row["file"]) as opened:
+                view = classifier.prepare(np.asarray(opened.convert("RGB"))).view
+            heads[row["label"]] += 1
+            for stage, cams in attention_maps(
+                classifier.model, torch.from_numpy(classifier.normalized([view]))
+            ).items():
+                maps[row["label"], stage] += bool(cams.any())
+    assert set(heads) == {"Normal", "Tapered"}
+    for name, count in heads.items():
+        told = ", ".join(f"{STAGES[stage]} {maps[name, stage]}" for stage in ("backbone", "reversible", "bilinear"))
+        assert f"{name}: {count} heads; maps: {told}\n" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("seed", "change", "words"),
+    [
+        (7, {}, "--seed 7"),
+        (1, {"pipeline: head-only": "pipeline: raw"}, "pipeline raw are not aligned"),
+        (1, {"model: madrnet_test_resnet": "model: test_resnet"}, "test_resnet has no R and no P"),
+    ],
+)
+def test_mean_attention_says_what_is_wrong(fresh_python, two, tmp_path, seed, change, words):
+    folder = tmp_path / "short"
+    shutil.copytree(two[0][0][0], folder)
+    for config in folder.glob("seed*/config.yaml"):
+        for old, new in change.items():
+            assert old in config.read_text()
+            config.write_text(config.read_text().replace(old, new))
+    run = fresh_python(EXAMPLES / "attention.py", folder, "--seed", seed, "--output", tmp_path / "no.png")
     assert run.returncode == 2
-    assert "--seed 7" in run.stderr
+    assert words in run.stderr
+    assert not (tmp_path / "no.png").exists()
 
 
 def test_ensemble_is_the_mean_of_the_probabilities(fresh_python, two, tmp_path):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..files import replacing
 from .classifier import Classifier, Prediction, Prepared
-from .gradcam import mirrored_attention_maps
+from .gradcam import attention_maps
 
 __all__ = ["STAGES", "attention_figure", "attention_overlays", "embed", "tsne", "tsne_figure"]
 
@@ -24,8 +24,6 @@ STAGES = {"backbone": "backbone B", "reversible": "behind R", "bilinear": "in P"
 def attention_overlays(classifier: Classifier, prepared: Sequence[Prepared]) -> list[dict[str, NDArray[np.uint8]]]:
     """For each prepared picture, what speaks for its predicted class after each stage, laid over it as a heat map.
 
-    The maps are those of `mirrored_attention_maps`.
-
     Args:
         classifier: Of a MADRNet, which prepared the pictures.
         prepared: The pictures.
@@ -35,7 +33,7 @@ def attention_overlays(classifier: Classifier, prepared: Sequence[Prepared]) -> 
     """
     x = torch.from_numpy(classifier.normalized([item.view for item in prepared]))
     try:
-        maps = mirrored_attention_maps(classifier.model, x)
+        maps = attention_maps(classifier.model, x)
     except ValueError as error:
         raise InputError(str(error)) from None
     out = []
@@ -71,7 +69,12 @@ def attention_figure(
         row[0].set_title(f"{prediction.label}  {100 * max(prediction.probabilities.values()):.0f} %", fontsize=9)
         for axes, stage in zip(row[1:], stages, strict=True):
             axes.set_title(STAGES[stage], fontsize=9)
-    figure.supxlabel("Grad-CAM++. Research use only; not a medical device", fontsize=8, color="gray")
+    figure.supxlabel(
+        "Grad-CAM++, as coarse as the network's last map; all dark: nothing there speaks for the class.\n"
+        "Research use only; not a medical device",
+        fontsize=8,
+        color="gray",
+    )
     with replacing(path) as beside:
         figure.savefig(beside, dpi=110, format="png")
 

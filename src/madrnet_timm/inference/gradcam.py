@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 
 import torch
+from timm.layers import AvgPool2dSame, Conv2dSame, ScaledStdConv2dSame, StdConv2dSame, get_same_padding
+from timm.layers.pool2d_same import MaxPool2dSame
 from torch import nn
 from torch.nn import functional as F
 
 from ..models import MADRNet
 from ..models.bilinear import BilinearPool
 
-__all__ = ["attention_maps", "grad_cam_plus_plus", "mirrored_attention_maps"]
+__all__ = ["CellPositions", "attention_maps", "grad_cam_plus_plus"]
 
 
 def grad_cam_plus_plus(maps: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
@@ -44,20 +46,82 @@ def _stage_modules(model: nn.Module) -> dict[str, nn.Module]:
     return stages
 
 
-def attention_maps(
-    model: nn.Module, x: torch.Tensor, classes: Sequence[int] | None = None, size: tuple[int, int] | None = None
-) -> dict[str, torch.Tensor]:
+_SAME = (Conv2dSame, StdConv2dSame, ScaledStdConv2dSame, AvgPool2dSame, MaxPool2dSame)  # pad as TensorFlow does
+
+
+def _pair(value: int | Sequence[int]) -> Sequence[int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+class CellPositions:
+    """Where in the picture the cells of a backbone's maps look: the middle of their receptive fields.
+
+    A strided convolution moves it. A ResNet's first cell looks at the picture's corner, not at the middle of the 32
+    pixels that it stands for; padding as in TensorFlow moves cells the other way. What makes a map smaller and is
+    neither a convolution nor a pool (Swin's merging of patches) counts as centred.
+
+    It notes the strided layers while the backbone runs, until its `handles` are removed.
+
+    Args:
+        backbone: Any timm model.
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        self.steps: dict[tuple[int, int], tuple[float, int, int]] = {}
+        kinds = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+        self.handles = [m.register_forward_hook(self._note) for m in backbone.modules() if isinstance(m, kinds)]
+
+    def _note(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        for axis in (0, 1):
+            kernel, stride, dilation, padding = (
+                _pair(getattr(module, name, 1))[axis] for name in ("kernel_size", "stride", "dilation", "padding")
+            )
+            size = inputs[0].shape[2 + axis]
+            if isinstance(module, _SAME):
+                padding = get_same_padding(size, kernel, stride, dilation) // 2
+            if stride > 1:  # of several branches the first
+                shift = dilation * (kernel - 1) / 2 - padding
+                self.steps.setdefault((axis, size), (shift, stride, output.shape[2 + axis]))
+
+    def along(self, axis: int, size: int, cells: int) -> tuple[float, float]:
+        """Pixel of the first cell, and pixels from one cell to the next.
+
+        Args:
+            axis: 0 for rows, 1 for columns.
+            size: Height or width of the picture.
+            cells: That of the map.
+        """
+        first, step = 0.0, 1.0
+        while size > cells and (axis, size) in self.steps:
+            shift, stride, size = self.steps[axis, size]
+            first, step = first + shift * step, step * stride
+        left = size / cells
+        return first + (left - 1) / 2 * step, step * left
+
+    def draw(self, cams: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """Maps ``(batch, h, w)`` in the picture, ``(batch, *size)``: linear between the cells, constant beyond."""
+        axes = []
+        for axis, (pixels, cells) in enumerate(zip(size, cams.shape[1:], strict=True)):
+            first, step = self.along(axis, pixels, cells)
+            axes.append(2 * (torch.arange(pixels) - first) / (step * max(cells - 1, 1)) - 1)
+        grid = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], dim=2).to(cams)
+        grid = grid.expand(len(cams), -1, -1, -1)
+        return F.grid_sample(cams[:, None], grid, padding_mode="border", align_corners=True)[:, 0]
+
+
+def attention_maps(model: nn.Module, x: torch.Tensor, classes: Sequence[int] | None = None) -> dict[str, torch.Tensor]:
     """What speaks for a class, where in the picture, after each stage of a MADRNet.
 
     Args:
         model: A MADRNet in eval mode.
         x: Pictures ``(batch, 3, h, w)`` as the network takes them.
         classes: Class id of each; the most probable one if None.
-        size: Height and width of the maps; those of ``x`` if None.
 
     Returns:
         ``backbone`` (behind B), ``reversible`` (behind R) and ``bilinear`` (in P, behind the dual attention of its
-        first branch), as far as the model has them: maps ``(batch, height, width)`` in [0, 1], enlarged bilinearly.
+        first branch), as far as the model has them: maps ``(batch, h, w)`` in [0, 1], each cell drawn where it
+        looks (`CellPositions`), interpolated between. Grad-CAM++ is made for maps that are not negative, as behind a
+        ReLU; those in P are signed, and where what speaks against the class outweighs, its map is 0 everywhere.
 
     Raises:
         ValueError: Not a MADRNet.
@@ -73,6 +137,7 @@ def attention_maps(
         return hook
 
     handles = [module.register_forward_hook(keep(name)) for name, module in _stage_modules(model).items()]  # type: ignore[arg-type]
+    positions = CellPositions(model.backbone)  # type: ignore[arg-type]
     try:
         with torch.enable_grad():
             logits = model(x.detach())
@@ -80,35 +145,9 @@ def attention_maps(
             score = logits.gather(1, chosen[:, None]).sum()
             gradients = torch.autograd.grad(score, list(kept.values()))
     finally:
-        for handle in handles:
+        for handle in (*handles, *positions.handles):
             handle.remove()
-    size = size or (x.shape[2], x.shape[3])
-    out = {}
-    for (name, maps), gradient in zip(kept.items(), gradients, strict=True):
-        cam = grad_cam_plus_plus(maps.detach(), gradient)
-        out[name] = F.interpolate(cam[:, None], size, mode="bilinear", align_corners=False)[:, 0]
-    return out
-
-
-def mirrored_attention_maps(
-    model: nn.Module, x: torch.Tensor, classes: Sequence[int] | None = None
-) -> dict[str, torch.Tensor]:
-    """Mean of `attention_maps` of the pictures and, mirrored back, of their mirror images.
-
-    Strided convolutions pad one side more than the other, so that a cell of the last map looks up to half a cell away
-    from where it is drawn (at 112 px and stride 32 an eighth of the picture). Heads have no handedness, and training
-    mirrors them: the mean is right across the picture. From top to bottom the offset stays.
-
-    Args:
-        model: A MADRNet in eval mode.
-        x: Pictures ``(batch, 3, h, w)``.
-        classes: Class id of each; the most probable one of the picture itself if None.
-
-    Raises:
-        ValueError: Not a MADRNet.
-    """
-    if classes is None:
-        with torch.no_grad():
-            classes = model(x).argmax(dim=1).tolist()
-    own, other = attention_maps(model, x, classes), attention_maps(model, x.flip(3), classes)
-    return {stage: (maps + other[stage].flip(2)) / 2 for stage, maps in own.items()}
+    return {
+        name: positions.draw(grad_cam_plus_plus(maps.detach(), gradient), (x.shape[2], x.shape[3]))
+        for (name, maps), gradient in zip(kept.items(), gradients, strict=True)
+    }
