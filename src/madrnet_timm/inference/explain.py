@@ -60,7 +60,7 @@ def attention_figure(
     from matplotlib.figure import Figure
 
     stages = list(overlays[0])
-    figure = Figure(figsize=(2.1 * (1 + len(stages)), 2.3 * len(items) + 0.6), layout="constrained")
+    figure = Figure(figsize=(2.1 * (1 + len(stages)), 2.3 * len(items) + 0.45), layout="constrained")
     grid = figure.subplots(len(items), 1 + len(stages), squeeze=False)
     for row, item, prediction, maps in zip(grid, items, predictions, overlays, strict=True):
         for axes, image in zip(row, (item.view, *maps.values()), strict=True):
