@@ -153,6 +153,12 @@ def test_the_readmes_figures_are_those_of_the_page():
     for run, title in (("smids-ensemble", "mean of both"), ("smids-transformer", "from random weights, 30 epochs")):
         found = list(fold_accuracies(stored(run)).values())
         assert f"{title} | | {np.mean(found):.1f} ± {np.std(found, ddof=1):.1f} %" in readme
+    view, masked = (
+        list(fold_accuracies([row for row in stored(run) if row["seed"] == "0"]).values())
+        for run in ("hushem-background", "hushem-madrnet")
+    )
+    cells = [f"{np.mean(found):.1f} ± {np.std(found, ddof=1):.1f} %" for found in (masked, view)]
+    assert f"(masked, that seed: {cells[0]}) | {cells[1]} (±" in readme
     session = list(fold_accuracies(stored("hushem-session")).values())
     assert f"| {np.mean(session):.1f} % | |" in readme
     for run, column in (("hushem-madrnet", 0), ("smids-madrnet", 1)):
