@@ -11,6 +11,7 @@ can't be measured are left out, since they are not aligned.
 
 import argparse
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,12 @@ def main() -> None:
     from madrnet_timm.morphology import measure
     from madrnet_timm.training.cross_validation import held_out_predictions
     from madrnet_timm.training.loop import divided_records
-    from madrnet_timm.training.options import RunOptions
-    from madrnet_timm.training.run_folder import RunFolder
+    from madrnet_timm.training.shipping import cross_validated_options
 
     rows = held_out_predictions(args.run)
     if args.seed not in {row["seed"] for row in rows}:
         raise InputError(f"--seed {args.seed}: {args.run} has the seeds {sorted({row['seed'] for row in rows})}")
-    first = args.run / f"seed{args.seed}-fold0"
-    options = RunOptions.from_config(RunFolder(first).options(), first)
+    options = replace(cross_validated_options(args.run), seed=args.seed)
     if options.recipe.pipeline == "raw":
         raise InputError(f"{args.run}: heads of the pipeline raw are not aligned, and their mean says nothing")
     if not options.model.startswith("madrnet_"):
@@ -70,11 +69,12 @@ def main() -> None:
                     heat[stage, name] += list(cams.numpy())
 
     stages = [stage for stage in STAGES if any(key[0] == stage for key in heat)]
-    figure = Figure(figsize=(2.2 * (1 + len(stages)) + 0.6, 2.45 * len(names) + 0.3), layout="constrained")
-    grid = figure.subplots(len(names), 1 + len(stages), squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for row, name in zip(grid, (name for name in names if views[name]), strict=False):
+    shown = [name for name in names if views[name]]
+    if not shown:
+        raise InputError(f"{args.run}: none of its heads can be measured, so that none is aligned")
+    figure = Figure(figsize=(2.2 * (1 + len(stages)) + 0.6, 2.45 * len(shown) + 0.3), layout="constrained")
+    grid = figure.subplots(len(shown), 1 + len(stages), squeeze=False)
+    for row, name in zip(grid, shown, strict=True):
         row[0].imshow(np.mean(views[name], axis=0) / 255)
         row[0].set_title(f"{name} ({len(views[name])})", fontsize=9)
         counts = []
@@ -85,6 +85,7 @@ def main() -> None:
             axes.set_title(f"{STAGES[stage]} ({len(maps)})", fontsize=9)
         for axes in row:
             axes.contour(np.mean(masks[name], axis=0), levels=[0.5], colors="white", linewidths=1)
+            axes.axis("off")
         print(f"{name}: {len(views[name])} heads; maps: {', '.join(counts)}")
     figure.colorbar(drawn, ax=grid[:, -1], shrink=0.5)
     note = "Mean Grad-CAM++, as coarse as the network's last map. Research use only; not a medical device"

@@ -8,6 +8,8 @@ Each fold is predicted by the models that never saw its pictures. --mirror also 
 """
 
 import argparse
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,7 @@ def main() -> None:
     from madrnet_timm.inference import Classifier
     from madrnet_timm.training.cross_validation import held_out_predictions, summarize_predictions, summary_table
     from madrnet_timm.training.loop import divided_records
-    from madrnet_timm.training.options import RunOptions
-    from madrnet_timm.training.run_folder import RunFolder
+    from madrnet_timm.training.shipping import cross_validated_options
 
     check_table_name(args.output)
     tables = []
@@ -61,9 +62,10 @@ def main() -> None:
         for key, row in table.items():
             sums[key] += [float(row[f"p_{name}"]) for name in names]
 
+    options = cross_validated_options(args.run[0])
+    divided = cache(lambda seed: divided_records(replace(options, seed=seed)))
     for seed, fold in tqdm(sorted(common) if args.mirror else (), desc="mirrored", disable=not args.mirror):
-        first = args.run[0] / f"seed{seed}-fold{fold}"
-        records, folds, _ = divided_records(RunOptions.from_config(RunFolder(first).options(), first))
+        records, folds, _ = divided(seed)
         records = records.select(np.flatnonzero(folds == fold))
         images = list(pictures(records))
         for run in args.run:

@@ -231,11 +231,6 @@ def _levers(runs: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def rights(name: str) -> set[str]:
-    """Pictures that a stored run gets right in one seed at least."""
-    return {row["file"] for row in predictions(name) if row["prediction"] == row["label"]}
-
-
 def never_right(names: Sequence[str]) -> tuple[dict[str, tuple[str, str]], int, int]:
     """Pictures that stored runs never get right, in no seed, with their class and what is said most often instead.
 
@@ -263,10 +258,12 @@ def _missed(runs: Mapping[str, Any]) -> list[str]:
         never, always, total = never_right(own)
         pairs = Counter(f"{label}: {said}" for label, said in never.values()).most_common()
         cells = ", ".join(f"{pair} {count}" for pair, count in pairs)
-        others = [n for n in sorted(settings) if n in runs and runs[n]["dataset"] == runs[own[0]]["dataset"]]
+        others = [n for n in settings if n in runs and runs[n]["dataset"] == runs[own[0]]["dataset"]]
         if others:
-            right = {f: sum(f in rights(n) for n in others) for f in sorted(never)}
-            cells += "; " + ", ".join(f"`{file}` {count} of {len(others)}" for file, count in right.items())
+            right = Counter(
+                f for n in others for f in {r["file"] for r in predictions(n) if r["prediction"] == r["label"]}
+            )
+            cells += "; " + ", ".join(f"`{file}` {right[file]} of {len(others)}" for file in sorted(never))
         titles = "; ".join(runs[n]["title"] for n in own)
         parts.append(f"| {titles} | {total} | {always} | {len(never)} | {cells} |")
     return parts

@@ -13,6 +13,8 @@ from ..models.bilinear import BilinearPool
 
 __all__ = ["CellPositions", "attention_maps", "grad_cam_plus_plus"]
 
+_SAME = (Conv2dSame, StdConv2dSame, ScaledStdConv2dSame, AvgPool2dSame, MaxPool2dSame)  # pad as TensorFlow does
+
 
 def grad_cam_plus_plus(maps: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
     """Grad-CAM++ (Chattopadhay et al. 2018, eq. 19) of a score's gradient on maps.
@@ -44,9 +46,6 @@ def _stage_modules(model: nn.Module) -> dict[str, nn.Module]:
     if isinstance(model.pool, BilinearPool):
         stages["bilinear"] = model.pool.branch1.attn
     return stages
-
-
-_SAME = (Conv2dSame, StdConv2dSame, ScaledStdConv2dSame, AvgPool2dSame, MaxPool2dSame)  # pad as TensorFlow does
 
 
 def _pair(value: int | Sequence[int]) -> Sequence[int]:
