@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from madrnet_timm.training.command import run_command
+from madrnet_timm.command import run_command
 from madrnet_timm.training.options import RunOptions, add_arguments, from_arguments
 
 

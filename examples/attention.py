@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from madrnet_timm.training.command import run_command
+from madrnet_timm.command import run_command
 
 
 def main() -> None:
@@ -37,9 +37,7 @@ def main() -> None:
     from madrnet_timm.inference.explain import STAGES
     from madrnet_timm.inference.gradcam import attention_maps
     from madrnet_timm.morphology import measure
-    from madrnet_timm.training.cross_validation import held_out_predictions
-    from madrnet_timm.training.loop import divided_records
-    from madrnet_timm.training.shipping import cross_validated_options
+    from madrnet_timm.training.cross_validation import cross_validated_options, held_out_predictions
 
     rows = held_out_predictions(args.run)
     if args.seed not in {row["seed"] for row in rows}:
@@ -49,7 +47,7 @@ def main() -> None:
         raise InputError(f"{args.run}: heads of the pipeline raw are not aligned, and their mean says nothing")
     if not options.model.startswith("madrnet_"):
         raise InputError(f"{args.run}: {options.model} has no R and no P; expected a madrnet_*")
-    records, folds, _ = divided_records(options)
+    records, folds, _ = options.divided_records()
     names, labels = class_names(records), np.array(records["label"])
     images = list(pictures(records))
     views: dict[str, list[Any]] = defaultdict(list)

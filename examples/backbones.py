@@ -13,7 +13,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from madrnet_timm.training.command import run_command
+from madrnet_timm.command import run_command
 
 COLUMNS = ("name", "route", "channels", "map", "parameters", "size", "run", "result")
 ROUTES = {

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from madrnet_timm.training.command import run_command
+from madrnet_timm.command import run_command
 
 SETTINGS: list[tuple[str, dict[str, Any], bool]] = [
     ("plain", {"depth": 3, "memory": "plain"}, False),

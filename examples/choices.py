@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from madrnet_timm.training.command import run_command
+from madrnet_timm.command import run_command
 from madrnet_timm.training.options import RunOptions, add_arguments, from_arguments
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -38,9 +38,8 @@ def outputs_gap(options: RunOptions) -> dict[str, float]:
 
     from madrnet_timm.data.sources import pictures
     from madrnet_timm.inference import Classifier
-    from madrnet_timm.training.loop import divided_records
 
-    records, folds, _ = divided_records(options)
+    records, folds, _ = options.divided_records()
     held_out = records.select(np.flatnonzero(folds == options.fold))
     classifier = Classifier(options.output / "model")
     model: Any = classifier.model

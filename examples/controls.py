@@ -10,8 +10,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from madrnet_timm.command import run_command
 from madrnet_timm.data.arguments import add_data_arguments, add_fold_arguments
-from madrnet_timm.training.command import run_command
 
 
 def main() -> None:
@@ -24,19 +24,17 @@ def main() -> None:
 
     from tqdm import tqdm
 
+    from madrnet_timm.data.folds import divided_records
     from madrnet_timm.evaluation.controls import CONTROLS, Controls
     from madrnet_timm.evaluation.intervals import t_interval
     from madrnet_timm.files import check_table_name, write_table
-    from madrnet_timm.training.loop import divided_records
-    from madrnet_timm.training.options import RunOptions
 
     if args.output is not None:
         check_table_name(args.output)
     rows: list[dict[str, Any]] = []
     controls = None
     for seed in sorted(set(args.seeds)):
-        options = RunOptions("", args.dataset, Path(), args.data_dir, 0, args.protocol, args.folds, seed)
-        records, folds, _ = divided_records(options)
+        records, folds, _ = divided_records(args.dataset, args.data_dir, args.protocol, args.folds, seed)
         controls = controls or Controls(records)
         for fold in tqdm(range(int(folds.max()) + 1), desc=f"seed {seed}"):
             found = controls.accuracies(folds != fold, folds == fold)

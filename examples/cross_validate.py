@@ -10,7 +10,7 @@ probabilities to predictions.csv.
 
 import argparse
 
-from madrnet_timm.training.command import run_command
+from madrnet_timm.command import run_command
 from madrnet_timm.training.options import add_arguments, from_arguments
 
 

@@ -11,7 +11,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from madrnet_timm.training.command import run_command
+from madrnet_timm.command import run_command
 from madrnet_timm.training.options import add_arguments, from_arguments
 
 
@@ -22,18 +22,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="of folds and training (0)")
     args = parser.parse_args()
 
-    from madrnet_timm.training.cross_validation import compare_runs, cross_validate
+    from madrnet_timm.training.cross_validation import compare_runs, cross_validate, fold_options
 
     options = from_arguments(args)
     seeds = sorted(set(args.seeds))
     alone, distilled = (replace(options, output=options.output / name) for name in ("alone", "distilled"))
+    distilled = replace(distilled, teachers=tuple(args.teacher))
+    fold_options(distilled, seeds)  # do the teachers fit? before the first is trained
     print(f"alone\n{cross_validate(alone, seeds)}\n", flush=True)
-    print(f"distilled\n{cross_validate(replace(distilled, teachers=tuple(args.teacher)), seeds)}\n", flush=True)
+    print(f"distilled\n{cross_validate(distilled, seeds)}\n", flush=True)
     found = compare_runs(alone.output, distilled.output)
     print(
-        f"gain, points: {found} (95 % t interval over folds; noise: it contains 0); pictures that only the distilled "
-        f"student gets right: {found.only_second}, only the other: {found.only_first} "
-        f"(exact McNemar p = {found.mcnemar_p:.2g})"
+        f"gain, points: {found} (95 % t interval over folds; noise: it contains 0, or the p that follows is 0.05 or "
+        f"more); pictures that only the distilled student gets right: {found.only_second}, only the other: "
+        f"{found.only_first} (exact McNemar p = {found.mcnemar_p:.2g})"
     )
 
 

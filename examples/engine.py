@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from madrnet_timm.training.command import run_command
+from madrnet_timm.command import run_command
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {"memory": "plain"},

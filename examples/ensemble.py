@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from madrnet_timm.training.command import run_command
+from madrnet_timm.command import run_command
 
 
 def main() -> None:
@@ -35,16 +35,17 @@ def main() -> None:
     from madrnet_timm.errors import InputError
     from madrnet_timm.files import check_table_name, write_table
     from madrnet_timm.inference import Classifier
-    from madrnet_timm.training.cross_validation import held_out_predictions, summarize_predictions, summary_table
-    from madrnet_timm.training.loop import divided_records
-    from madrnet_timm.training.shipping import cross_validated_options
+    from madrnet_timm.training.cross_validation import (
+        cross_validated_options,
+        held_out_predictions,
+        summarize_predictions,
+        summary_table,
+    )
 
     check_table_name(args.output)
     tables = []
     for run in args.run:
-        rows = [row for row in held_out_predictions(run) if args.seeds is None or row["seed"] in args.seeds]
-        if not rows:
-            raise InputError(f"--seeds {' '.join(map(str, args.seeds))}: {run} has none of them")
+        rows = held_out_predictions(run, args.seeds)
         tables.append({(row["seed"], row["fold"], row["file"]): row for row in rows})
     common = set.intersection(*({key[:2] for key in table} for table in tables))
     tables = [{key: row for key, row in table.items() if key[:2] in common} for table in tables]
@@ -63,7 +64,7 @@ def main() -> None:
             sums[key] += [float(row[f"p_{name}"]) for name in names]
 
     options = cross_validated_options(args.run[0])
-    divided = cache(lambda seed: divided_records(replace(options, seed=seed)))
+    divided = cache(lambda seed: replace(options, seed=seed).divided_records())
     for seed, fold in tqdm(sorted(common) if args.mirror else (), desc="mirrored", disable=not args.mirror):
         records, folds, _ = divided(seed)
         records = records.select(np.flatnonzero(folds == fold))

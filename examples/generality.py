@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from madrnet_timm.command import run_command
 from madrnet_timm.data.arguments import add_data_arguments
-from madrnet_timm.training.command import run_command
 
 
 def figures(rows: Sequence[dict[str, Any]], key: str) -> dict[str, float]:

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from madrnet_timm.command import run_command
 from madrnet_timm.data.arguments import add_data_arguments
-from madrnet_timm.training.command import run_command
 
 
 def changes() -> dict[str, Callable[[Any], Any]]:

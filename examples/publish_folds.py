@@ -9,7 +9,7 @@ hashes of its file and its pixels; the folds, five for each of the seeds 0 to 2,
 import argparse
 from pathlib import Path
 
-from madrnet_timm.training.command import run_command
+from madrnet_timm.command import run_command
 
 SEEDS = (0, 1, 2)
 FOLDER = Path(__file__).parents[1] / "src" / "madrnet_timm" / "data" / "published"

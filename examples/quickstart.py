@@ -6,7 +6,7 @@ python examples/quickstart.py [--output DIR]
 import argparse
 from pathlib import Path
 
-from madrnet_timm.training.command import run_command
+from madrnet_timm.command import run_command
 
 PUBLISHED = "madrnet_tf_efficientnet_lite0.hushem"
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from madrnet_timm.training.command import run_command
+from madrnet_timm.command import run_command
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -56,8 +56,8 @@ def add(name: str, output: Path, title: str, like: str | None = None, command: s
     """Store a cross-validation, or a table of predictions on the folds of a stored run."""
     from madrnet_timm.errors import InputError
     from madrnet_timm.files import read_csv, write_csv, write_text
-    from madrnet_timm.training.cross_validation import held_out_predictions, summarize
-    from madrnet_timm.training.shipping import cross_validated_options, training_command
+    from madrnet_timm.training.cross_validation import cross_validated_options, held_out_predictions, summarize
+    from madrnet_timm.training.options import training_command
 
     runs = read_runs()
     if output.is_file():

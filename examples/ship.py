@@ -10,7 +10,7 @@ precision. With --models src/madrnet_timm/models/models.yaml the package knows t
 import argparse
 from pathlib import Path
 
-from madrnet_timm.training.command import run_command
+from madrnet_timm.command import run_command
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,7 +9,7 @@ timm.create_model("local-dir:...") loads after `import madrnet_timm`.
 
 import argparse
 
-from madrnet_timm.training.command import run_command
+from madrnet_timm.command import run_command
 from madrnet_timm.training.options import add_arguments, from_arguments
 
 

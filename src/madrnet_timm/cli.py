@@ -8,10 +8,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from .command import run_command
 from .data.arguments import add_data_arguments, add_fold_arguments
 from .data.manifest import MANIFESTS
 from .errors import InputError
-from .training.command import run_command
 
 __all__ = ["main"]
 

@@ -1,13 +1,17 @@
 """Sessions, protocols, folds from files, the folds that come with the package."""
 
 import csv
+import logging
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from madrnet_timm.data.folds import (
     LEFT_OUT,
     assign_folds,
+    divided_groups,
+    divided_records,
     make_folds,
     read_folds,
     session_folds,
@@ -15,6 +19,7 @@ from madrnet_timm.data.folds import (
 )
 from madrnet_timm.data.sessions import find_sessions
 from madrnet_timm.data.sources import class_names, drop_conflicts, drop_unused_classes, load
+from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
 
 
@@ -137,3 +142,33 @@ def test_contradicting_folds_of_the_same_pixels(tmp_path, records):
     path = write(tmp_path / "folds.csv", [{"pixel_sha256": value, "fold": fold} for fold in (0, 1)])
     with pytest.raises(InputError, match=r"line 3: .* occurs twice"):
         read_folds(path, records)
+
+
+def test_a_file_that_divides_cells_is_said(tmp_path, caplog):
+    """Two pictures of one cell (a copy with other bytes), on both sides of a picture by picture division."""
+    for label, name in enumerate("ab"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(4):
+            head = draw_head("Normal" if label else "Tapered", 10 * label + number // 2, debris=False).image
+            head[0, 0] = number  # the same cell, other pixels
+            Image.fromarray(head).save(tmp_path / "data" / name / f"{number}.png")
+    files = [f"{name}/{number}.png" for name in "ab" for number in range(4)]
+    for name, divided in (("apart", 4), ("together", 0)):
+        rows = [{"file": file, "fold": i % 2 if divided else i // 2 % 2} for i, file in enumerate(files)]
+        path = write(tmp_path / f"{name}.csv", rows)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            records, folds, _ = divided_records("folder", tmp_path / "data", folds=path)
+        assert divided_groups(records["group"], folds.tolist()) == divided
+        said = [message for message in caplog.messages if "cells have pictures in several folds" in message]
+        assert said == [f"{path}: {divided} cells have pictures in several folds: accuracy will flatter"] * bool(
+            divided
+        )
+
+
+def test_options_of_the_folds_that_contradict_each_other(tmp_path, records):
+    path = write(tmp_path / "folds.csv", [{"file": file, "fold": i % 2} for i, file in enumerate(records["file"])])
+    with pytest.raises(InputError, match="the file is the protocol"):
+        assign_folds("synthetic", records, "session", path)
+    with pytest.raises(InputError, match="as many folds as sessions"):
+        assign_folds("synthetic", records, "session", 3)

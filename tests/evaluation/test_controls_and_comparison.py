@@ -10,7 +10,7 @@ from scipy.stats import ttest_rel
 from madrnet_timm.data.folds import make_folds
 from madrnet_timm.data.sources import load
 from madrnet_timm.data.synthetic import draw_head
-from madrnet_timm.evaluation.comparison import compare, mcnemar
+from madrnet_timm.evaluation.comparison import compare, compare_predictions, mcnemar
 from madrnet_timm.evaluation.controls import CONTROLS, Controls, background_features, shape_features
 
 
@@ -85,3 +85,40 @@ def test_compare():
     assert (same.mcnemar_p, same.t_p, same.difference) == (1, 1, 0)
     with pytest.raises(ValueError, match="same pictures"):
         compare(first, {"a": 1.0}, *folds)
+
+
+def table(right):
+    """Rows of held-out predictions: ``{(seed, fold): {file: right or not}}``."""
+    return [
+        {"seed": str(seed), "fold": str(fold), "file": file, "label": "a", "prediction": "a" if good else "b"}
+        for (seed, fold), files in right.items()
+        for file, good in files.items()
+    ]
+
+
+def test_tables_are_compared_on_the_seeds_that_both_have():
+    first = {(0, 0): {"p": 1, "q": 0}, (0, 1): {"r": 1, "s": 0}, (1, 0): {"p": 0, "r": 0}, (1, 1): {"q": 0, "s": 0}}
+    second = {(0, 0): {"p": 1, "q": 1}, (0, 1): {"r": 1, "s": 0}}
+    found = compare_predictions(table(first), table(second))
+    assert (found.seeds, found.only_first, found.only_second) == ((0,), 0, 1)
+    reference = ttest_rel([1.0, 0.5], [0.5, 0.5])
+    assert (found.difference, found.t_p) == (0.25, pytest.approx(reference.pvalue))
+    back = compare_predictions(table(second), table(first))
+    assert (back.only_first, back.difference) == (1, -0.25)
+    swapped = {(0, 0): {"p": 1, "r": 1}, (0, 1): {"q": 1, "s": 0}}
+    for other in (swapped, {(2, 0): {"p": 1, "q": 1}, (2, 1): {"r": 1, "s": 0}}):
+        with pytest.raises(ValueError, match="same pictures held out in the same folds"):
+            compare_predictions(table(first), table(other))
+
+
+def test_noise_unless_both_tests_agree():
+    """The same gain in each fold makes the t interval narrow; three pictures more are still chance."""
+    first = {(0, fold): {f"{fold}{i}": i > 0 for i in range(10)} for fold in range(3)}
+    second = {(0, fold): {f"{fold}{i}": True for i in range(10)} for fold in range(3)}
+    found = compare_predictions(table(first), table(second))
+    assert found.half_width < found.difference == pytest.approx(0.1)
+    assert found.mcnemar_p == 0.25
+    assert found.within_noise
+    assert str(found) == "+10.0 ± 0.0, noise"
+    many = [{(0, fold): {f"{fold}{i}": i > 0 or kind for i in range(10)} for fold in range(7)} for kind in (0, 1)]
+    assert not compare_predictions(table(many[0]), table(many[1])).within_noise

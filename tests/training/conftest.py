@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from madrnet_timm.command import run_command
 from madrnet_timm.data.synthetic import draw_head
-from madrnet_timm.training.command import run_command
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -102,6 +102,28 @@ def test_comparison(fresh_python, two):
     run = fresh_python(EXAMPLES / "compare.py", first, second)
     assert run.returncode == 0, run.stderr
     assert f"p = {found.mcnemar_p:.3g}" in run.stdout
+    assert "seeds: 0, 1" in run.stdout
+
+
+def test_comparison_of_one_seed_and_of_a_table(two, tmp_path):
+    first, second = (folder for folder, _, _ in two[0])
+    shutil.copytree(second, tmp_path / "one")
+    (tmp_path / "one/seed1-fold1/metrics.json").unlink()  # still trains
+    with pytest.raises(InputError, match="seed1-fold1: not a finished run"):
+        compare_runs(first, tmp_path / "one")
+    found = compare_runs(first, tmp_path / "one", seeds=[0])
+    assert found == compare_runs(first, second, seeds=[0])
+    assert found.seeds == (0,)
+    table = [{k: v for k, v in row.items() if k != "pixel_sha256"} for row in rows(second / "predictions.csv")]
+    with (tmp_path / "table.csv").open("w", newline="") as opened:
+        writer = csv.DictWriter(opened, table[0])
+        writer.writeheader()
+        writer.writerows(row for row in table if row["seed"] == "0")
+    assert compare_runs(first, tmp_path / "table.csv") == found
+    with pytest.raises(InputError, match="expected a CSV with the columns"):
+        compare_runs(first, first / "confusion_matrix.png")
+    with pytest.raises(InputError, match="holds no cross-validation of --seeds 3"):
+        compare_runs(first, second, seeds=[3])
 
 
 def test_mean_attention_of_held_out_heads(fresh_python, two, tmp_path):
@@ -209,8 +231,6 @@ def test_a_fold_that_was_begun_with_other_options(two):
 
 def test_other_runs_in_the_same_folder(two, tmp_path):
     """A run of other options, or one that was begun and not asked for, is never pooled silently."""
-    import shutil
-
     folder, _, options = two[0][0]
     shutil.copytree(folder, tmp_path / "cv")
     config = tmp_path / "cv" / "seed1-fold0" / "config.yaml"

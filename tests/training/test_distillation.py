@@ -45,6 +45,26 @@ def test_distill_trains_both_and_compares(fresh_python, teacher, tmp_path):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
+        (["no/such/run"], "seed0-fold0: not a finished run"),
+        (["--img-size", "64"], "another preparation of the pictures"),
+    ],
+)
+def test_distill_looks_at_the_teachers_first(fresh_python, teacher, tmp_path, args, words):
+    """Before the student is trained alone, which may take hours."""
+    folder, heads = teacher
+    teachers = [folder] if args[0].startswith("--") else []
+    run = fresh_python(
+        EXAMPLES / "distill.py", *teachers, *SMALL, *args, "--dataset", "folder", "--data-dir", heads,
+        "--output", tmp_path / "out",
+    )  # fmt: skip
+    assert run.returncode == 2, run.stderr
+    assert words in run.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
         (["--fold", "1"], "was trained on 8 of the pictures that the student is measured on"),
         (["--img-size", "64"], "another preparation of the pictures"),
         (["--pipeline", "raw"], "another preparation of the pictures"),
@@ -86,6 +106,6 @@ def test_a_teacher_sees_its_own_normalisation(teacher):
     def normalized(c):
         return (x - torch.tensor(c["mean"]).view(1, 3, 1, 1)) / torch.tensor(c["std"]).view(1, 3, 1, 1)
 
-    logits, _ = Teachers([run], folder.label_names, other, folder.pipeline, [])(normalized(other))
+    logits, _ = Teachers([folder], other)(normalized(other))
     with torch.no_grad():
         assert torch.allclose(logits[0], folder.load()(normalized(config)), atol=1e-4)

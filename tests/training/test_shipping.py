@@ -15,10 +15,10 @@ from madrnet_timm.data.reading import pictures_below
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.calibration import calibrate
 from madrnet_timm.inference import Classifier
-from madrnet_timm.training.cross_validation import cross_validate
-from madrnet_timm.training.options import RunOptions
+from madrnet_timm.training.cross_validation import cross_validate, cross_validated_options
+from madrnet_timm.training.options import RunOptions, training_command
 from madrnet_timm.training.recipe import Recipe
-from madrnet_timm.training.shipping import cross_validated_options, ship, training_command, write_entry
+from madrnet_timm.training.shipping import ship, write_entry
 
 from .conftest import EXAMPLES, write_heads
 

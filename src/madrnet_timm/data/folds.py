@@ -1,6 +1,7 @@
 """Folds for cross-validation: by class and cell, by session, as published, or from a file."""
 
 import csv
+import logging
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .sources import class_names
+from .sources import class_names, drop_conflicts, drop_unused_classes, load
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -19,6 +20,8 @@ __all__ = [
     "LEFT_OUT",
     "PROTOCOLS",
     "assign_folds",
+    "divided_groups",
+    "divided_records",
     "fold_rows",
     "make_folds",
     "read_folds",
@@ -37,6 +40,8 @@ LEFT_OUT = -1
 """Fold of a picture that a protocol or a file does not use."""
 
 Folds = NDArray[np.int64]
+
+_logger = logging.getLogger(__name__)
 
 
 def _check_groups(dataset: "Dataset", folds: int, units: NDArray[np.int64], what: str) -> None:
@@ -184,16 +189,57 @@ def assign_folds(
         seed: Of the shuffling.
 
     Raises:
-        InputError: See `make_folds`, `session_folds`, `read_folds`.
+        InputError: See `make_folds`, `session_folds`, `read_folds`; a protocol and a file, or a number of folds by
+            session.
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"--protocol {protocol}: expected one of {', '.join(PROTOCOLS)}")
     if isinstance(folds, Path):
+        if protocol != "grouped":
+            raise InputError(f"--protocol {protocol} and --folds {folds}: the file is the protocol; choose one")
         return read_folds(folds, dataset)
     if protocol == "session":
+        if folds != 5:
+            raise InputError(f"--folds {folds}: with --protocol session there are as many folds as sessions")
         return session_folds(dataset)
     if protocol == "grouped" and folds == 5:
         shipped = shipped_folds(name, dataset, seed)
         if shipped is not None:
             return shipped
     return make_folds(dataset, folds, seed, grouped=protocol == "grouped")
+
+
+def divided_groups(groups: Sequence[int], folds: Sequence[int]) -> int:
+    """How many groups (cells) have pictures in more than one fold, so that a model is measured on what it saw."""
+    where: dict[int, set[int]] = {}
+    for group, fold in zip(groups, folds, strict=True):
+        if fold != LEFT_OUT:
+            where.setdefault(group, set()).add(fold)
+    return sum(len(found) > 1 for found in where.values())
+
+
+def divided_records(
+    name: str, data_dir: Path | None = None, protocol: str = "grouped", folds: int | Path = 5, seed: int = 0
+) -> tuple["Dataset", Folds, list[str]]:
+    """The records that a protocol uses, the fold in which each is held out, and files left out for conflicting labels.
+
+    Warns where folds from a file divide groups.
+
+    Args:
+        name: A name of `madrnet_timm.data.sources.SOURCES`.
+        data_dir: Its folder.
+        protocol: See `assign_folds`, also for the others.
+        folds: Number or file.
+        seed: Of the shuffling.
+
+    Raises:
+        InputError: See `load` and `assign_folds`.
+    """
+    records, conflicts = drop_conflicts(load(name, data_dir))
+    assigned = assign_folds(name, records, protocol, folds, seed)
+    used = assigned != LEFT_OUT
+    if not used.all():
+        records, assigned = drop_unused_classes(records.select(np.flatnonzero(used))), assigned[used]
+    if isinstance(folds, Path) and (divided := divided_groups(records["group"], assigned.tolist())):
+        _logger.warning("%s: %d cells have pictures in several folds: accuracy will flatter", folds, divided)
+    return records, assigned, conflicts

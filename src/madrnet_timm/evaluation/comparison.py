@@ -1,12 +1,16 @@
 """Two models on the same pictures and folds: is one better?"""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from .intervals import t_interval
 
-__all__ = ["Comparison", "compare", "mcnemar"]
+__all__ = ["Comparison", "compare", "compare_predictions", "mcnemar"]
+
+_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,9 @@ class Comparison:
         mcnemar_p: Two-sided p of the exact McNemar test on them.
         difference: Mean difference of the folds' accuracies, second − first.
         half_width: Half of its 95 % t interval (df = folds of one seed − 1).
-        t_p: Two-sided p of the paired t test on the folds.
+        t_p: Two-sided p of the paired t test on the folds. The trainings of different folds share pictures, which
+            makes interval and p a little too small.
+        seeds: Those of the predictions that were compared, where they have seeds.
     """
 
     only_first: int
@@ -28,11 +34,12 @@ class Comparison:
     difference: float
     half_width: float
     t_p: float
+    seeds: tuple[int, ...] = ()
 
     @property
     def within_noise(self) -> bool:
-        """Whether the interval of the difference contains 0."""
-        return abs(self.difference) <= self.half_width
+        """Whether one of the two tests, on the folds and on the pictures, can't tell them apart at 95 %."""
+        return abs(self.difference) <= self.half_width or self.mcnemar_p >= _LEVEL
 
     def __str__(self) -> str:
         """Difference and half of its interval in points: ``+1.2 ± 3.4, noise``."""
@@ -80,3 +87,35 @@ def compare(
     mean, sd, half = t_interval(differences, size=size)
     p = float(mean == 0) if sd == 0 else float(2 * t.sf(abs(mean) / (sd / math.sqrt(size)), size - 1))
     return Comparison(only_first, only_second, mcnemar(only_first, only_second), mean, half, p)
+
+
+def compare_predictions(
+    first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], key: str = "file"
+) -> Comparison:
+    """Compare two tables of held-out predictions, on the seeds that both have.
+
+    Args:
+        first: ``seed``, ``fold``, ``label``, ``prediction`` and the name of each held-out picture.
+        second: The same of the second model.
+        key: Column of that name.
+
+    Raises:
+        ValueError: No seed in common, or not the same pictures in the same folds.
+    """
+    seeds = {int(row["seed"]) for row in first} & {int(row["seed"]) for row in second}
+    shares, folds = [], []
+    for rows in (first, second):
+        pictures: dict[str, list[bool]] = defaultdict(list)
+        by_fold: dict[tuple[int, int], dict[str, bool]] = defaultdict(dict)
+        for row in rows:
+            if int(row["seed"]) in seeds:
+                right = row["prediction"] == row["label"]
+                pictures[row[key]].append(right)
+                by_fold[int(row["seed"]), int(row["fold"])][row[key]] = right
+        shares.append({name: sum(values) / len(values) for name, values in pictures.items()})
+        folds.append(dict(sorted(by_fold.items())))
+    if not seeds or [(k, v.keys()) for k, v in folds[0].items()] != [(k, v.keys()) for k, v in folds[1].items()]:
+        raise ValueError("not the same pictures held out in the same folds of the same seeds")
+    means = [[sum(right.values()) / len(right) for right in by_fold.values()] for by_fold in folds]
+    found = compare(shares[0], shares[1], means[0], means[1], size=len(means[0]) // len(seeds))
+    return replace(found, seeds=tuple(sorted(seeds)))

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,23 @@ from typing import Any
 import numpy as np
 from accelerate import PartialState
 
+from ..data.sources import class_names
 from ..errors import InputError
-from ..evaluation.comparison import Comparison, compare
+from ..evaluation.comparison import Comparison, compare_predictions
 from ..evaluation.figures import confusion_matrix_figure, mean_curves_figure
 from ..evaluation.intervals import t_interval, wilson_interval
 from ..evaluation.metrics import classification_metrics
 from ..files import read_csv, replacing, write_csv, write_text
-from .loop import divided_records, train
+from .loop import train
 from .options import RunOptions, check
 from .run_folder import RunFolder
 from .start import check_unseen
+from .teachers import check_teachers
 
 __all__ = [
     "compare_runs",
     "cross_validate",
+    "cross_validated_options",
     "fold_options",
     "held_out_predictions",
     "summarize",
@@ -38,19 +41,22 @@ def fold_options(options: RunOptions, seeds: Sequence[int] = (0,)) -> list[RunOp
     """The runs of a cross-validation, each in a folder of its own below ``options.output``, continued if it was begun.
 
     Raises:
-        InputError: See `divided_records` and `check_unseen`.
+        InputError: See `RunOptions.divided_records`, `check_unseen` and `check_teachers`.
     """
     runs = []
     for seed in seeds:
         seeded = replace(options, seed=seed)
         check(seeded)
-        records, folds, _ = divided_records(seeded)
+        records, folds, _ = seeded.divided_records()
         for fold in range(int(folds.max()) + 1):
             path = options.output / f"seed{seed}-fold{fold}"
             teachers = tuple(teacher / path.name for teacher in options.teachers)  # of the same seed and fold
             resume = RunFolder(path).config.exists()
             runs.append(replace(seeded, fold=fold, output=path, teachers=teachers, resume=resume))
-            check_unseen(runs[-1], records.select(np.flatnonzero(folds == fold))["pixel_sha256"])
+            held_out = records.select(np.flatnonzero(folds == fold))["pixel_sha256"]
+            check_unseen(runs[-1], held_out)
+            size = (3, options.recipe.img_size, options.recipe.img_size)
+            check_teachers(teachers, class_names(records), size, options.recipe.pipeline, held_out)
     return runs
 
 
@@ -98,11 +104,26 @@ def cross_validate(options: RunOptions, seeds: Sequence[int] = (0,)) -> str:
     return summary_table(summary)
 
 
-def _finished(output: Path) -> list[tuple[int, int, RunFolder]]:
-    """Seed, fold and folder of each run of a cross-validation, which differ in nothing else."""
+def cross_validated_options(output: Path) -> RunOptions:
+    """The options of a cross-validation's runs, with no fold held out.
+
+    Raises:
+        InputError: No cross-validation there.
+    """
+    runs = sorted(output.glob("seed*-fold*/config.yaml"))
+    if not runs:
+        raise InputError(f"{output}: holds no cross-validation; expected the output of examples/cross_validate.py")
+    options = RunOptions.from_config(RunFolder(runs[0].parent).options(), output / "final")
+    return replace(options, fold=None, seed=0)
+
+
+def _finished(output: Path, seeds: Collection[int] | None = None) -> list[tuple[int, int, RunFolder]]:
+    """Seed, fold and folder of each run of a cross-validation, which differ in nothing else; of all seeds or some."""
     runs, first = [], None
     for path in sorted(output.glob("seed*-fold*")):
         seed, fold = path.name.removeprefix("seed").split("-fold")
+        if seeds is not None and int(seed) not in seeds:
+            continue
         run = RunFolder(path)
         if not run.metrics.exists() or not run.predictions.exists():
             raise InputError(f"{path}: not a finished run; run the command again to finish it, with --seeds {seed}")
@@ -117,16 +138,22 @@ def _finished(output: Path) -> list[tuple[int, int, RunFolder]]:
         first = first or options
         runs.append((int(seed), int(fold), run))
     if not runs:
-        raise InputError(f"{output}: holds no cross-validation; expected the output of examples/cross_validate.py")
+        of = "" if seeds is None else f" of --seeds {' '.join(map(str, sorted(seeds)))}"
+        raise InputError(f"{output}: holds no cross-validation{of}; expected the output of examples/cross_validate.py")
     counts = Counter(seed for seed, _, _ in runs)
     if len(set(counts.values())) > 1:
         raise InputError(f"{output}: the seeds have different numbers of folds; run the command again to finish them")
     return sorted(runs, key=lambda run: run[:2])
 
 
-def held_out_predictions(output: Path) -> list[dict[str, Any]]:
-    """Rows of ``predictions.csv`` of all runs, with their seed and fold."""
-    return [{"seed": s, "fold": f, **row} for s, f, run in _finished(output) for row in read_csv(run.predictions)]
+def held_out_predictions(output: Path, seeds: Collection[int] | None = None) -> list[dict[str, Any]]:
+    """Rows of ``predictions.csv`` of all runs, with their seed and fold; of all seeds or some.
+
+    Raises:
+        InputError: No cross-validation there, or a run of these seeds that is not finished.
+    """
+    runs = _finished(output, seeds)
+    return [{"seed": s, "fold": f, **row} for s, f, run in runs for row in read_csv(run.predictions)]
 
 
 def summarize(output: Path) -> dict[str, Any]:
@@ -212,26 +239,31 @@ def summary_table(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def compare_runs(first: Path, second: Path) -> Comparison:
-    """Compare two cross-validations on the same pictures, seeds and folds.
+def compare_runs(first: Path, second: Path, seeds: Collection[int] | None = None) -> Comparison:
+    """Compare two cross-validations on the same pictures and folds.
+
+    Args:
+        first: Output of `cross_validate`, or a table of held-out predictions (CSV) as examples/ensemble.py writes it.
+        second: Another.
+        seeds: Only these; else those that both have.
 
     Raises:
         InputError: Not finished cross-validations, or not of the same pictures and folds.
     """
-    shares, held_out = [], []
+    tables = []
     for output in (first, second):
-        right: dict[str, list[bool]] = defaultdict(list)
-        places = set()
-        for row in held_out_predictions(output):
-            right[row["pixel_sha256"]].append(row["prediction"] == row["label"])
-            places.add((row["seed"], row["fold"], row["pixel_sha256"]))
-        held_out.append(places)
-        shares.append({pixels: sum(values) / len(values) for pixels, values in right.items()})
-    if held_out[0] != held_out[1]:
+        if output.is_dir() or not output.exists():
+            rows = held_out_predictions(output, seeds)
+        else:
+            rows = read_csv(output) if output.suffix == ".csv" else []
+            if not rows or not {"seed", "fold", "file", "label", "prediction"} <= rows[0].keys():
+                raise InputError(f"{output}: expected a CSV with the columns seed, fold, file, label and prediction")
+            rows = [row for row in rows if seeds is None or int(row["seed"]) in seeds]
+        tables.append(rows)
+    key = "pixel_sha256" if all(rows and "pixel_sha256" in rows[0] for rows in tables) else "file"
+    try:
+        return compare_predictions(tables[0], tables[1], key)
+    except ValueError as error:
         raise InputError(
-            f"{first} and {second}: not the same pictures held out in the same folds and seeds; give both the same "
-            "--dataset, --protocol, --folds and --seeds"
-        )
-    summaries = [summarize(output) for output in (first, second)]
-    folds = [[row["accuracy"] for row in summary["folds"]] for summary in summaries]
-    return compare(shares[0], shares[1], folds[0], folds[1], size=len(folds[0]) // summaries[0]["seeds"])
+            f"{first} and {second}: {error}; give both the same --dataset, --protocol, --folds and one seed at least"
+        ) from None

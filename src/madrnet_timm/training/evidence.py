@@ -45,10 +45,17 @@ class Evidence:
         }
 
 
-def describe_folds(options: RunOptions, seeds: Sequence[int] = ()) -> str:
-    """How a run's pictures are divided, in words; ``seeds`` where there are several."""
+def describe_folds(options: RunOptions, divided: int, seeds: Sequence[int] = ()) -> str:
+    """How a run's pictures are divided, in words.
+
+    Args:
+        options: Of the run.
+        divided: How many cells have pictures in several folds; said of folds from a file, which may do anything.
+        seeds: Where there are several.
+    """
     if isinstance(options.folds, Path):
-        return f"folds from {options.folds.name}"
+        cells = f"{divided} cells have pictures in several folds, which flatters" if divided else "they divide no cell"
+        return f"folds from {options.folds.name}; {cells}"
     several = f"; each of the seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"; seed {options.seed}"
     seed = "" if options.protocol == "session" else several
     return f"protocol {options.protocol}: {PROTOCOLS[options.protocol]}{seed}"

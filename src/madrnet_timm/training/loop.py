@@ -21,10 +21,10 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..data.domain import domain_features, domain_ranges
-from ..data.folds import LEFT_OUT, assign_folds, fold_rows
+from ..data.folds import LEFT_OUT, divided_groups, fold_rows
 from ..data.pictures import PictureDataset
 from ..data.sampler import PerClassSampler
-from ..data.sources import SOURCES, class_names, drop_conflicts, drop_unused_classes, load, pictures
+from ..data.sources import SOURCES, class_names, pictures
 from ..errors import InputError
 from ..evaluation.calibration import calibrate
 from ..evaluation.controls import Controls
@@ -40,12 +40,12 @@ from .optimizer import create_optimizer, create_scheduler
 from .options import RunOptions, check, check_fold
 from .run_folder import RunFolder
 from .start import check_unseen, load_start
-from .teachers import Teachers
+from .teachers import Teachers, check_teachers
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["HOW_TO_TRAIN", "divided_records", "train", "train_on_all"]
+__all__ = ["HOW_TO_TRAIN", "train", "train_on_all"]
 
 _logger = logging.getLogger(__name__)
 
@@ -103,20 +103,6 @@ def _data_config(model: nn.Module, options: RunOptions) -> dict[str, Any]:
     return config
 
 
-def divided_records(options: RunOptions) -> tuple["Dataset", np.ndarray, list[str]]:
-    """The records that a protocol uses, the fold in which each is held out, and files left out for conflicting labels.
-
-    Raises:
-        InputError: See `load` and `assign_folds`.
-    """
-    records, conflicts = drop_conflicts(load(options.dataset, options.data_dir))
-    folds = assign_folds(options.dataset, records, options.protocol, options.folds, options.seed)
-    used = folds != LEFT_OUT
-    if not used.all():
-        records, folds = drop_unused_classes(records.select(np.flatnonzero(used))), folds[used]
-    return records, folds, conflicts
-
-
 class _Run:
     """One fold on the way from options to a model folder."""
 
@@ -137,7 +123,7 @@ class _Run:
             raise InputError(f"--tracker {options.tracker}: not installed; pip install {options.tracker}")
         self.source = SOURCES[options.dataset]
         with self.accelerator.main_process_first():
-            records, self.folds, self.conflicts = divided_records(options)
+            records, self.folds, self.conflicts = options.divided_records()
         if options.fold is not None:
             check_fold(options.fold, int(self.folds.max()) + 1)
         self.names = class_names(records)
@@ -212,8 +198,9 @@ class _Run:
             return None
         self.distillation = Distillation(options.recipe.distill_temperature)
         held_out = self.test_records["pixel_sha256"]
-        teachers = Teachers(options.teachers, self.names, self.data_config, options.recipe.pipeline, held_out)
-        return teachers.to(self.accelerator.device)
+        size = self.data_config["input_size"]
+        folders = check_teachers(options.teachers, self.names, size, options.recipe.pipeline, held_out)
+        return Teachers(folders, self.data_config).to(self.accelerator.device)
 
     def _create_criterion(self) -> HybridLoss:
         recipe = self.options.recipe
@@ -336,12 +323,12 @@ class _Run:
     def evidence(self, metrics: Mapping[str, Any], probabilities: np.ndarray) -> Evidence:
         """What the held-out fold says."""
         options = self.options
+        divided = divided_groups(self.records["group"], self.folds.tolist())
         protocol = (
             f"Trained on {len(self.train_records)} pictures of {self.source.title}, measured on the "
             f"{len(self.test_records)} of fold {options.fold} of {int(self.folds.max()) + 1} (numbered from 0; "
-            f"{describe_folds(options)}). The held-out fold chose nothing of the training: the number of epochs "
-            "was fixed "
-            f"({options.recipe.epochs}). Temperature and threshold of the calibration come from it."
+            f"{describe_folds(options, divided)}). The held-out fold chose nothing of the training: the number of "
+            f"epochs was fixed ({options.recipe.epochs}). Temperature and threshold of the calibration come from it."
             + (f" {len(self.conflicts)} pictures with conflicting labels were left out." if self.conflicts else "")
         )
         calibration = calibrate(probabilities, self.test_records["label"])

@@ -3,21 +3,29 @@
 import argparse
 import ast
 import difflib
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import timm
 
 from ..data.arguments import add_data_arguments, add_fold_arguments
+from ..data.folds import divided_records
+from ..data.sources import SOURCES
 from ..errors import InputError
 from ..hub.lookup import find_model
 from ..hub.model_folder import ModelFolder
 from ..hub.weights import check_safetensors
 from .recipe import PRESETS, Recipe
 
-__all__ = ["RunOptions", "add_arguments", "check", "check_fold", "from_arguments"]
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+    from numpy.typing import NDArray
+
+__all__ = ["RunOptions", "add_arguments", "check", "check_fold", "from_arguments", "training_command"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,10 @@ class RunOptions:
     def hybrid(self) -> bool:
         """Train with the hybrid loss, which needs a model that gives embeddings."""
         return self.recipe.loss == "hybrid" or (self.recipe.loss == "auto" and self.model.startswith("madrnet_"))
+
+    def divided_records(self) -> tuple["Dataset", "NDArray[np.int64]", list[str]]:
+        """See `madrnet_timm.data.folds.divided_records`."""
+        return divided_records(self.dataset, self.data_dir, self.protocol, self.folds, self.seed)
 
     def to_config(self) -> dict[str, Any]:
         """Everything that decides the result, for ``config.yaml``."""
@@ -202,3 +214,31 @@ def check(options: RunOptions) -> None:
         )
     if options.hybrid and not name.startswith("madrnet_"):
         raise InputError(f"--loss hybrid needs embeddings, which plain {name} does not give; use --loss ce")
+
+
+def training_command(options: RunOptions, seeds: Sequence[int], output: str) -> str:
+    """How to cross-validate such options again; where the reader's files lie is left to the reader."""
+    teachers = [path.parts[-2] for path in options.teachers]  # outputs of cross-validations
+    words = ["python", "examples/distill.py" if teachers else "examples/cross_validate.py"]
+    words += [f"runs/{name}" for name in teachers]
+    words += ["--dataset", options.dataset, "--model", options.model]
+    words += ["--data-dir", SOURCES[options.dataset].title] if options.data_dir else []
+    words += ["--backbone-weights", options.backbone_weights.name] if options.backbone_weights else []
+    words += ["--weights", _model_name(options.weights)] if options.weights else []
+    words += ["--pretrained-backbone"] if options.pretrained_backbone else []
+    arguments = [f"{key}={value}" for key, value in options.model_kwargs.items()]
+    words += ["--model-kwargs", *arguments] if arguments else []
+    words += ["--protocol", options.protocol] if options.protocol != "grouped" else []
+    words += ["--folds", str(options.folds)] if options.folds != 5 else []
+    words += ["--seeds", *map(str, seeds)] if list(seeds) != [0] else []
+    for option in fields(Recipe):
+        value = getattr(options.recipe, option.name)
+        if value != getattr(PRESETS["quick"], option.name):
+            words += [f"--{option.name.replace('_', '-')}", str(value)]
+    return shlex.join([*words, "--output", output])
+
+
+def _model_name(weights: str) -> str:
+    """A published name as it is; the model of a run as runs/<output>/<run>/model; a folder by its name."""
+    path = Path(weights)
+    return str(Path("runs", *path.parts[-3:])) if path.name == "model" else path.name if path.is_dir() else weights

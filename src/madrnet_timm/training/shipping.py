@@ -1,9 +1,8 @@
 """From a cross-validation to a model that is given to others: trained on all pictures, small, with its figures."""
 
-import shlex
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +11,21 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from ..data.sources import SOURCES
+from ..data.folds import divided_groups
 from ..errors import InputError
 from ..evaluation.calibration import calibrate
-from ..files import replacing, replacing_folder, sha256_of, write_text
+from ..files import read_csv, replacing, replacing_folder, sha256_of, write_text
 from ..hub.lookup import HASHED
 from ..hub.model_folder import ModelFolder
-from .cross_validation import held_out_predictions, summarize
+from .cross_validation import cross_validated_options, held_out_predictions, summarize
 from .evidence import Evidence, describe_folds
 from .loop import HOW_TO_TRAIN, train_on_all
-from .options import RunOptions
-from .recipe import PRESETS, Recipe
+from .options import training_command
 from .run_folder import RunFolder
 
-__all__ = ["cross_validated_options", "evidence_of", "models_entry", "ship", "training_command", "write_entry"]
+__all__ = ["evidence_of", "models_entry", "ship", "write_entry"]
 
 REVISION = "v0.1.0"
-
-
-def cross_validated_options(output: Path) -> RunOptions:
-    """The options of a cross-validation's runs, with no fold held out.
-
-    Raises:
-        InputError: No cross-validation there.
-    """
-    runs = sorted(output.glob("seed*-fold*/config.yaml"))
-    if not runs:
-        raise InputError(f"{output}: holds no cross-validation; expected the output of examples/cross_validate.py")
-    options = RunOptions.from_config(RunFolder(runs[0].parent).options(), output / "final")
-    return replace(options, fold=None, seed=0)
 
 
 def evidence_of(output: Path) -> Evidence:
@@ -57,12 +42,14 @@ def evidence_of(output: Path) -> Evidence:
     controls = {key.removeprefix("control "): v for key, v in summary["mean"].items() if key.startswith("control ")}
     seeds = sorted({row["seed"] for row in summary["folds"]})
     folds = len(summary["folds"]) // len(seeds)
+    places = read_csv(RunFolder(output / f"seed{seeds[0]}-fold0").folds)
+    divided = divided_groups(*([int(row[key]) for row in places] for key in ("group", "fold")))
     return Evidence(
         metrics=summary["pooled"] | {"controls": controls},
         protocol=(
             "Trained on all pictures after a cross-validation of the same recipe, whose figures these are: "
-            f"{folds} folds; {describe_folds(replace(options, seed=seeds[0]), seeds)}. Temperature and threshold of "
-            "the calibration come from the same held-out pictures. The model itself has seen all of them, so that no "
+            f"{folds} folds; {describe_folds(replace(options, seed=seeds[0]), divided, seeds)}. Temperature and threshold "
+            "of the calibration come from the same held-out pictures. The model itself has seen all of them, so that no "
             "figure of its own can be given on them."
         ),
         calibration=replace(calibration, pictures=summary["pictures"]),
@@ -99,34 +86,6 @@ def write_entry(models: Path, name: str, entry: Mapping[str, Any]) -> None:
     known = (yaml.safe_load(text) or {}) | {name: dict(entry)}
     body = yaml.safe_dump(dict(sorted(known.items())), sort_keys=False, allow_unicode=True, width=120)
     write_text(models, head + body)
-
-
-def training_command(options: RunOptions, seeds: Sequence[int], output: str) -> str:
-    """How to cross-validate such options again; where the reader's files lie is left to the reader."""
-    teachers = [path.parts[-2] for path in options.teachers]  # outputs of cross-validations
-    words = ["python", "examples/distill.py" if teachers else "examples/cross_validate.py"]
-    words += [f"runs/{name}" for name in teachers]
-    words += ["--dataset", options.dataset, "--model", options.model]
-    words += ["--data-dir", SOURCES[options.dataset].title] if options.data_dir else []
-    words += ["--backbone-weights", options.backbone_weights.name] if options.backbone_weights else []
-    words += ["--weights", _model_name(options.weights)] if options.weights else []
-    words += ["--pretrained-backbone"] if options.pretrained_backbone else []
-    arguments = [f"{key}={value}" for key, value in options.model_kwargs.items()]
-    words += ["--model-kwargs", *arguments] if arguments else []
-    words += ["--protocol", options.protocol] if options.protocol != "grouped" else []
-    words += ["--folds", str(options.folds)] if options.folds != 5 else []
-    words += ["--seeds", *map(str, seeds)] if list(seeds) != [0] else []
-    for option in fields(Recipe):
-        value = getattr(options.recipe, option.name)
-        if value != getattr(PRESETS["quick"], option.name):
-            words += [f"--{option.name.replace('_', '-')}", str(value)]
-    return shlex.join([*words, "--output", output])
-
-
-def _model_name(weights: str) -> str:
-    """A published name as it is; the model of a run as runs/<output>/<run>/model; a folder by its name."""
-    path = Path(weights)
-    return str(Path("runs", *path.parts[-3:])) if path.name == "model" else path.name if path.is_dir() else weights
 
 
 def ship(output: Path, name: str, hub: Path, models: Path | None = None) -> Path:

@@ -10,16 +10,22 @@ from ..errors import InputError
 from ..hub.model_folder import ModelFolder
 from .run_folder import RunFolder
 
-__all__ = ["Teachers"]
+__all__ = ["Teachers", "check_teachers"]
 
 
-class Teachers:
-    """Models that a student follows, frozen, on the same prepared pictures.
+def check_teachers(
+    paths: Sequence[Path],
+    label_names: Sequence[str],
+    input_size: Sequence[int],
+    pipeline: str,
+    held_out: Collection[str],
+) -> list[ModelFolder]:
+    """The model folders of a student's teachers, before any weights are loaded.
 
     Args:
         paths: Run folders.
         label_names: Classes of the student.
-        data_config: How the student's pictures are prepared.
+        input_size: Channels, height and width of the student's pictures.
         pipeline: Their pipeline.
         held_out: ``pixel_sha256`` of the pictures that the student is measured on.
 
@@ -27,43 +33,46 @@ class Teachers:
         InputError: Not a finished run; other classes, another preparation; or a teacher that was trained on a picture
             of ``held_out``.
     """
+    folders = []
+    for path in paths:
+        run = RunFolder(path)
+        if not (run.model / "config.json").is_file() or not run.folds.is_file():
+            raise InputError(f"--teacher {path}: not a finished run; expected the folder of a run of examples/train.py")
+        folder = ModelFolder(run.model)
+        size = list(folder.data_config["input_size"])
+        if folder.label_names != list(label_names) or folder.pipeline != pipeline or size != list(input_size):
+            raise InputError(
+                f"--teacher {path}: has other classes or another preparation of the pictures ({folder.pipeline}, "
+                f"{size}); teacher and student must see the same"
+            )
+        if not folder.architecture.startswith("madrnet_"):
+            raise InputError(f"--teacher {path}: {folder.architecture} has no embedding; expected a madrnet_*")
+        seen = run.trained_on() & set(held_out)
+        if seen:
+            raise InputError(
+                f"--teacher {path}: was trained on {len(seen)} of the pictures that the student is measured on; take "
+                "the teacher of the same fold and seed"
+            )
+        folders.append(folder)
+    return folders
 
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        label_names: Sequence[str],
-        data_config: Mapping[str, Any],
-        pipeline: str,
-        held_out: Collection[str],
-    ) -> None:
+
+class Teachers:
+    """Models that a student follows, frozen, on the same prepared pictures.
+
+    Args:
+        folders: See `check_teachers`.
+        data_config: How the student's pictures are prepared.
+    """
+
+    def __init__(self, folders: Sequence[ModelFolder], data_config: Mapping[str, Any]) -> None:
         self.models: list[Any] = []
         self.changes: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for path in paths:
-            run = RunFolder(path)
-            if not (run.model / "config.json").is_file() or not run.folds.is_file():
-                raise InputError(
-                    f"--teacher {path}: not a finished run; expected the folder of a run of examples/train.py"
-                )
-            folder = ModelFolder(run.model)
-            config = folder.data_config
-            same = list(config["input_size"]) == list(data_config["input_size"])
-            if folder.label_names != list(label_names) or folder.pipeline != pipeline or not same:
-                raise InputError(
-                    f"--teacher {path}: has other classes or another preparation of the pictures ({folder.pipeline}, "
-                    f"{config['input_size']}); teacher and student must see the same"
-                )
-            if not folder.architecture.startswith("madrnet_"):
-                raise InputError(f"--teacher {path}: {folder.architecture} has no embedding; expected a madrnet_*")
-            seen = run.trained_on() & set(held_out)
-            if seen:
-                raise InputError(
-                    f"--teacher {path}: was trained on {len(seen)} of the pictures that the student is "
-                    "measured on; take the teacher of the same fold and seed"
-                )
+        for folder in folders:
             self.models.append(folder.load())
             mean, std, own_mean, own_std = (
                 torch.tensor(source[key], dtype=torch.float32).view(1, -1, 1, 1)
-                for source in (data_config, config)
+                for source in (data_config, folder.data_config)
                 for key in ("mean", "std")
             )
             # the student's normalisation undone and the teacher's done, in one step

@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Callable
 
-from ..errors import InputError
+from .errors import InputError
 
 __all__ = ["run_command"]
 
