@@ -23,11 +23,14 @@ def main() -> None:
     parser.add_argument(
         "--models", type=Path, metavar="YAML", help="models.yaml of the package, to make the name known"
     )
+    parser.add_argument(
+        "--note", default="", metavar="TEXT", help="for the card: what else has to be known to judge the figures"
+    )
     args = parser.parse_args()
 
     from madrnet_timm.training.shipping import ship
 
-    print(ship(args.output, args.name, args.hub, args.models))
+    print(ship(args.output, args.name, args.hub, args.models, args.note))
 
 
 if __name__ == "__main__":

@@ -7,13 +7,33 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+from madrnet_timm.evaluation.calibration import expected_calibration_error
 from madrnet_timm.evaluation.figures import confusion_matrix_figure, learning_curves_figure
 from madrnet_timm.evaluation.intervals import t_interval, wilson_interval
-from madrnet_timm.evaluation.metrics import ClassificationMetrics, classification_metrics
+from madrnet_timm.evaluation.metrics import ClassificationMetrics, classification_metrics, probability_metrics
 
 NAMES = ["Normal", "Tapered", "Pyriform"]
 REFERENCES = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
 PREDICTIONS = [0, 0, 1, 2, 1, 1, 0, 2, 2, 1]
+
+
+def test_auc_by_counting_pairs():
+    """Mean over classes of the share of (member, other) pairs in the right order, ties half."""
+    p = np.random.default_rng(0).dirichlet([1, 1, 1], 12).round(1)
+    labels = [0, 1, 2, 0, 1, 2, 0, 0, 1, 0, 2, 1]
+    areas = []
+    for label in range(3):
+        members, others = (
+            [row[label] for row, y in zip(p, labels, strict=True) if (y == label) is own] for own in (True, False)
+        )
+        pairs = [(a > b) + 0.5 * (a == b) for a in members for b in others]
+        areas.append(sum(pairs) / len(pairs))
+    found = probability_metrics(p, labels)
+    assert found["auc"] == pytest.approx(sum(areas) / 3)
+    assert found["calibration_error"] == expected_calibration_error(p, labels)
+    two = probability_metrics(p, [0, 1] * 6)  # nobody is of the third class
+    assert two["auc"] != pytest.approx(sum(areas) / 3)
+    assert "auc" not in probability_metrics(p, [1] * 12)
 
 
 def test_metrics_by_counting():

@@ -235,9 +235,9 @@ def published(model_dir, tmp_path, environment):
     shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     name = "madrnet_test_resnet.heads"
 
-    def write(sha256):
+    def write(sha256, config_sha256=None):
         entry = {
-            "revision": "v1", "sha256": sha256, "config_sha256": None, "train": "the command",
+            "revision": "v1", "sha256": sha256, "config_sha256": config_sha256, "train": "the command",
             "cfg": {
                 "num_classes": 4, "input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.5] * 3,
                 "label_names": ["Normal", "Tapered", "Pyriform", "Amorphous"],
@@ -270,7 +270,9 @@ def test_published_names(hub, python, published, model_dir, tmp_path):
     run = python("-c", LOGITS, name, tmp_path / "x.pt", **places[0])
     assert run.returncode == 1
     assert "has the sha256" in run.stderr.strip().splitlines()[-1]
-    write(None)
+    write(None, "0" * 64)  # not published: one's own training is nobody's to check
+    assert python("-c", LOGITS, name, tmp_path / "own.pt", **places[0]).returncode == 0
+    assert torch.equal(torch.load(tmp_path / "own.pt"), torch.load(tmp_path / "local.pt"))
     run = python("-c", LOGITS, name, tmp_path / "x.pt", HF_ENDPOINT="http://127.0.0.1:9")
     assert "its weights are not published yet; train them with `the command`" in run.stderr.strip().splitlines()[-1]
 

@@ -18,7 +18,7 @@ from madrnet_timm.inference import Classifier
 from madrnet_timm.training.cross_validation import cross_validate, cross_validated_options
 from madrnet_timm.training.options import RunOptions, training_command
 from madrnet_timm.training.recipe import Recipe
-from madrnet_timm.training.shipping import ship, write_entry
+from madrnet_timm.training.shipping import MODELS, ship, write_entry
 
 from .conftest import EXAMPLES, write_heads
 
@@ -33,7 +33,7 @@ def shipped(tmp_path_factory, fresh_python):
     options = RunOptions("madrnet_test_resnet", "folder", tmp / "cv", data_dir=heads, folds=2, recipe=recipe)
     cross_validate(options)
     (tmp / "models.yaml").write_text("# the head\nmadrnet_other.x:\n  revision: v1\n")
-    where = ("--hub", tmp / "hub", "--models", tmp / "models.yaml")
+    where = ("--hub", tmp / "hub", "--models", tmp / "models.yaml", "--note", "The size was chosen on the first fold.")
     run = fresh_python(EXAMPLES / "ship.py", tmp / "cv", "--name", NAME, *where)
     assert run.returncode == 0, run.stderr
     return tmp
@@ -47,6 +47,11 @@ def test_the_card_quotes_the_cross_validation(shipped):
     assert "Trained on all pictures after a cross-validation" in card
     assert f'Classifier("{NAME}")' in card
     assert f'timm.create_model("{NAME}", pretrained=True)' in card
+    assert "The size was chosen on the first fold. Temperature and threshold" in card
+    auc, error = summary["pooled"]["auc"], summary["pooled"]["calibration_error"]
+    assert f"| AUC (macro, one against the rest) | {auc:.4f} |" in card
+    assert f"| Expected calibration error, as trained | {error:.4f} |" in card
+    assert f"--name {NAME} --models src/madrnet_timm/models/models.yaml" in card
     front = yaml.safe_load(card.split("---")[1])
     assert front["library_name"] == "timm"
     metrics = {m["type"]: m["value"] for m in front["model-index"][0]["results"][0]["metrics"]}
@@ -102,7 +107,7 @@ def test_the_command_makes_it_again(shipped):
     assert "--img-size 48" in command
     assert command.endswith("--output runs/x")
     entry = yaml.safe_load((shipped / "models.yaml").read_text())[NAME]["train"]
-    assert entry.endswith(f"--output runs/ship && python examples/ship.py runs/ship --name {NAME}")
+    assert entry.endswith(f"--output runs/ship && python examples/ship.py runs/ship --name {NAME} --models {MODELS}")
     taught = replace(options, teachers=(Path("/x/a/seed0-fold0"), Path("/x/b/seed0-fold0")), weights="/x/c/f/model")
     command = training_command(taught, [0], "runs/x")
     assert command.startswith("python examples/distill.py runs/a runs/b --dataset folder")

@@ -6,9 +6,12 @@ from typing import Any
 import datasets
 import evaluate
 import numpy as np
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from numpy.typing import ArrayLike
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
-__all__ = ["ClassificationMetrics", "classification_metrics"]
+from .calibration import expected_calibration_error
+
+__all__ = ["ClassificationMetrics", "classification_metrics", "probability_metrics"]
 
 
 def classification_metrics(
@@ -46,6 +49,24 @@ def classification_metrics(
         },
         "confusion_matrix": confusion_matrix(references, predictions, labels=ids).tolist(),
     }
+
+
+def probability_metrics(probabilities: ArrayLike, references: Sequence[int]) -> dict[str, float]:
+    """Figures that need more than the predicted class.
+
+    Args:
+        probabilities: Of each picture and class, ``(n, classes)``.
+        references: Class ids ``(n,)``.
+
+    Returns:
+        ``auc``: mean over the classes of the area under the curve of one against the rest, of the classes that some but
+        not all pictures have; missing without any. ``calibration_error``: `expected_calibration_error`.
+    """
+    p, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(references)
+    wanted = [label for label in range(p.shape[1]) if 0 < (labels == label).sum() < len(labels)]
+    areas = [roc_auc_score(labels == label, p[:, label]) for label in wanted]
+    found = {"auc": float(np.mean(areas))} if areas else {}
+    return found | {"calibration_error": expected_calibration_error(p, labels)}
 
 
 class ClassificationMetrics(evaluate.Metric):

@@ -10,6 +10,7 @@ from ..evaluation.intervals import wilson_interval
 __all__ = ["model_card"]
 
 _METRICS = {"accuracy": "Accuracy", "precision": "Precision (macro)", "recall": "Recall (macro)", "f1": "F1 (macro)"}
+_MORE = {"auc": "AUC (macro, one against the rest)", "calibration_error": "Expected calibration error, as trained"}
 
 _BODY = """
 # {architecture} for {title}
@@ -85,7 +86,8 @@ def model_card(
         title: Name of the data set.
         doi: DOI of the data set, if it was published.
         class_names: Name of each class id.
-        metrics: Result of `classification_metrics` on the held-out pictures, and their ``controls``.
+        metrics: Result of `classification_metrics` on the held-out pictures, that of `probability_metrics` where it is
+            known, and their ``controls``.
         pictures: Number of those pictures.
         right: Number of them that are right; a mean where several seeds predicted them.
         where: What the controls were measured on.
@@ -134,7 +136,9 @@ def model_card(
         where=where,
         interval=f"{right:.4g} of {pictures} right: {100 * right / pictures:.1f} %, 95 % Wilson interval "
         f"{100 * low:.1f} to {100 * high:.1f} %.",
-        metrics="\n".join(f"| {name} | {metrics[key]:.4f} |" for key, name in _METRICS.items()),
+        metrics="\n".join(
+            f"| {name} | {metrics[key]:.4f} |" for key, name in (_METRICS | _MORE).items() if key in metrics
+        ),
         per_class="\n".join(
             f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} | {row['support']} |"
             for name, row in metrics["per_class"].items()

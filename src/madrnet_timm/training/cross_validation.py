@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..evaluation.comparison import Comparison, compare_predictions
 from ..evaluation.figures import confusion_matrix_figure, mean_curves_figure
 from ..evaluation.intervals import t_interval, wilson_interval
-from ..evaluation.metrics import classification_metrics
+from ..evaluation.metrics import classification_metrics, probability_metrics
 from ..files import read_csv, replacing, write_csv, write_text
 from .loop import train
 from .options import RunOptions, check
@@ -182,7 +182,8 @@ def summarize_predictions(
     """See `summarize`.
 
     Args:
-        rows: ``seed``, ``fold``, ``label`` and ``prediction`` of each held-out picture.
+        rows: ``seed``, ``fold``, ``label`` and ``prediction`` of each held-out picture; with the probabilities
+            (``p_<class>``) there are ``auc`` and ``calibration_error``, too.
         names: Name of each class id.
         more: Further figures of a seed and fold, averaged like the others.
     """
@@ -192,15 +193,20 @@ def summarize_predictions(
 
     def metrics(chosen: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         predicted, labels = ([names.index(row[key]) for row in chosen] for key in ("prediction", "label"))
-        return classification_metrics(predicted, labels, names)
+        found = classification_metrics(predicted, labels, names)
+        columns = [f"p_{name}" for name in names]
+        if set(columns) <= chosen[0].keys():
+            probabilities = [[float(row[column]) for column in columns] for row in chosen]
+            found |= probability_metrics(probabilities, labels)
+        return found
 
     folds = []
     for (seed, fold), chosen in sorted(by_fold.items()):
         found = metrics(chosen)
-        figures = {key: found[key] for key in _FIGURES} | dict((more or {}).get((seed, fold), {}))
-        folds.append({"seed": seed, "fold": fold, **figures})
+        figures = {key: found[key] for key in (*_FIGURES, "auc") if key in found}
+        folds.append({"seed": seed, "fold": fold, **figures, **(more or {}).get((seed, fold), {})})
     seeds = len({row["seed"] for row in folds})
-    keys = [key for key in folds[0] if key not in ("seed", "fold")]
+    keys = [key for key in folds[0] if key not in ("seed", "fold") and all(key in row for row in folds)]
     spread = {key: t_interval([row[key] for row in folds], size=len(folds) // seeds) for key in keys}
     pooled = metrics(rows)
     pictures = len(rows) // seeds
@@ -220,16 +226,19 @@ def summarize_predictions(
 
 def summary_table(summary: dict[str, Any]) -> str:
     """A summary as text: the folds, their mean and spread, the pooled interval, the controls, the confusion matrix."""
-    lines = ["seed fold  " + "".join(f"{key:>11}" for key in _FIGURES)]
+    keys = [key for key in (*_FIGURES, "auc") if key in summary["mean"]]
+    lines = ["seed fold  " + "".join(f"{key:>11}" for key in keys)]
     for row in summary["folds"]:
-        lines.append(f"{row['seed']:<5}{row['fold']:<6}" + "".join(f"{100 * row[key]:>11.1f}" for key in _FIGURES))
+        lines.append(f"{row['seed']:<5}{row['fold']:<6}" + "".join(f"{100 * row[key]:>11.1f}" for key in keys))
     for title, key in (("mean", "mean"), ("sd", "sd"), ("±95 %", "t_half_width")):
-        lines.append(f"{title:<11}" + "".join(f"{100 * summary[key][k]:>11.1f}" for k in _FIGURES))
+        lines.append(f"{title:<11}" + "".join(f"{100 * summary[key][k]:>11.1f}" for k in keys))
     low, high = summary["wilson"]
     lines.append(
         f"pooled: {summary['right']:.4g} of {summary['pictures']} right, "
         f"95 % Wilson interval {100 * low:.1f} to {100 * high:.1f} %"
     )
+    if "calibration_error" in summary["pooled"]:
+        lines.append(f"expected calibration error: {100 * summary['pooled']['calibration_error']:.1f} %")
     for key in summary["mean"]:
         if key.startswith("control "):
             lines.append(f"{key}: {100 * summary['mean'][key]:.1f} ± {100 * summary['sd'][key]:.1f} %")

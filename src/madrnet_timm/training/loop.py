@@ -29,7 +29,7 @@ from ..errors import InputError
 from ..evaluation.calibration import calibrate
 from ..evaluation.controls import Controls
 from ..evaluation.figures import confusion_matrix_figure, learning_curves_figure
-from ..evaluation.metrics import ClassificationMetrics
+from ..evaluation.metrics import ClassificationMetrics, probability_metrics
 from ..files import beside_path, replacing, replacing_folder, settle_folder, write_csv, write_text
 from ..hub import save_model_folder
 from ..hub.card import model_card
@@ -409,13 +409,15 @@ def train(options: RunOptions) -> dict[str, Any]:
     """Train one fold and write its run folder.
 
     Returns:
-        The metrics on the held-out fold, see `classification_metrics`, and the ``controls`` on the same.
+        The metrics on the held-out fold, see `classification_metrics` and `probability_metrics`, and the ``controls``
+        on the same.
 
     Raises:
         InputError: A user's mistake, found before training starts; or a disk that can't be written, later.
     """
     run = _Run(options)
     metrics, probabilities = run.fit()
+    metrics |= probability_metrics(probabilities, run.test_records["label"])
     metrics["controls"] = Controls(run.records).accuracies(~run.held_out, run.held_out)
     if run.accelerator.is_main_process:
         run.finish(run.evidence(metrics, probabilities), probabilities)

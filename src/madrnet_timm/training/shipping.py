@@ -26,10 +26,15 @@ from .run_folder import RunFolder
 __all__ = ["evidence_of", "models_entry", "ship", "write_entry"]
 
 REVISION = "v0.1.0"
+MODELS = "src/madrnet_timm/models/models.yaml"
 
 
-def evidence_of(output: Path) -> Evidence:
+def evidence_of(output: Path, note: str = "") -> Evidence:
     """What a finished cross-validation says of its recipe.
+
+    Args:
+        output: Of `cross_validate`.
+        note: What else has to be known to judge the figures, such as choices that were made on the same folds.
 
     Raises:
         InputError: See `summarize`.
@@ -48,9 +53,9 @@ def evidence_of(output: Path) -> Evidence:
         metrics=summary["pooled"] | {"controls": controls},
         protocol=(
             "Trained on all pictures after a cross-validation of the same recipe, whose figures these are: "
-            f"{folds} folds; {describe_folds(replace(options, seed=seeds[0]), divided, seeds)}. Temperature and threshold "
-            "of the calibration come from the same held-out pictures. The model itself has seen all of them, so that no "
-            "figure of its own can be given on them."
+            f"{folds} folds; {describe_folds(replace(options, seed=seeds[0]), divided, seeds)}. {note}{note and ' '}"
+            "Temperature and threshold of the calibration come from the same held-out pictures. The model itself has "
+            "seen all of them, so that no figure of its own can be given on them."
         ),
         calibration=replace(calibration, pictures=summary["pictures"]),
         pictures=summary["pictures"],
@@ -88,7 +93,7 @@ def write_entry(models: Path, name: str, entry: Mapping[str, Any]) -> None:
     write_text(models, head + body)
 
 
-def ship(output: Path, name: str, hub: Path, models: Path | None = None) -> Path:
+def ship(output: Path, name: str, hub: Path, models: Path | None = None, note: str = "") -> Path:
     """Train the recipe of a cross-validation on all pictures and write what is published.
 
     Args:
@@ -97,6 +102,7 @@ def ship(output: Path, name: str, hub: Path, models: Path | None = None) -> Path
         hub: Folder that gets ``<name>/``: the model folder with weights in half precision, and the cross-validation's
             predictions, summary and confusion matrix.
         models: The package's ``models.yaml``, whose entry is set, so that ``name`` is known to timm.
+        note: See `evidence_of`.
 
     Returns:
         The folder.
@@ -104,7 +110,7 @@ def ship(output: Path, name: str, hub: Path, models: Path | None = None) -> Path
     Raises:
         InputError: No finished cross-validation, another architecture, no such ``models``, or see `train`.
     """
-    options, evidence = cross_validated_options(output), evidence_of(output)
+    options, evidence = cross_validated_options(output), evidence_of(output, note)
     if name.split(".")[0] != options.model or name.count(".") != 1:
         raise InputError(f"--name {name}: expected {options.model}.<tag>, the model that was cross-validated")
     extras = [output / file for file in ("summary.json", "predictions.csv", "confusion_matrix.png")]
@@ -115,6 +121,8 @@ def ship(output: Path, name: str, hub: Path, models: Path | None = None) -> Path
     run = RunFolder(options.output)
     seeds = sorted({row["seed"] for row in summarize(output)["folds"]})
     train = f"{training_command(options, seeds, 'runs/ship')} && python examples/ship.py runs/ship --name {name}"
+    if models is not None:
+        train += f" --models {MODELS}"
     train_on_all(replace(options, resume=run.config.exists()), evidence)  # a finished run writes its folder anew
     target = hub / name
     with replacing_folder(target) as folder:
