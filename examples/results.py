@@ -14,11 +14,14 @@ predictions (t-SNE, Grad-CAM++) are copied there.
 
 import argparse
 import csv
+import math
 import runpy
+import shlex
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +35,46 @@ KEPT = ("seed", "fold", "file", "label", "prediction")
 HEAD = """# Results
 
 Made by `python examples/results.py` from the predictions in `docs/results/`; the paper's figures are those that it
-prints. Our folds are stratified and divide no cell; the number of epochs was fixed beforehand, and the recipe `quick`
-was chosen among five settings after short runs on HuSHeM's folds, which flatters a little. ± is the standard deviation
-over folds, (±) half of the 95 % t interval of the mean (df = folds − 1), [ ] the Wilson interval of the pooled
-pictures. One picture of a HuSHeM fold is 2.3 points: differences below about 4 points mean nothing. The paper divides
-picture by picture, at 512 px, and does not align. Differences are means over the folds of the seeds that both have,
-paired, with half of their 95 % t interval; *noise* where that interval contains 0. **Research use only; not a medical
-device.**
+prints. **Research use only; not a medical device.**
+
+- **MADRNet (Lite0)** is `madrnet_tf_efficientnet_lite0` with ImageNet weights in the backbone, 112 px; each row's
+  command stands at the end.
+- **Folds.** Ours are stratified and divide no cell; whose cells they are, man by man, the data sets do not say. The
+  paper divides picture by picture, at 512 px, and does not align. The number of epochs was fixed beforehand.
+- **What was chosen on the pictures that it is measured on**, which flatters a little: pipeline, batch size and learning
+  rates of the recipe `quick` among five settings after short runs on HuSHeM's folds (not kept), R's norms and dropout
+  among six ([choices.md](choices.md)), SMIDS's recipe after few tries on its first fold.
+- **Intervals.** ± is the standard deviation over folds, (±) half of the 95 % t interval of their mean, [ ] the Wilson
+  interval of the pictures. Folds of another seed hold the same pictures, so that n and df = n − 1 are those of one seed
+  whatever the seeds, and a picture counts once. One picture of a HuSHeM fold is 2.3 points: differences below about 4
+  points mean nothing.
+- **Differences** are means over the folds of the seeds that both have, paired, with half of their 95 % t interval, a
+  little too narrow since the trainings of different folds share pictures; p is that of the exact McNemar test on the
+  pictures. *Noise* where the interval contains 0 or p is 0.05 or more. Of twenty differences that are none, one is
+  found to be some.
+"""
+NOT_MEASURED = """
+- The paper's own recipe (ResNet-50, 512 px, batch 64, 400 epochs), which needs a GPU:
+  `python examples/cross_validate.py --recipe paper --model madrnet_resnet50`, see [reproduce.md](reproduce.md).
+- MADRNet around EfficientNet-B0 and its distillation from the paper's model (`examples/distill.py`); a student smaller
+  than its teacher: the one above is of the teacher's size.
+- Further seeds than each row names. A pure transformer; a hybrid one stands in Table VI.
+- Levers that were not tried: EfficientNet-Lite2, other label smoothing, other weights of the embedding loss.
 """
 MISSED = """
 Held-out pictures that each of these trainings gets right in all its seeds, or none in any (what follows other models,
 an ensemble or a student, does not count). The latter are candidates for a second look at the label, no more: behind
 each stands how many settings of Tables IV and V and Fig. 10, at their smaller budget, get it right.
 """
+COMMANDS = """
+`HuSHeM` and `SMIDS` are the folders of the data. `examples/distill.py` writes `alone` and `distilled` below its output;
+the latter is what is shown. Each command takes what those before it have written.
+"""
 TRANSFERS = """
 `python examples/generality.py`: normal heads against all other heads, things that are no sperm left out. *Norms
 adapted*: the batch norms' statistics are those of the other set's pictures, without their labels. On its own set the
-class that is said counts; on the other, normal is said above a probability of 0.5.
+class that is said counts; on the other, normal is said above a probability of 0.5. ± is half of a 95 % interval, by the
+binomial deviation of both recalls; [ ] the Wilson interval.
 """
 
 
@@ -60,10 +86,13 @@ def add(name: str, output: Path, title: str, like: str | None = None, command: s
     from madrnet_timm.training.options import training_command
 
     runs = read_runs()
+    if name in runs and runs[name]["title"] != title:
+        raise InputError(f"--add {name}: is stored as {runs[name]['title']!r}; choose another name, or give that title")
     if output.is_file():
         if like not in runs or not command:
             raise InputError(f"--add {name} {output}: a table needs --like (one of {', '.join(runs)}) and --command")
-        rows, entry = read_csv(output), runs[like] | {"title": title, "command": command}
+        kept = {key: runs[like][key] for key in ("dataset", "protocol", "classes")}
+        rows, entry = read_csv(output), {"title": title, "command": command, **kept}
         if not rows or not set(KEPT) <= rows[0].keys():
             raise InputError(f"{output}: expected the columns {', '.join(KEPT)}")
         seeds = {row["seed"] for row in rows}
@@ -114,87 +143,95 @@ def predictions(name: str) -> list[dict[str, str]]:
 
 
 @cache
-def summary(name: str, seeds: frozenset[str] | None = None) -> dict[str, Any]:
+def summary(name: str, seeds: tuple[int, ...] | None = None) -> dict[str, Any]:
     """Figures of a stored run, of all its seeds or some."""
     from madrnet_timm.training.cross_validation import summarize_predictions
 
-    rows = [row for row in predictions(name) if seeds is None or row["seed"] in seeds]
+    rows = [row for row in predictions(name) if seeds is None or int(row["seed"]) in seeds]
     return summarize_predictions(rows, read_runs()[name]["classes"])
 
 
-def common_seeds(first: str, second: str) -> frozenset[str]:
-    """Seeds that two stored runs have."""
-    return frozenset({row["seed"] for row in predictions(first)} & {row["seed"] for row in predictions(second)})
-
-
+@cache
 def against(first: str, second: str) -> Any:
     """The `Comparison` of two stored runs on the seeds that both have."""
-    from madrnet_timm.evaluation.comparison import compare
+    from madrnet_timm.evaluation.comparison import compare_predictions
 
-    seeds = common_seeds(first, second)
-    shares, folds = [], []
-    for name in (first, second):
-        right: dict[str, list[bool]] = defaultdict(list)
-        for row in predictions(name):
-            if row["seed"] in seeds:
-                right[row["file"]].append(row["prediction"] == row["label"])
-        shares.append({file: sum(values) / len(values) for file, values in right.items()})
-        folds.append([row["accuracy"] for row in summary(name, seeds)["folds"]])
-    return compare(shares[0], shares[1], folds[0], folds[1], size=len(folds[0]) // len(seeds))
+    return compare_predictions(predictions(first), predictions(second))
 
 
-def _mean(name: str, key: str = "accuracy", seeds: frozenset[str] | None = None) -> str:
+def _mean(name: str, key: str = "accuracy", seeds: tuple[int, ...] | None = None) -> str:
     found = summary(name, seeds)
     return f"{100 * found['mean'][key]:.1f} ± {100 * found['sd'][key]:.1f}"
 
 
-def _cells(values: Sequence[float | None]) -> str:
-    return " | ".join("" if value is None else f"{value:g}" for value in values)
+def _wilson(name: str) -> str:
+    low, high = summary(name)["wilson"]
+    return f"[{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _folds(name: str) -> str:
+    return ", ".join(f"{100 * row['accuracy']:.1f}" for row in summary(name)["folds"])
+
+
+def _cells(values: Sequence[float | str | None]) -> str:
+    """Figures as they are printed elsewhere."""
+    return " | ".join("" if value is None else str(value) for value in values)
 
 
 def _accuracy_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[str]:
     """Tables II and VI: others' figures, ours, the controls."""
-    parts = ["| | accuracy, % | precision | recall | F1 | folds |\n|---|---|---|---|---|---|"]
-    parts += [f"| {title} | {_cells(values)} | its own |" for title, values in table["rows"].items()]
+    parts = [
+        "| | seeds | accuracy, % | precision | recall | F1 | against the paper's MADRNet | against our first | p |\n"
+        "|---|---|---|---|---|---|---|---|---|"
+    ]
+    parts += [f"| {title} | | {_cells(values)} | | | |" for title, values in table["rows"].items()]
     own = [name for name in table["runs"] if name in runs]
     for name in own:
         found = summary(name)
         cells = [_mean(name, key) for key in ("accuracy", "precision", "recall", "f1")]
-        low, high = found["wilson"]
-        cells[0] += f" (± {100 * found['t_half_width']['accuracy']:.1f}) [{100 * low:.1f}, {100 * high:.1f}]"
-        folds = ", ".join(f"{100 * row['accuracy']:.1f}" for row in found["folds"])
-        seeds = sorted({row["seed"] for row in predictions(name)})
-        which = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
-        if common_seeds(own[0], name) != common_seeds(own[0], own[0]):
-            which += f" (against the first on the same folds: {against(own[0], name)})"
-        parts.append(f"| **{runs[name]['title']}**, ours, {which} | {' | '.join(cells)} | {folds} |")
+        cells[0] += f" (± {100 * found['t_half_width']['accuracy']:.1f}) {_wilson(name)}"
+        cells.append(f"{100 * found['mean']['accuracy'] - table['paper']:+.1f}")
+        if name == own[0]:
+            cells += ["", ""]
+        else:
+            compared = against(own[0], name)
+            cells += [str(compared), f"{compared.mcnemar_p:.2g}"]
+        seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in found["folds"]}))
+        parts.append(f"| **{runs[name]['title']}** | {seeds} | {' | '.join(cells)} |")
     if own:
         controls = runs[own[0]]["controls"]
-        parts += [f"| control: {name} | {100 * value:.1f} | | | | |" for name, value in controls.items()]
-    return parts
+        parts += [f"| control: {name} | | {100 * value:.1f} | | | | | | |" for name, value in controls.items()]
+    parts.append("\nEach fold, %, seed by seed:\n")
+    return parts + [f"- {runs[name]['title']}: {_folds(name)}" for name in own]
 
 
 def _class_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[str]:
     """Table III."""
+    name = table["runs"][0]
     parts = [
-        "| class | precision, % | recall | F1 | the paper: precision | recall | F1 |\n|---|---|---|---|---|---|---|"
+        f"{runs[name]['title']}; the paper's accuracy of a class is its recall.\n",
+        "| class | precision, % | recall | F1 | the paper: precision | recall | F1 |\n|---|---|---|---|---|---|---|",
     ]
     for label, printed in table["rows"].items():
-        row = summary(table["runs"][0])["pooled"]["per_class"][label]
+        row = summary(name)["pooled"]["per_class"][label]
         cells = [f"{100 * row[key]:.1f}" for key in ("precision", "recall", "f1")]
-        parts.append(f"| {runs[table['runs'][0]]['title']}: {label} | {' | '.join(cells)} | {_cells(printed)} |")
+        parts.append(f"| {label} | {' | '.join(cells)} | {_cells(printed)} |")
     return parts
 
 
 def _ablation_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[str]:
     """Tables IV and V, Fig. 10: each row against the full model."""
-    parts = ["| | accuracy, % | F1 | against MADRNet, points | the paper: accuracy | F1 |\n|---|---|---|---|---|---|"]
+    parts = [
+        "| | accuracy, % | F1 | against MADRNet, points | p | the paper: accuracy | F1 |\n|---|---|---|---|---|---|---|"
+    ]
     for title, row in table["rows"].items():
         if row["run"] not in runs:
             continue
         name = row["run"]
-        difference = "" if name == table["full"] else str(against(table["full"], name))
-        cells = (_mean(name), _mean(name, "f1"), difference)
+        cells = [_mean(name), _mean(name, "f1"), "", ""]
+        if name != table["full"]:
+            compared = against(table["full"], name)
+            cells[2:] = [str(compared), f"{compared.mcnemar_p:.2g}"]
         parts.append(f"| {title} | {' | '.join(cells)} | {_cells(row['paper'])} |")
     return parts
 
@@ -223,10 +260,9 @@ def _levers(runs: Mapping[str, Any]) -> list[str]:
     for what, lever in _yaml("levers.yaml").items():
         before, after = lever["before"], lever["after"]
         if before in runs and after in runs:
-            seeds = common_seeds(before, after)
             found = against(before, after)
-            means = [_mean(name, seeds=seeds) for name in (before, after)]
-            cells = (", ".join(sorted(seeds)), *means, str(found), f"{found.mcnemar_p:.2g}")
+            means = [_mean(name, seeds=found.seeds) for name in (before, after)]
+            cells = (", ".join(map(str, found.seeds)), *means, str(found), f"{found.mcnemar_p:.2g}")
             parts.append(f"| {what} | {lever['why']} | {' | '.join(cells)} | {lever['kept']} |")
     return parts
 
@@ -269,30 +305,50 @@ def _missed(runs: Mapping[str, Any]) -> list[str]:
     return parts
 
 
+def balanced(truth: Sequence[bool], said: Sequence[bool], pictures: int) -> tuple[float, float]:
+    """Balanced accuracy of two classes, and half of its 95 % interval: binomial deviations of both recalls.
+
+    Args:
+        truth: Class of each row.
+        said: What is said of it.
+        pictures: How many pictures the rows are of; those of several seeds count once.
+    """
+    recalls, variance = [], 0.0
+    for label in (True, False):
+        right = [is_ == label for was, is_ in zip(truth, said, strict=True) if was == label]
+        recall = sum(right) / len(right)
+        recalls.append(recall)
+        variance += recall * (1 - recall) / (len(right) * pictures / len(truth))
+    return sum(recalls) / 2, 1.96 * math.sqrt(variance) / 2
+
+
 def _transfers(runs: Mapping[str, Any]) -> list[str]:
     """Models on the other data set; beside them, what they reach on their own, reduced to normal or not."""
-    from sklearn.metrics import balanced_accuracy_score
-
     from madrnet_timm.data.sources import SOURCES
+    from madrnet_timm.evaluation.intervals import wilson_interval
 
     figures = runpy.run_path(str(ROOT / "examples" / "generality.py"))["figures"]
-    parts: list[str] = ["| | pictures | accuracy, % | balanced accuracy | AUC | drop of balanced accuracy, points |"]
+    parts: list[str] = ["| | pictures | accuracy, % | balanced accuracy | AUC | against its own set, points |"]
     parts.append("|---|---|---|---|---|---|")
     for name, transfer in _yaml("transfers.yaml").items():
         source = SOURCES[runs[transfer["own"]]["dataset"]]
-        own = [row for row in predictions(transfer["own"]) if row["label"] != source.no_head]
-        normal = [[row[key] == source.normal for row in own] for key in ("label", "prediction")]
-        pictures = len({row["file"] for row in own})  # several seeds hold out each of them
-        at_home = 100 * float(balanced_accuracy_score(*normal))
-        parts.append(
-            f"| {transfer['title']}: the same recipe on its own set, held out | {pictures} | | {at_home:.1f} | | |"
-        )
+        home = [row for row in predictions(transfer["own"]) if row["label"] != source.no_head]
+        normal = [[row[key] == source.normal for row in home] for key in ("label", "prediction")]
+        pictures = len({row["file"] for row in home})
+        at_home, spread_at_home = balanced(normal[0], normal[1], pictures)
+        cells = f"{pictures} | | {100 * at_home:.1f} ± {100 * spread_at_home:.1f} | | |"
+        parts.append(f"| {transfer['title']}: the same recipe on its own set, held out | {cells}")
         rows = predictions(name)
+        truth = [row["label"] == "normal" for row in rows]
         for key, title in (("normal", "as it is"), ("normal_adapted", "norms adapted")):
-            found = {k: 100 * v for k, v in figures(rows, key).items()}
-            cells = " | ".join(f"{value:.1f}" for value in found.values())
-            drop = f"{found['balanced accuracy'] - at_home:+.1f}"
-            parts.append(f"| {transfer['title']}: on {transfer['tested']}, {title} | {len(rows)} | {cells} | {drop} |")
+            found = figures(rows, key)
+            there, spread = balanced(truth, [float(row[key]) > 0.5 for row in rows], len(rows))
+            right = round(found["accuracy"] * len(rows))
+            low, high = wilson_interval(right, len(rows))
+            cells = f"{100 * found['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}] | "
+            cells += f"{100 * there:.1f} ± {100 * spread:.1f} | {100 * found['AUC']:.1f} | "
+            cells += f"{100 * (there - at_home):+.1f} ± {100 * math.hypot(spread, spread_at_home):.1f}"
+            parts.append(f"| {transfer['title']}: on {transfer['tested']}, {title} | {len(rows)} | {cells} |")
     return parts
 
 
@@ -340,8 +396,30 @@ def depth_figure(path: Path) -> None:
     figure.savefig(path, dpi=110, format="png")
 
 
+def in_order(runs: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Descriptions of stored runs, each behind those whose outputs its command takes."""
+    needs: dict[str, list[str]] = {}
+    for name, run in runs.items():
+        words = shlex.split(run["command"])
+        given = [Path(word) for before, word in pairwise(words) if word.startswith("runs/") and before != "--output"]
+        needs[name] = [path.parts[1] for path in given if path.parts[1] in runs]
+    out: list[str] = []
+
+    def put(name: str) -> None:
+        for other in needs[name]:
+            put(other)
+        if name not in out:
+            out.append(name)
+
+    for name in runs:
+        put(name)
+    return [runs[name] for name in out]
+
+
 def page() -> str:
     """The page's text."""
+    from madrnet_timm.data.sources import SOURCES
+
     paper, runs = _yaml("paper.yaml"), read_runs()
     makers = {
         "accuracy": _accuracy_table,
@@ -362,17 +440,20 @@ def page() -> str:
     others = {name: run for name, run in runs.items() if run["protocol"] != "grouped"}
     if others:
         parts.append("\n## Other protocols\n")
-        parts.append("| | protocol | accuracy, % | folds | controls, % |\n|---|---|---|---|---|")
+        parts.append("| | protocol | seeds | accuracy, % | folds | controls, % |\n|---|---|---|---|---|---|")
         for name, run in others.items():
+            found = summary(name)
             controls = ", ".join(f"{key} {100 * value:.1f}" for key, value in run["controls"].items())
-            folds = ", ".join(f"{100 * row['accuracy']:.1f}" for row in summary(name)["folds"])
-            mean = 100 * summary(name)["mean"]["accuracy"]
-            parts.append(f"| {run['title']} | {run['protocol']} | {mean:.1f} | {folds} | {controls} |")
+            seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in found["folds"]}))
+            cells = f"{100 * found['mean']['accuracy']:.1f} {_wilson(name)} | {_folds(name)} | {controls}"
+            parts.append(f"| {run['title']} | {run['protocol']} | {seeds} | {cells} |")
     parts += ["\n## What was tried\n", *_levers(runs)]
-    parts += ["\n## What all of them miss\n", MISSED, *_missed(runs)]
-    parts += ["\n## From one data set to the other\n", TRANSFERS, *_transfers(runs)]
-    parts.append("\n## Commands\n")
-    parts += [f"{run['title']}, {run['dataset']}:\n\n```bash\n{run['command']}\n```\n" for run in runs.values()]
+    parts += ["\n## Not measured", NOT_MEASURED]
+    parts += ["## What all of them miss", MISSED, *_missed(runs)]
+    parts += ["\n## From one data set to the other", TRANSFERS, *_transfers(runs)]
+    parts += ["\n## Commands", COMMANDS]
+    for run in in_order(runs):
+        parts.append(f"{SOURCES[run['dataset']].title}, {run['title']}:\n\n```bash\n{run['command']}\n```\n")
     return "\n".join(parts)
 
 
@@ -386,6 +467,8 @@ def main() -> None:
 
     from madrnet_timm.files import replacing, write_text
 
+    if not args.add and (args.title or args.like or args.command):
+        parser.error("--title, --like and --command describe what is added; give --add, too")
     if args.add:
         if not args.title:
             parser.error("--add needs --title")

@@ -1,13 +1,14 @@
 """Every figure of docs/results.md comes from the stored predictions."""
 
 import csv
+import math
 import re
 import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu, t
+from scipy.stats import binom, mannwhitneyu, t
 
 ROOT = Path(__file__).parents[1]
 RESULTS = runpy.run_path(str(ROOT / "examples" / "results.py"))
@@ -33,33 +34,97 @@ def fold_accuracies(rows):
     }
 
 
+def lines_of(title):
+    """The cells of the rows of the page's tables that start with a title."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    return [row for row in rows if row[0].strip("*") == title]
+
+
+def wilson(right, total):
+    """The score interval by its equation, in per cent."""
+    z, p = 1.959964, right / total
+    middle, half = p + z**2 / (2 * total), z * math.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
+    return [100 * (middle + sign * half) / (1 + z**2 / total) for sign in (-1, 1)]
+
+
+def by_class(rows):
+    """Precision, recall and F1 of each class, in per cent, by counting."""
+    found = {}
+    for name in {row["label"] for row in rows}:
+        hits = sum(row["label"] == row["prediction"] == name for row in rows)
+        said, are = (sum(row[key] == name for row in rows) for key in ("prediction", "label"))
+        found[name] = 100 * hits / said if said else 0.0, 100 * hits / are, 200 * hits / (said + are)
+    return found
+
+
+def mean_sd(values):
+    return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}"
+
+
 @pytest.mark.parametrize("name", RESULTS["read_runs"]())
 def test_figures_by_counting(name):
-    """Mean, deviation and intervals of each stored run, by hand from its rows, stand on the page."""
+    """All figures of a stored run, by hand from its rows, stand in its row of the page."""
     run, rows = RESULTS["read_runs"]()[name], stored(name)
     values = list(fold_accuracies(rows).values())
     page = PAGE.read_text(encoding="utf-8")
     assert run["command"] in page
-    files, seeds = [row["file"] for row in rows], len({row["seed"] for row in rows})
-    assert len(set(files)) * seeds == len(files)
+    seeds = sorted({row["seed"] for row in rows})
+    pictures, n = len(rows) // len(seeds), len(values) // len(seeds)  # another seed has the same pictures
+    assert len({row["file"] for row in rows}) == pictures
+    low, high = wilson(sum(row["label"] == row["prediction"] for row in rows) / len(seeds), pictures)
+    folds = ", ".join(f"{value:.1f}" for value in values)
     if run["protocol"] != "grouped":
-        assert ", ".join(f"{value:.1f}" for value in values) in page
+        (cells,) = (cells for cells in lines_of(run["title"]) if cells[1] == run["protocol"])
+        assert cells[2:5] == [", ".join(seeds), f"{np.mean(values):.1f} [{low:.1f}, {high:.1f}]", folds]
         return
-    mean_sd = f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}"
-    assert mean_sd in page
-    if any(name in table.get("runs", ()) for table in PAPER.values()):
-        n = len(values) // seeds  # folds: those of several seeds are of the same pictures
-        half = t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)
-        assert f"{mean_sd} (± {half:.1f})" in page
-        assert ", ".join(f"{value:.1f}" for value in values) in page
+    (table,) = [t for t in PAPER.values() if name in t.get("runs", ()) and t["kind"] == "accuracy"] or [None]
+    if table is None:
+        return  # a setting of an ablation, or a lever: see below
+    (cells,) = (
+        cells
+        for cells in lines_of(run["title"])
+        if cells[1] == ", ".join(seeds) and cells[2].startswith(mean_sd(values))
+    )
+    half = t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)
+    assert cells[2] == f"{mean_sd(values)} (± {half:.1f}) [{low:.1f}, {high:.1f}]"
+    places = sorted({(row["seed"], row["fold"]) for row in rows})
+    classes = [by_class([row for row in rows if (row["seed"], row["fold"]) == place]) for place in places]
+    for kind in range(3):
+        assert cells[3 + kind] == mean_sd([np.mean([found[kind] for found in fold.values()]) for fold in classes])
+    assert cells[6] == f"{np.mean(values) - table['paper']:+.1f}"
+    assert f"- {run['title']}: {folds}\n" in page
+    if name != table["runs"][0]:
+        difference, half, p = differences(table["runs"][0], name)
+        assert cells[7:9] == [as_text(difference, half, p), f"{p:.2g}"]
+
+
+def test_classes_by_counting():
+    name = PAPER["table_3"]["runs"][0]
+    for label, figures in by_class(stored(name)).items():
+        (cells,) = lines_of(label)
+        assert cells[1:4] == [f"{value:.1f}" for value in figures]
 
 
 def differences(first, second):
-    """Mean paired difference of the folds and half of its 95 % t interval; another seed has the same pictures."""
+    """Mean paired difference of the folds, half of its 95 % t interval, and p of McNemar's test on the pictures."""
     a, b = fold_accuracies(stored(first)), fold_accuracies(stored(second))
     common = sorted(set(a) & set(b))
     found, n = [b[key] - a[key] for key in common], len({fold for _, fold in common})
-    return np.mean(found), t.ppf(0.975, n - 1) * np.std(found, ddof=1) / np.sqrt(n)
+    right = [{}, {}]
+    for votes, name in zip(right, (first, second), strict=True):
+        for row in stored(name):
+            if (row["seed"], row["fold"]) in common:
+                votes.setdefault(row["file"], []).append(row["label"] == row["prediction"])
+    pairs = [tuple(2 * sum(votes[file]) > len(votes[file]) for votes in right) for file in right[0]]
+    one, other = pairs.count((True, False)), pairs.count((False, True))
+    p = min(1, 2 * binom.cdf(min(one, other), one + other, 0.5))
+    return np.mean(found), t.ppf(0.975, n - 1) * np.std(found, ddof=1) / np.sqrt(n), p
+
+
+def as_text(difference, half, p):
+    noise = ", noise" if abs(difference) <= half or p >= 0.05 else ""
+    return f"{difference:+.1f} ± {half:.1f}{noise}"
 
 
 PAIRS = [
@@ -76,10 +141,19 @@ PAIRS = [
 
 @pytest.mark.parametrize(("title", "first", "second"), PAIRS)
 def test_differences_by_counting(title, first, second):
-    difference, half = differences(first, second)
-    lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith(f"| {title} |")]
-    noise = ", noise" if abs(difference) <= half else ""
-    assert any(f"| {difference:+.1f} ± {half:.1f}{noise} |" in line for line in lines), lines
+    """Rows of Tables IV and V and Fig. 10, and of what was tried: accuracies, F1, difference, p."""
+    difference, half, p = differences(first, second)
+    a, b = fold_accuracies(stored(first)), fold_accuracies(stored(second))
+    common = sorted(set(a) & set(b))
+    means = [mean_sd([found[key] for key in common]) for found in (a, b)]
+    (cells,) = lines_of(title)
+    if first == "ablation-full":
+        folds = [by_class([row for row in stored(second) if (row["seed"], row["fold"]) == key]) for key in common]
+        f1 = mean_sd([np.mean([figures[2] for figures in fold.values()]) for fold in folds])
+        assert cells[1:5] == [means[1], f1, as_text(difference, half, p), f"{p:.2g}"]
+    else:
+        seeds = ", ".join(sorted({seed for seed, _ in common}))
+        assert cells[2:7] == [seeds, *means, as_text(difference, half, p), f"{p:.2g}"]
 
 
 @pytest.mark.parametrize("table", ["table_2", "table_6"])
@@ -109,38 +183,50 @@ def test_what_all_miss_by_counting(table):
         assert f"`{file}` {right} of {len(settings)}" in line
 
 
+def balanced(rows, pictures):
+    """Mean of the recalls of both classes, and 1.96 standard errors; rows of (is normal, said to be normal)."""
+    recalls = [[said == label for normal, said in rows if normal == label] for label in (True, False)]
+    each = [len(right) * pictures / len(rows) for right in recalls]
+    errors = [np.mean(right) * (1 - np.mean(right)) / count for right, count in zip(recalls, each, strict=True)]
+    return 100 * np.mean([np.mean(right) for right in recalls]), 100 * 1.96 * np.sqrt(sum(errors)) / 2
+
+
 @pytest.mark.parametrize("name", RESULTS["_yaml"]("transfers.yaml"))
 def test_transfers_by_counting(name):
     transfer, rows = RESULTS["_yaml"]("transfers.yaml")[name], stored(name)
-    page = PAGE.read_text(encoding="utf-8")
+    own = [row for row in stored(transfer["own"]) if row["label"] != "Non-Sperm"]
+    pictures = len({row["file"] for row in own})
+    at_home, error = balanced([(row["label"] == "Normal", row["prediction"] == "Normal") for row in own], pictures)
+    (cells,) = lines_of(f"{transfer['title']}: the same recipe on its own set, held out")
+    assert cells[1:4] == [str(pictures), "", f"{at_home:.1f} ± {error:.1f}"]
     for key, title in (("normal", "as it is"), ("normal_adapted", "norms adapted")):
-        right = {
-            label: [(float(row[key]) > 0.5) == (label == "normal") for row in rows if row["label"] == label]
-            for label in ("normal", "abnormal")
-        }
-        accuracy = 100 * np.mean(right["normal"] + right["abnormal"])
-        balanced = 100 * np.mean([np.mean(values) for values in right.values()])
-        a, b = ([float(row[key]) for row in rows if row["label"] == label] for label in right)
+        said = [(row["label"] == "normal", float(row[key]) > 0.5) for row in rows]
+        right = sum(a == b for a, b in said)
+        low, high = wilson(right, len(rows))
+        there, spread = balanced(said, len(rows))
+        a, b = ([float(row[key]) for row in rows if row["label"] == label] for label in ("normal", "abnormal"))
         auc = 100 * mannwhitneyu(a, b).statistic / (len(a) * len(b))
-        own = [row for row in stored(transfer["own"]) if row["label"] != "Non-Sperm"]
-        at_home = 100 * np.mean(
-            [
-                np.mean(
-                    [(row["prediction"] == "Normal") == normal for row in own if (row["label"] == "Normal") == normal]
-                )
-                for normal in (True, False)
-            ]
-        )
-        assert f"held out | {len({row['file'] for row in own})} | | {at_home:.1f} |" in page
-        cells = f"{len(rows)} | {accuracy:.1f} | {balanced:.1f} | {auc:.1f} | {balanced - at_home:+.1f} |"
-        assert f"| {transfer['title']}: on {transfer['tested']}, {title} | {cells}" in page
+        (cells,) = lines_of(f"{transfer['title']}: on {transfer['tested']}, {title}")
+        assert cells[1:] == [
+            str(len(rows)), f"{100 * right / len(rows):.1f} [{low:.1f}, {high:.1f}]", f"{there:.1f} ± {spread:.1f}",
+            f"{auc:.1f}", f"{there - at_home:+.1f} ± {np.hypot(spread, error):.1f}",
+        ]  # fmt: skip
+
+
+def test_commands_take_what_those_before_them_wrote():
+    written = set()
+    for run in RESULTS["in_order"](RESULTS["read_runs"]()):
+        *given, output = re.findall(r"runs/([\w-]+)", run["command"])
+        assert set(given) <= written
+        written.add(output)
+    assert written == set(RESULTS["read_runs"]())
 
 
 def test_the_readmes_figures_are_those_of_the_page():
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     figures = r"([\d.]+ ± [\d.]+) \(± ([\d.]+)\) \[([\d.]+), ([\d.]+)\]"
-    hushem, smids = re.findall(rf"\*\*MADRNet around EfficientNet-Lite0\*\*, ours, seeds? [^|]+\| {figures}", page)
+    hushem, smids = re.findall(rf"\| \*\*MADRNet \(Lite0\)\*\* \| [^|]+ \| {figures}", page)
     cells = [f"{accuracy} % (± {half})" for accuracy, half, _, _ in (hushem, smids)]
     assert f"| `madrnet_tf_efficientnet_lite0` | {cells[0]} | {cells[1]} |" in readme
     pooled = []
