@@ -19,12 +19,19 @@ def main() -> None:
     add_data_arguments(parser)
     add_fold_arguments(parser)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="of the folds (0)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help=".csv or .parquet: a row a control and fold")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help=".csv or .parquet: a row a held-out picture and seed, what each control says",
+    )
     args = parser.parse_args()
 
+    import numpy as np
     from tqdm import tqdm
 
     from madrnet_timm.data.folds import divided_records
+    from madrnet_timm.data.sources import class_names
     from madrnet_timm.evaluation.controls import CONTROLS, Controls
     from madrnet_timm.evaluation.intervals import t_interval
     from madrnet_timm.files import check_table_name, write_table
@@ -32,17 +39,23 @@ def main() -> None:
     if args.output is not None:
         check_table_name(args.output)
     rows: list[dict[str, Any]] = []
+    accuracies: dict[str, list[float]] = {name: [] for name in CONTROLS}
     controls = None
     for seed in sorted(set(args.seeds)):
         records, folds, _ = divided_records(args.dataset, args.data_dir, args.protocol, args.folds, seed)
+        names, files, labels = class_names(records), list(records["file"]), np.array(records["label"])
         controls = controls or Controls(records)
         for fold in tqdm(range(int(folds.max()) + 1), desc=f"seed {seed}"):
-            found = controls.accuracies(folds != fold, folds == fold)
-            rows += [{"control": name, "seed": seed, "fold": fold, "accuracy": found[name]} for name in CONTROLS]
-    for name in CONTROLS:
-        mean, sd, _ = t_interval([100 * row["accuracy"] for row in rows if row["control"] == name])
-        values = " ".join(f"{100 * row['accuracy']:.1f}" for row in rows if row["control"] == name)
-        print(f"{name:<16} {mean:5.1f} ± {sd:4.1f} %   ({values})")
+            held_out = np.flatnonzero(folds == fold)
+            said = {name: controls.predict(name, folds != fold, folds == fold) for name in CONTROLS}
+            for name, values in said.items():
+                accuracies[name].append(100 * float((values == labels[held_out]).mean()))
+            for place, index in enumerate(held_out):
+                row = {"seed": seed, "fold": fold, "file": files[index], "label": names[labels[index]]}
+                rows.append(row | {name: names[values[place]] for name, values in said.items()})
+    for name, found in accuracies.items():
+        mean, sd, _ = t_interval(found)
+        print(f"{name:<16} {mean:5.1f} ± {sd:4.1f} %   ({' '.join(f'{value:.1f}' for value in found)})")
     if args.output is not None:
         write_table(args.output, rows)
 

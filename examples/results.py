@@ -4,7 +4,7 @@
     python examples/results.py --add hushem-mirror runs/mirror.csv --title "..." --like hushem-madrnet --command "..."
     python examples/results.py
 
-The first line stores the predictions and controls of a cross-validation in docs/results/<name>.csv, its two pictures
+The first line stores the predictions of a cross-validation in docs/results/<name>.csv, its two pictures
 beside where the page shows them, and its description in runs.yaml; the second those of a table of examples/ensemble.py,
 on the folds of a stored run. All write the page anew. Which run stands where is said by paper.yaml (tables and the
 paper's figures), levers.yaml (what was tried) and transfers.yaml (one set's model on another set). No figure of
@@ -106,14 +106,12 @@ def add(name: str, output: Path, title: str, like: str | None = None, command: s
         raise InputError(f"--add {name} {output}: a cross-validation has no --like and no --command")
     else:
         rows, found, options = held_out_predictions(output), summarize(output), cross_validated_options(output)
-        mean = found["mean"].items()
         entry = {
             "title": title,
             "dataset": options.dataset,
             "protocol": options.protocol,
             "command": training_command(options, sorted({row["seed"] for row in found["folds"]}), f"runs/{name}"),
             "classes": list(found["pooled"]["per_class"]),
-            "controls": {k.removeprefix("control "): round(v, 6) for k, v in mean if k.startswith("control ")},
         }
         shown = {figure for table in _yaml("paper.yaml").values() for figure in table.get("figures", ())}
         for figure in ("learning_curves.png", "confusion_matrix.png"):
@@ -159,6 +157,21 @@ def against(first: str, second: str) -> Any:
     return compare_predictions(predictions(first), predictions(second))
 
 
+def controls(name: str) -> dict[str, str]:
+    """Accuracy, mean ± sd over the folds, of each control on the folds of a stored run; see examples/controls.py."""
+    from madrnet_timm.evaluation.controls import CONTROLS
+    from madrnet_timm.training.cross_validation import summarize_predictions
+
+    run, seeds = read_runs()[name], {row["seed"] for row in predictions(name)}
+    protocol = "" if run["protocol"] == "grouped" else f"-{run['protocol']}"
+    rows = [row for row in predictions(f"controls-{run['dataset']}{protocol}") if row["seed"] in seeds]
+    out = {}
+    for control in CONTROLS:
+        found = summarize_predictions([row | {"prediction": row[control]} for row in rows], run["classes"])
+        out[control] = f"{100 * found['mean']['accuracy']:.1f} ± {100 * found['sd']['accuracy']:.1f}"
+    return out
+
+
 def _mean(name: str, key: str = "accuracy", seeds: tuple[int, ...] | None = None) -> str:
     found = summary(name, seeds)
     return f"{100 * found['mean'][key]:.1f} ± {100 * found['sd'][key]:.1f}"
@@ -199,8 +212,7 @@ def _accuracy_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[s
         seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in found["folds"]}))
         parts.append(f"| **{runs[name]['title']}** | {seeds} | {' | '.join(cells)} |")
     if own:
-        controls = runs[own[0]]["controls"]
-        parts += [f"| control: {name} | | {100 * value:.1f} | | | | | | |" for name, value in controls.items()]
+        parts += [f"| control: {name} | | {value} | | | | | | |" for name, value in controls(own[0]).items()]
     parts.append("\nEach fold, %, seed by seed:\n")
     return parts + [f"- {runs[name]['title']}: {_folds(name)}" for name in own]
 
@@ -443,9 +455,9 @@ def page() -> str:
         parts.append("| | protocol | seeds | accuracy, % | folds | controls, % |\n|---|---|---|---|---|---|")
         for name, run in others.items():
             found = summary(name)
-            controls = ", ".join(f"{key} {100 * value:.1f}" for key, value in run["controls"].items())
+            beside = ", ".join(f"{key} {value}" for key, value in controls(name).items())
             seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in found["folds"]}))
-            cells = f"{100 * found['mean']['accuracy']:.1f} {_wilson(name)} | {_folds(name)} | {controls}"
+            cells = f"{100 * found['mean']['accuracy']:.1f} {_wilson(name)} | {_folds(name)} | {beside}"
             parts.append(f"| {run['title']} | {run['protocol']} | {seeds} | {cells} |")
     parts += ["\n## What was tried\n", *_levers(runs)]
     parts += ["\n## Not measured", NOT_MEASURED]
