@@ -217,9 +217,9 @@ def test_transfers_in_words():
     """docs/cross-validate.md: how many of the lost points the adapted norms give back."""
     text = " ".join((ROOT / "docs" / "cross-validate.md").read_text(encoding="utf-8").split())
     drops = {}
-    for title, transfer in ((t["title"], t) for t in RESULTS["_yaml"]("transfers.yaml").values()):
+    for transfer in RESULTS["_yaml"]("transfers.yaml").values():
         for key in ("as it is", "norms adapted"):
-            (cells,) = lines_of(f"{title}: on {transfer['tested']}, {key}")
+            (cells,) = lines_of(f"{transfer['title']}: on {transfer['tested']}, {key}")
             drops[transfer["tested"], key] = -float(cells[5].split(" ± ")[0])
     there, back = (
         f"{drops[tested, 'as it is'] - drops[tested, 'norms adapted']:.0f} of {drops[tested, 'as it is']:.0f}"
