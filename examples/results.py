@@ -4,12 +4,13 @@
     python examples/results.py --add hushem-mirror runs/mirror.csv --title "..." --like hushem-madrnet --command "..."
     python examples/results.py
 
-The first line stores the predictions of a cross-validation in docs/results/<name>.csv, its two pictures
-beside where the page shows them, and its description in runs.yaml; the second those of a table of examples/ensemble.py,
-on the folds of a stored run. All write the page anew. Which run stands where is said by paper.yaml (tables and the
-paper's figures), levers.yaml (what was tried) and transfers.yaml (one set's model on another set). No figure of
-the page's tables is written by hand: a test recomputes it. Pictures that its own commands do not store beside the
-predictions (t-SNE, Grad-CAM++) are copied there.
+The first line stores the predictions of a cross-validation in docs/results/<name>.csv, its two pictures beside where the
+page shows them, and its description in runs.yaml; the second those of a table of examples/ensemble.py, on the folds of
+a stored run. All write the page anew. What controls say is stored by examples/controls.py (--output
+docs/results/controls-<dataset>.csv, for other protocols controls-<dataset>-<protocol>.csv). Which run stands where is
+said by paper.yaml (tables and the paper's figures), levers.yaml (what was tried) and transfers.yaml (one set's model on
+another set). No figure of the page's tables is written by hand: a test recomputes it. Pictures that its own commands do
+not store beside the predictions (t-SNE, Grad-CAM++) are copied there.
 """
 
 import argparse
@@ -159,12 +160,18 @@ def against(first: str, second: str) -> Any:
 
 def controls(name: str) -> dict[str, str]:
     """Accuracy, mean ± sd over the folds, of each control on the folds of a stored run; see examples/controls.py."""
+    from madrnet_timm.errors import InputError
     from madrnet_timm.evaluation.controls import CONTROLS
     from madrnet_timm.training.cross_validation import summarize_predictions
 
     run, seeds = read_runs()[name], {row["seed"] for row in predictions(name)}
-    protocol = "" if run["protocol"] == "grouped" else f"-{run['protocol']}"
-    rows = [row for row in predictions(f"controls-{run['dataset']}{protocol}") if row["seed"] in seeds]
+    table = f"controls-{run['dataset']}" + ("" if run["protocol"] == "grouped" else f"-{run['protocol']}")
+    rows = [row for row in predictions(table) if row["seed"] in seeds] if (RESULTS / f"{table}.csv").exists() else []
+    if {row["seed"] for row in rows} != seeds:
+        raise InputError(
+            f"{RESULTS / table}.csv: lacks the folds of {name}; make it with examples/controls.py --dataset "
+            f"{run['dataset']} --protocol {run['protocol']} --seeds {' '.join(sorted(seeds))} --output"
+        )
     out = {}
     for control in CONTROLS:
         found = summarize_predictions([row | {"prediction": row[control]} for row in rows], run["classes"])
