@@ -4,13 +4,13 @@
     python examples/results.py --add hushem-mirror runs/mirror.csv --title "..." --like hushem-madrnet --command "..."
     python examples/results.py
 
-The first line stores the predictions of a cross-validation in docs/results/<name>.csv, its two pictures beside where the
-page shows them, and its description in runs.yaml; the second those of a table of examples/ensemble.py, on the folds of
-a stored run. All write the page anew. What controls say is stored by examples/controls.py (--output
-docs/results/controls-<dataset>.csv, for other protocols controls-<dataset>-<protocol>.csv). Which run stands where is
+The first line stores the predictions of a cross-validation in docs/results/<name>.csv, its two pictures beside where
+the page shows them, and its description in runs.yaml; the second those of a table of examples/ensemble.py, on the folds
+of a stored run. All write the page anew. What controls say is stored by examples/controls.py --output
+docs/results/controls-<dataset>.csv, for other protocols controls-<dataset>-<protocol>.csv. Which run stands where is
 said by paper.yaml (tables and the paper's figures), levers.yaml (what was tried) and transfers.yaml (one set's model on
-another set). No figure of the page's tables is written by hand: a test recomputes it. Pictures that its own commands do
-not store beside the predictions (t-SNE, Grad-CAM++) are copied there.
+another set). No figure of the page's tables is written by hand: a test recomputes it. Pictures that its commands do not
+store beside the predictions (t-SNE, Grad-CAM++) are copied there.
 """
 
 import argparse
