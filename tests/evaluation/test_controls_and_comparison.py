@@ -111,6 +111,15 @@ def test_tables_are_compared_on_the_seeds_that_both_have():
             compare_predictions(table(first), table(other))
 
 
+def test_copies_of_a_picture_count_in_the_folds():
+    first, second = ([*table({(0, 0): {"p": good, "q": 1}, (0, 1): {"r": 1}})] for good in (0, 1))
+    for rows in (first, second):
+        rows.append(rows[0])  # p twice
+    found = compare_predictions(first, second)
+    assert (found.only_first, found.only_second) == (0, 1)
+    assert found.difference == pytest.approx((2 / 3 + 0) / 2)
+
+
 def test_noise_unless_both_tests_agree():
     """The same gain in each fold makes the t interval narrow; three pictures more are still chance."""
     first = {(0, fold): {f"{fold}{i}": i > 0 for i in range(10)} for fold in range(3)}

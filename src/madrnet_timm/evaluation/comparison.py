@@ -97,25 +97,25 @@ def compare_predictions(
     Args:
         first: ``seed``, ``fold``, ``label``, ``prediction`` and the name of each held-out picture.
         second: The same of the second model.
-        key: Column of that name.
+        key: Column of that name; copies of a picture may share it, and each counts in the folds' accuracies.
 
     Raises:
         ValueError: No seed in common, or not the same pictures in the same folds.
     """
     seeds = {int(row["seed"]) for row in first} & {int(row["seed"]) for row in second}
-    shares, folds = [], []
+    shares, places, means = [], [], []
     for rows in (first, second):
         pictures: dict[str, list[bool]] = defaultdict(list)
-        by_fold: dict[tuple[int, int], dict[str, bool]] = defaultdict(dict)
+        folds: dict[tuple[int, int], list[tuple[str, bool]]] = defaultdict(list)
         for row in rows:
             if int(row["seed"]) in seeds:
                 right = row["prediction"] == row["label"]
                 pictures[row[key]].append(right)
-                by_fold[int(row["seed"]), int(row["fold"])][row[key]] = right
+                folds[int(row["seed"]), int(row["fold"])].append((row[key], right))
         shares.append({name: sum(values) / len(values) for name, values in pictures.items()})
-        folds.append(dict(sorted(by_fold.items())))
-    if not seeds or [(k, v.keys()) for k, v in folds[0].items()] != [(k, v.keys()) for k, v in folds[1].items()]:
+        places.append({place: {name for name, _ in values} for place, values in folds.items()})
+        means.append([sum(right for _, right in folds[place]) / len(folds[place]) for place in sorted(folds)])
+    if not seeds or places[0] != places[1]:
         raise ValueError("not the same pictures held out in the same folds of the same seeds")
-    means = [[sum(right.values()) / len(right) for right in by_fold.values()] for by_fold in folds]
     found = compare(shares[0], shares[1], means[0], means[1], size=len(means[0]) // len(seeds))
     return replace(found, seeds=tuple(sorted(seeds)))
