@@ -60,7 +60,7 @@ NOT_MEASURED = """
 - MADRNet around EfficientNet-B0 and its distillation from the paper's model (`examples/distill.py`); a student smaller
   than its teacher: the one above is of the teacher's size.
 - Further seeds than each row names. A pure transformer; a hybrid one stands in Table VI.
-- Levers that were not tried: EfficientNet-Lite2, other label smoothing, other weights of the embedding loss.
+- Levers that were not tried: EfficientNet-Lite2, other weights of the embedding loss.
 """
 MISSED = """
 Held-out pictures that each of these trainings gets right in all its seeds, or none in any (what follows other models,
