@@ -175,13 +175,24 @@ def controls(name: str) -> dict[str, str]:
     out = {}
     for control in CONTROLS:
         found = summarize_predictions([row | {"prediction": row[control]} for row in rows], run["classes"])
-        out[control] = f"{100 * found['mean']['accuracy']:.1f} ± {100 * found['sd']['accuracy']:.1f}"
+        out[control] = _mean(found)
     return out
 
 
-def _mean(name: str, key: str = "accuracy", seeds: tuple[int, ...] | None = None) -> str:
-    found = summary(name, seeds)
+def _mean(found: Mapping[str, Any], key: str = "accuracy") -> str:
     return f"{100 * found['mean'][key]:.1f} ± {100 * found['sd'][key]:.1f}"
+
+
+def _seeds(found: Mapping[str, Any]) -> str:
+    return ", ".join(str(seed) for seed in sorted({row["seed"] for row in found["folds"]}))
+
+
+def _difference(first: str, second: str) -> list[str]:
+    """Cells: difference with its interval, p; empty for a run against itself."""
+    if first == second:
+        return ["", ""]
+    found = against(first, second)
+    return [str(found), f"{found.mcnemar_p:.2g}"]
 
 
 def _wilson(name: str) -> str:
@@ -208,16 +219,11 @@ def _accuracy_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[s
     own = [name for name in table["runs"] if name in runs]
     for name in own:
         found = summary(name)
-        cells = [_mean(name, key) for key in ("accuracy", "precision", "recall", "f1")]
+        cells = [_mean(found, key) for key in ("accuracy", "precision", "recall", "f1")]
         cells[0] += f" (± {100 * found['t_half_width']['accuracy']:.1f}) {_wilson(name)}"
         cells.append(f"{100 * found['mean']['accuracy'] - table['paper']:+.1f}")
-        if name == own[0]:
-            cells += ["", ""]
-        else:
-            compared = against(own[0], name)
-            cells += [str(compared), f"{compared.mcnemar_p:.2g}"]
-        seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in found["folds"]}))
-        parts.append(f"| **{runs[name]['title']}** | {seeds} | {' | '.join(cells)} |")
+        cells += _difference(own[0], name)
+        parts.append(f"| **{runs[name]['title']}** | {_seeds(found)} | {' | '.join(cells)} |")
     if own:
         parts += [f"| control: {name} | | {value} | | | | | | |" for name, value in controls(own[0]).items()]
     parts.append("\nEach fold, %, seed by seed:\n")
@@ -247,10 +253,7 @@ def _ablation_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[s
         if row["run"] not in runs:
             continue
         name = row["run"]
-        cells = [_mean(name), _mean(name, "f1"), "", ""]
-        if name != table["full"]:
-            compared = against(table["full"], name)
-            cells[2:] = [str(compared), f"{compared.mcnemar_p:.2g}"]
+        cells = [_mean(summary(name)), _mean(summary(name), "f1"), *_difference(table["full"], name)]
         parts.append(f"| {title} | {' | '.join(cells)} | {_cells(row['paper'])} |")
     return parts
 
@@ -279,9 +282,8 @@ def _levers(runs: Mapping[str, Any]) -> list[str]:
     for what, lever in _yaml("levers.yaml").items():
         before, after = lever["before"], lever["after"]
         if before in runs and after in runs:
-            found = against(before, after)
-            means = [_mean(name, seeds=found.seeds) for name in (before, after)]
-            cells = (", ".join(map(str, found.seeds)), *means, str(found), f"{found.mcnemar_p:.2g}")
+            found = [summary(name, against(before, after).seeds) for name in (before, after)]
+            cells = (_seeds(found[0]), *map(_mean, found), *_difference(before, after))
             parts.append(f"| {what} | {lever['why']} | {' | '.join(cells)} | {lever['kept']} |")
     return parts
 
@@ -463,9 +465,8 @@ def page() -> str:
         for name, run in others.items():
             found = summary(name)
             beside = ", ".join(f"{key} {value}" for key, value in controls(name).items())
-            seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in found["folds"]}))
             cells = f"{100 * found['mean']['accuracy']:.1f} {_wilson(name)} | {_folds(name)} | {beside}"
-            parts.append(f"| {run['title']} | {run['protocol']} | {seeds} | {cells} |")
+            parts.append(f"| {run['title']} | {run['protocol']} | {_seeds(found)} | {cells} |")
     parts += ["\n## What was tried\n", *_levers(runs)]
     parts += ["\n## Not measured", NOT_MEASURED]
     parts += ["## What all of them miss", MISSED, *_missed(runs)]
