@@ -167,6 +167,17 @@ def test_killed_run_continues_to_the_same_weights(run, tmp_path, monkeypatch, tr
     assert (other / "history.csv").read_text() == (folder / "history.csv").read_text()
 
 
+def test_workers_change_nothing(run, tmp_path, train_command):
+    folder, data, args = run
+    own = ["--output", tmp_path / "run", "--workers", 2]
+    assert train_command(*args, *own) == 0
+    for name in ("predictions.csv", "history.csv"):
+        assert (tmp_path / "run" / name).read_text() == (folder / name).read_text()
+    weights, expected = (load_file(path / "model" / "model.safetensors") for path in (tmp_path / "run", folder))
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert train_command(*args, "--resume", "--workers", 1) == 0  # of no weight for what a run is
+
+
 def test_learned_loss_weights_are_logged_and_resumed(tmp_path, heads, monkeypatch, train_command):
     from madrnet_timm.training import loop
 
@@ -268,6 +279,29 @@ def test_augmentation_depends_on_seed_epoch_and_index_alone():
     assert torch.equal(pictures[3]["image"], a)
     pictures.set_epoch(5)
     assert not torch.equal(pictures[3]["image"], a)
+
+
+def test_turning_is_torchvisions_on_the_pictures_own_border():
+    from torchvision.transforms import v2
+
+    from madrnet_timm.data.pictures import _AffineOnBackground
+
+    y, x = np.mgrid[:60, :80]
+    image = np.stack([60 + 2 * x, 120 + 2 * y, 100 + 40 * np.sin(x / 5)]).clip(0, 255).astype(np.uint8)
+    image[:, [0, -1]], image[:, :, 0], image[:, :, -1] = 200, 200, 200  # the border's median
+    image = torch.from_numpy(image)
+    transform = _AffineOnBackground(180)
+    for angle, shift, scale in ((30.0, (3.0, -5.0), 1.1), (-90.0, (0.0, 0.0), 0.9), (0.0, (0.0, 0.0), 1.0)):
+        params = {"angle": angle, "translate": shift, "scale": scale, "shear": (0.0, 0.0)}
+        own = transform.transform(image, params)
+        bilinear = v2.InterpolationMode.BILINEAR
+        expected = v2.functional.affine(image, **params, interpolation=bilinear, fill=[200.0] * 3)
+        assert own.shape == image.shape
+        assert own.dtype == torch.uint8
+        away = (own.float() - expected.float()).abs()
+        assert away.median() <= 1
+        assert (away <= 6).float().mean() > 0.95  # torchvision blends the rim of the picture otherwise
+    assert torch.equal(own, image)
 
 
 def test_mean_and_std_come_from_the_backbones_config():

@@ -135,6 +135,7 @@ class _Run:
         if options.fold is not None:
             check_unseen(options, self.test_records["pixel_sha256"])
         set_seed(options.seed)
+        torch.backends.cudnn.benchmark = True  # on a GPU: the sizes of the batches repeat
         model = _create_model(options, self.names)
         self.data_config = _data_config(model, options)
         self.teachers = self._create_teachers()
@@ -173,7 +174,10 @@ class _Run:
             shuffle=self.sampler is None,
             sampler=self.sampler,
             drop_last=len(self.pictures) % batch == 1,
+            num_workers=self.options.workers,
+            persistent_workers=self.options.workers > 0,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # its own: the model's dropout draws the same with and without workers
         )
         test_loader = DataLoader(self._pictures(self.test_records, "none"), 2 * recipe.batch_size)
         self.criterion = self._create_criterion().to(self.accelerator.device)

@@ -48,6 +48,7 @@ class RunOptions:
         output: Run folder.
         resume: Continue the run in it.
         tracker: Name of one of Accelerate's trackers.
+        workers: Processes that change the training pictures, for each process that trains; 0: that process itself.
         recipe: How it is trained.
     """
 
@@ -66,6 +67,7 @@ class RunOptions:
     teachers: tuple[Path, ...] = ()
     resume: bool = False
     tracker: str | None = None
+    workers: int = 0
     recipe: Recipe = field(default_factory=Recipe)
 
     @property
@@ -81,7 +83,7 @@ class RunOptions:
         """Everything that decides the result, for ``config.yaml``."""
         config = asdict(self)
         recipe = config.pop("recipe")
-        for key in ("output", "resume", "tracker"):
+        for key in ("output", "resume", "tracker", "workers"):
             config.pop(key)
         if self.weights is not None and Path(self.weights).exists():
             config["weights"] = str(Path(self.weights).resolve())
@@ -144,6 +146,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run = parser.add_argument_group("run")
     run.add_argument("--output", type=Path, default=None, metavar="DIR", help="folder of the run")
     run.add_argument("--tracker", metavar="NAME", help="tracker of Accelerate: tensorboard, trackio, wandb, ...")
+    run.add_argument(
+        "--workers", type=int, default=0, metavar="N",
+        help="processes that change the training pictures, so that a GPU need not wait; the result is the same (0)",
+    )  # fmt: skip
 
     recipe = parser.add_argument_group("recipe")
     recipe.add_argument(
@@ -194,8 +200,9 @@ def check(options: RunOptions) -> None:
             raise InputError(f"--folds {options.folds}: expected at least 2")
         if options.fold is not None:
             check_fold(options.fold, options.folds)
-    if options.seed < 0:
-        raise InputError(f"--seed {options.seed}: expected 0 or more")
+    for option in ("seed", "workers"):
+        if getattr(options, option) < 0:
+            raise InputError(f"--{option} {getattr(options, option)}: expected 0 or more")
     sources = {
         "--backbone-weights": options.backbone_weights is not None,
         "--weights": options.weights is not None,
