@@ -168,7 +168,7 @@ def test_killed_run_continues_to_the_same_weights(run, tmp_path, monkeypatch, tr
 
 
 def test_workers_change_nothing(run, tmp_path, train_command):
-    folder, data, args = run
+    folder, _, args = run
     own = ["--output", tmp_path / "run", "--workers", 2]
     assert train_command(*args, *own) == 0
     for name in ("predictions.csv", "history.csv"):

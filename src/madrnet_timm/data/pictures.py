@@ -15,7 +15,7 @@ from .sources import pictures
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["AUGMENTATIONS", "PictureDataset"]
+__all__ = ["AUGMENTATIONS", "PictureDataset", "start_worker"]
 
 
 class _AffineOnBackground(v2.RandomAffine):
@@ -125,3 +125,8 @@ class PictureDataset(TorchDataset):
             "aspect_ratio": torch.tensor(self.aspect_ratios[index], dtype=torch.float32),
             "index": index,
         }
+
+
+def start_worker(number: int) -> None:
+    """``worker_init_fn`` of a loader: OpenCV's threads do not survive the fork."""
+    cv2.setNumThreads(0)

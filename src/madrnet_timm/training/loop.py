@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from ..data.domain import domain_features, domain_ranges
 from ..data.folds import LEFT_OUT, divided_groups, fold_rows
-from ..data.pictures import PictureDataset
+from ..data.pictures import PictureDataset, start_worker
 from ..data.sampler import PerClassSampler
 from ..data.sources import SOURCES, class_names, pictures
 from ..errors import InputError
@@ -175,6 +175,7 @@ class _Run:
             sampler=self.sampler,
             drop_last=len(self.pictures) % batch == 1,
             num_workers=self.options.workers,
+            worker_init_fn=start_worker,
             persistent_workers=self.options.workers > 0,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # its own: the model's dropout draws the same with and without workers
