@@ -17,6 +17,7 @@ from madrnet_timm.evaluation.calibration import calibrate
 from madrnet_timm.inference import Classifier
 from madrnet_timm.training.cross_validation import cross_validate, cross_validated_options
 from madrnet_timm.training.options import RunOptions, training_command
+from madrnet_timm.training.recipe import PRESETS
 from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.shipping import MODELS, ship, write_entry
 
@@ -112,6 +113,10 @@ def test_the_command_makes_it_again(shipped):
     command = training_command(taught, [0], "runs/x")
     assert command.startswith("python examples/distill.py runs/a runs/b --dataset folder")
     assert "--weights runs/c/f/model" in command
+    paper = replace(options, recipe=replace(PRESETS["paper"], epochs=3), mixed_precision="bf16")
+    command = training_command(paper, [0], "runs/x")
+    assert command.startswith("accelerate launch --mixed_precision bf16 examples/cross_validate.py --dataset folder")
+    assert command.endswith("--recipe paper --epochs 3 --output runs/x")
 
 
 def test_mistakes(shipped, tmp_path):

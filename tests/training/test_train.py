@@ -1,5 +1,6 @@
 """The training command: what it writes, that it learns, that it can be continued."""
 
+import argparse
 import csv
 import json
 import os
@@ -22,7 +23,7 @@ from madrnet_timm.hub import load_model_weights
 from madrnet_timm.inference import Classifier
 from madrnet_timm.losses import HybridLoss
 from madrnet_timm.training.cross_validation import fold_options
-from madrnet_timm.training.options import RunOptions
+from madrnet_timm.training.options import RunOptions, add_arguments, from_arguments
 from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.run_folder import RunFolder
 
@@ -165,6 +166,18 @@ def test_killed_run_continues_to_the_same_weights(run, tmp_path, monkeypatch, tr
     expected, own = (load_file(f / "model" / "model.safetensors") for f in (folder, other))
     assert all(torch.equal(expected[k], own[k]) for k in expected)
     assert (other / "history.csv").read_text() == (folder / "history.csv").read_text()
+
+
+def test_precision_is_part_of_a_run(monkeypatch, tmp_path):
+    """It decides the result, and ``accelerate launch`` says it."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    args = parser.parse_args(["--dataset", "synthetic", "--output", str(tmp_path)])
+    assert from_arguments(args).to_config()["mixed_precision"] == "no"
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    options = from_arguments(args)
+    assert options.to_config()["mixed_precision"] == "bf16"
+    assert RunOptions.from_config(options.to_config(), tmp_path).mixed_precision == "bf16"
 
 
 def test_workers_change_nothing(run, tmp_path, train_command):

@@ -113,6 +113,7 @@ class _Run:
         self.folder.check(options.to_config(), options.resume)
         try:
             self.accelerator = Accelerator(
+                mixed_precision=options.mixed_precision,
                 log_with=options.tracker,
                 project_dir=str(options.output),
                 dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=options.seed),

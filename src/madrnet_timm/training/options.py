@@ -3,6 +3,7 @@
 import argparse
 import ast
 import difflib
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -48,6 +49,7 @@ class RunOptions:
         output: Run folder.
         resume: Continue the run in it.
         tracker: Name of one of Accelerate's trackers.
+        mixed_precision: What Accelerate computes in: ``no``, ``bf16``, ``fp16``.
         workers: Processes that change the training pictures, for each process that trains; 0: that process itself.
         recipe: How it is trained.
     """
@@ -67,6 +69,7 @@ class RunOptions:
     teachers: tuple[Path, ...] = ()
     resume: bool = False
     tracker: str | None = None
+    mixed_precision: str = "no"
     workers: int = 0
     recipe: Recipe = field(default_factory=Recipe)
 
@@ -168,13 +171,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def from_arguments(args: argparse.Namespace, **overrides: Any) -> RunOptions:
-    """Options from parsed arguments; ``overrides`` win."""
+    """Options from parsed arguments, and the precision that ``accelerate launch`` was given; ``overrides`` win."""
     given = vars(args) | overrides
     recipe = PRESETS[args.recipe].with_options(given)
     run = f"{args.dataset}-{args.model}" + (f"-fold{args.fold}" if "fold" in args else "")
     output = given["output"] or Path("runs") / run
     names = {f.name for f in fields(RunOptions)} - {"recipe", "output", "model_kwargs"}
     values = {k: v for k, v in given.items() if k in names}
+    values["mixed_precision"] = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     return RunOptions(output=Path(output), recipe=recipe, model_kwargs=dict(args.model_kwargs), **values)
 
 
@@ -226,7 +230,9 @@ def check(options: RunOptions) -> None:
 def training_command(options: RunOptions, seeds: Sequence[int], output: str) -> str:
     """How to cross-validate such options again; where the reader's files lie is left to the reader."""
     teachers = [path.parts[-2] for path in options.teachers]  # outputs of cross-validations
-    words = ["python", "examples/distill.py" if teachers else "examples/cross_validate.py"]
+    precision = options.mixed_precision
+    words = ["python"] if precision == "no" else ["accelerate", "launch", "--mixed_precision", precision]
+    words += ["examples/distill.py" if teachers else "examples/cross_validate.py"]
     words += [f"runs/{name}" for name in teachers]
     words += ["--dataset", options.dataset, "--model", options.model]
     words += ["--data-dir", SOURCES[options.dataset].title] if options.data_dir else []
@@ -238,10 +244,15 @@ def training_command(options: RunOptions, seeds: Sequence[int], output: str) -> 
     words += ["--protocol", options.protocol] if options.protocol != "grouped" else []
     words += ["--folds", str(options.folds)] if options.folds != 5 else []
     words += ["--seeds", *map(str, seeds)] if list(seeds) != [0] else []
-    for option in fields(Recipe):
-        value = getattr(options.recipe, option.name)
-        if value != getattr(PRESETS["quick"], option.name):
-            words += [f"--{option.name.replace('_', '-')}", str(value)]
+    recipe = asdict(options.recipe)
+    changes = {
+        name: {key: value for key, value in recipe.items() if value != getattr(preset, key)}
+        for name, preset in PRESETS.items()
+    }
+    nearest = min(changes, key=lambda name: len(changes[name]))
+    words += ["--recipe", nearest] if nearest != "quick" else []
+    for key, value in changes[nearest].items():
+        words += [f"--{key.replace('_', '-')}", str(value)]
     return shlex.join([*words, "--output", output])
 
 
