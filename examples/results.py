@@ -14,7 +14,6 @@ store beside the predictions (t-SNE, Grad-CAM++) are copied there.
 """
 
 import argparse
-import csv
 import math
 import runpy
 import shlex
@@ -55,7 +54,7 @@ prints. **Research use only; not a medical device.**
   found to be some.
 """
 NOT_MEASURED = """
-- The paper's own recipe (ResNet-50, 512 px, batch 64, 400 epochs), which needs a GPU:
+- The paper's own recipe on all folds, and around a ResNet-50 with ImageNet weights; it needs a GPU:
   `python examples/cross_validate.py --recipe paper --model madrnet_resnet50`, see [reproduce.md](reproduce.md).
 - MADRNet around EfficientNet-B0 and its distillation from the paper's model (`examples/distill.py`); a student smaller
   than its teacher: the one above is of the teacher's size.
@@ -114,6 +113,9 @@ def add(name: str, output: Path, title: str, like: str | None = None, command: s
             "command": training_command(options, sorted({row["seed"] for row in found["folds"]}), f"runs/{name}"),
             "classes": list(found["pooled"]["per_class"]),
         }
+        trained = sorted({row["fold"] for row in found["folds"]})
+        if isinstance(options.folds, int) and options.protocol != "session" and len(trained) < options.folds:
+            entry["folds"] = trained
         shown = {figure for table in _yaml("paper.yaml").values() for figure in table.get("figures", ())}
         for figure in ("learning_curves.png", "confusion_matrix.png"):
             if f"{name}-{figure}" in shown:
@@ -228,6 +230,40 @@ def _accuracy_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[s
         parts += [f"| control: {name} | | {value} | | | | | | |" for name, value in controls(own[0]).items()]
     parts.append("\nEach fold, %, seed by seed:\n")
     return parts + [f"- {runs[name]['title']}: {_folds(name)}" for name in own]
+
+
+def _some_folds_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[str]:
+    """Runs of which some folds were trained, beside another run and the controls on the same pictures."""
+    from madrnet_timm.evaluation.comparison import mcnemar
+    from madrnet_timm.evaluation.controls import CONTROLS
+    from madrnet_timm.evaluation.intervals import wilson_interval
+
+    beside = table["beside"]
+    parts = [
+        f"| | seed | folds | accuracy, % | {runs[beside]['title']} on the same | McNemar p | "
+        + " | ".join(f"control: {control}" for control in CONTROLS)
+        + " |\n|---|---|---|---|---|---|"
+        + "---|" * len(CONTROLS)
+    ]
+    for name in (name for name in table["runs"] if name in runs):
+        rows, found = predictions(name), summary(name)
+        places = {(row["seed"], row["fold"]) for row in rows}
+        others, said = (
+            [row for row in predictions(other) if (row["seed"], row["fold"]) in places]
+            for other in (beside, f"controls-{runs[name]['dataset']}")
+        )
+        own, its = ({row["file"]: row["label"] == row["prediction"] for row in part} for part in (rows, others))
+        low, high = (100 * value for value in wilson_interval(sum(own.values()), len(own)))
+        cells = [
+            _seeds(found),
+            ", ".join(str(row["fold"]) for row in found["folds"]),
+            f"{_folds(name)}: {sum(own.values())} of {len(own)} [{low:.1f}, {high:.1f}]",
+            f"{sum(its.values())} of {len(its)}",
+            f"{mcnemar(sum(its[f] > own[f] for f in own), sum(its[f] < own[f] for f in own)):.2g}",
+            *(f"{sum(row['label'] == row[control] for row in said)} of {len(said)}" for control in CONTROLS),
+        ]
+        parts.append(f"| {runs[name]['title']} | {' | '.join(cells)} |")
+    return parts
 
 
 def _class_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[str]:
@@ -373,50 +409,6 @@ def _transfers(runs: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def depth_figure(path: Path) -> None:
-    """Fig. 10: accuracy of the ablation; memory, latency and parameters of examples/benchmark.py."""
-    from matplotlib.figure import Figure
-
-    runs = read_runs()
-    rows = {t: row["run"] for t, row in _yaml("paper.yaml")["figure_10"]["rows"].items() if row["run"] in runs}
-    depths = [int(title.split("=")[1]) for title in rows]
-    figure = Figure(figsize=(10, 5.5), layout="constrained")
-    (top, memory), (latency, parameters) = figure.subplots(2, 2)
-    found = [summary(name) for name in rows.values()]
-    mean, sd = ([100 * f[key]["accuracy"] for f in found] for key in ("mean", "sd"))
-    top.errorbar(depths, mean, sd, marker="o", capsize=3)
-    top.set(ylabel="accuracy, %, ± sd over folds", title="HuSHeM, EfficientNet-Lite0, 80 px, 16 epochs")
-    with (RESULTS / "benchmark.csv").open(newline="") as opened:
-        measured = [row for row in csv.DictReader(opened) if row["img_size"] == "512"]
-    for backbone in ("resnet50", "efficientnet_b0"):
-        for axes, column, label in (
-            (memory, "peak_ratio", "peak memory, × the backbone's"),
-            (latency, "latency_ratio", "latency, × the backbone's"),
-            (parameters, "parameters", "parameters, million"),
-        ):
-            values = {}
-            for row in measured:
-                depth = {"reversible": 3}.get(row["setting"])
-                if row["setting"].startswith("reversible, depth "):
-                    depth = int(row["setting"].rsplit(" ", 1)[1])
-                if row["backbone"] == backbone and depth is not None:
-                    values[depth] = float(row[column]) / (1e6 if column == "parameters" else 1)
-            axes.plot(*zip(*sorted(values.items()), strict=True), marker="o", label=f"madrnet_{backbone}")
-            axes.set(ylabel=label)
-    for axes, title in (
-        (memory, 'training at 512 px, batch 2, memory="reversible"'),
-        (latency, "inference at 512 px, two CPU threads"),
-        (parameters, "four classes"),
-    ):
-        axes.set(ylim=(0, None), title=title)
-        axes.legend(frameon=False)
-    for axes in (top, memory, latency, parameters):
-        axes.set(xlabel="executions n of R", xticks=range(7))
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110, format="png")
-
-
 def in_order(runs: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Descriptions of stored runs, each behind those whose outputs its command takes."""
     needs: dict[str, list[str]] = {}
@@ -445,6 +437,7 @@ def page() -> str:
     makers = {
         "accuracy": _accuracy_table,
         "classes": _class_table,
+        "some folds": _some_folds_table,
         "ablation": _ablation_table,
         "parameters": _parameter_table,
     }
@@ -494,7 +487,7 @@ def main() -> None:
             parser.error("--add needs --title")
         add(args.add[0], Path(args.add[1]), args.title, args.like, args.command)
     with replacing(RESULTS / "depth.png") as path:
-        depth_figure(path)
+        runpy.run_path(str(ROOT / "examples" / "depth.py"))["depth_figure"](RESULTS, path)
     write_text(RESULTS.parent / "results.md", page())
 
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = runpy.run_path(str(ROOT / "examples" / "results.py"))
 PAPER = RESULTS["_yaml"]("paper.yaml")
 PAGE = ROOT / "docs" / "results.md"
+CONTROLS = ("largest class", "background", "shape and stain")
 
 
 def test_the_page_is_what_the_predictions_say():
@@ -101,6 +102,36 @@ def test_figures_by_counting(name):
         assert cells[7:9] == [as_text(difference, half, p), f"{p:.2g}"]
 
 
+@pytest.mark.parametrize("name", PAPER["paper_recipe"]["runs"])
+def test_some_folds_by_counting(name):
+    run, rows, beside = RESULTS["read_runs"]()[name], stored(name), PAPER["paper_recipe"]["beside"]
+    folds = fold_accuracies(rows)
+    assert [int(fold) for _, fold in folds] == run["folds"]
+    right = {row["file"]: row["label"] == row["prediction"] for row in rows}
+    its = {
+        row["file"]: row["label"] == row["prediction"] for row in stored(beside) if (row["seed"], row["fold"]) in folds
+    }
+    assert its.keys() == right.keys()
+    one, other = (sum(a[file] > b[file] for file in right) for a, b in ((its, right), (right, its)))
+    p = min(1, 2 * binom.cdf(min(one, other), one + other, 0.5))
+    low, high = wilson(sum(right.values()), len(right))
+    values, total = ", ".join(f"{value:.1f}" for value in folds.values()), len(right)
+    said = [row for row in stored("controls-hushem") if (row["seed"], row["fold"]) in folds]
+    (cells,) = lines_of(run["title"])
+    assert cells[1:3] == ["0", ", ".join(fold for _, fold in folds)]
+    assert cells[3] == f"{values}: {sum(right.values())} of {total} [{low:.1f}, {high:.1f}]"
+    assert cells[4:6] == [f"{sum(its.values())} of {total}", f"{p:.2g}"]
+    assert cells[6:] == [f"{sum(row['label'] == row[key] for row in said)} of {total}" for key in CONTROLS]
+
+
+def test_tables_of_the_benchmark():
+    markdown = runpy.run_path(str(ROOT / "examples" / "benchmark.py"))["markdown"]
+    text = (ROOT / "docs" / "choices.md").read_text(encoding="utf-8")
+    with (ROOT / "docs" / "results" / "benchmark.csv").open(newline="") as opened:
+        for line in markdown(list(csv.DictReader(opened))).splitlines():
+            assert line in text
+
+
 def test_classes_by_counting():
     name = PAPER["table_3"]["runs"][0]
     for label, figures in by_class(stored(name)).items():
@@ -132,8 +163,9 @@ def as_text(difference, half, p):
 PAIRS = [
     (title, table["full"], row["run"])
     for table in PAPER.values()
+    if table["kind"] == "ablation"
     for title, row in table["rows"].items()
-    if table["kind"] == "ablation" and row["run"] != table["full"] and row["run"] in RESULTS["read_runs"]()
+    if row["run"] != table["full"] and row["run"] in RESULTS["read_runs"]()
 ] + [
     (what, lever["before"], lever["after"])
     for what, lever in RESULTS["_yaml"]("levers.yaml").items()
@@ -280,7 +312,7 @@ def test_the_readmes_figures_are_those_of_the_page():
     for run, column in (("hushem-madrnet", 0), ("smids-madrnet", 1)):
         table = stored(f"controls-{run.split('-')[0]}")
         seeds = {row["seed"] for row in stored(run)}
-        for name in ("largest class", "background", "shape and stain"):
+        for name in CONTROLS:
             rows = [row | {"prediction": row[name]} for row in table if row["seed"] in seeds]
             value = mean_sd(list(fold_accuracies(rows).values()))
             (line,) = [text for text in readme.splitlines() if text.startswith(f"| control: {name}")]

@@ -17,8 +17,7 @@ from madrnet_timm.evaluation.calibration import calibrate
 from madrnet_timm.inference import Classifier
 from madrnet_timm.training.cross_validation import cross_validate, cross_validated_options
 from madrnet_timm.training.options import RunOptions, training_command
-from madrnet_timm.training.recipe import PRESETS
-from madrnet_timm.training.recipe import Recipe
+from madrnet_timm.training.recipe import PRESETS, Recipe
 from madrnet_timm.training.shipping import MODELS, ship, write_entry
 
 from .conftest import EXAMPLES, write_heads

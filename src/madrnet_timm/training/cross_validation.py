@@ -1,10 +1,12 @@
 """All folds of a recipe, for one seed or several, and what they say together."""
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -159,8 +161,8 @@ def held_out_predictions(output: Path, seeds: Collection[int] | None = None) -> 
 def summarize(output: Path) -> dict[str, Any]:
     """Figures of each fold, mean, standard deviation and t interval, and the pooled Wilson interval.
 
-    The t interval has df = folds − 1; the Wilson interval is that of the pictures, each counted once: over several
-    seeds with the mean number of right ones.
+    The t interval has df = folds − 1 (NaN for a single fold); the Wilson interval is that of the pictures, each counted
+    once: over several seeds with the mean number of right ones.
 
     Raises:
         InputError: No cross-validation there, or a run that is not finished.
@@ -207,7 +209,12 @@ def summarize_predictions(
         folds.append({"seed": seed, "fold": fold, **figures, **(more or {}).get((seed, fold), {})})
     seeds = len({row["seed"] for row in folds})
     keys = [key for key in folds[0] if key not in ("seed", "fold") and all(key in row for row in folds)]
-    spread = {key: t_interval([row[key] for row in folds], size=len(folds) // seeds) for key in keys}
+    columns = {key: [row[key] for row in folds] for key in keys}
+    size = len(folds) // seeds
+    spread = {  # a single fold has none
+        key: t_interval(values, size=size) if size > 1 else (fmean(values), math.nan, math.nan)
+        for key, values in columns.items()
+    }
     pooled = metrics(rows)
     pictures = len(rows) // seeds
     right = pooled["accuracy"] * pictures

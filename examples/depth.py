@@ -1,0 +1,85 @@
+"""Draw Fig. 10: accuracy of the ablation; memory, latency and parameters of examples/benchmark.py.
+
+    python examples/depth.py --output depth.png
+
+From what lies in docs/results/. examples/results.py draws it anew with the page.
+"""
+
+import argparse
+from pathlib import Path
+
+import yaml
+
+from madrnet_timm.command import run_command
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+
+
+def depth_figure(results: Path, path: Path) -> None:
+    """Fig. 10.
+
+    Args:
+        results: Folder of the stored predictions, ``runs.yaml``, ``paper.yaml`` and ``benchmark.csv``.
+        path: PNG to write.
+    """
+    from matplotlib.figure import Figure
+
+    from madrnet_timm.files import read_csv
+    from madrnet_timm.training.cross_validation import summarize_predictions
+
+    runs, paper = (yaml.safe_load((results / name).read_text(encoding="utf-8")) for name in ("runs.yaml", "paper.yaml"))
+    rows = {title: row["run"] for title, row in paper["figure_10"]["rows"].items() if row["run"] in runs}
+    depths = [int(title.split("=")[1]) for title in rows]
+    figure = Figure(figsize=(10, 5.5), layout="constrained")
+    (top, memory), (latency, parameters) = figure.subplots(2, 2)
+    found = [summarize_predictions(read_csv(results / f"{name}.csv"), runs[name]["classes"]) for name in rows.values()]
+    mean, sd = ([100 * f[key]["accuracy"] for f in found] for key in ("mean", "sd"))
+    top.errorbar(depths, mean, sd, marker="o", capsize=3)
+    top.set(ylabel="accuracy, %, ± sd over folds", title="HuSHeM, EfficientNet-Lite0, 80 px, 16 epochs")
+    measured = [
+        row
+        for row in read_csv(results / "benchmark.csv")
+        if row["img_size"] == "512" and row["machine"].startswith("CPU")
+    ]
+    for backbone in ("resnet50", "efficientnet_b0"):
+        for axes, column, label in (
+            (memory, "peak_ratio", "peak memory, × the backbone's"),
+            (latency, "latency_ratio", "latency, × the backbone's"),
+            (parameters, "parameters", "parameters, million"),
+        ):
+            values = {}
+            for row in measured:
+                depth = {"reversible": 3}.get(row["setting"])
+                if row["setting"].startswith("reversible, depth "):
+                    depth = int(row["setting"].rsplit(" ", 1)[1])
+                if row["backbone"] == backbone and depth is not None:
+                    values[depth] = float(row[column]) / (1e6 if column == "parameters" else 1)
+            axes.plot(*zip(*sorted(values.items()), strict=True), marker="o", label=f"madrnet_{backbone}")
+            axes.set(ylabel=label)
+    for axes, title in (
+        (memory, 'training at 512 px, batch 2, memory="reversible"'),
+        (latency, "inference at 512 px, two CPU threads"),
+        (parameters, "four classes"),
+    ):
+        axes.set(ylim=(0, None), title=title)
+        axes.legend(frameon=False)
+    for axes in (top, memory, latency, parameters):
+        axes.set(xlabel="executions n of R", xticks=range(7))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110, format="png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("depth.png"), metavar="PNG", help="(%(default)s)")
+    args = parser.parse_args()
+
+    from madrnet_timm.files import replacing
+
+    with replacing(args.output) as path:
+        depth_figure(RESULTS, path)
+
+
+if __name__ == "__main__":
+    run_command(main)
