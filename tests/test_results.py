@@ -287,28 +287,35 @@ def test_the_readmes_figures_are_those_of_the_page():
     assert f"seeds 1 and 2 alone have {np.mean(list(fold_accuracies(later).values())):.1f} %" in " ".join(
         readme.split()
     )
-    plain = list(fold_accuracies(stored("hushem-plain")).values())
-    assert f"same recipe, one seed | {np.mean(plain):.1f} ± {np.std(plain, ddof=1):.1f} % |" in readme
+    plain = mean_sd(list(fold_accuracies(stored("hushem-plain")).values()))
+    assert f"same recipe, one seed | {plain} % |" in readme
     for run, title in (
         ("smids-ensemble", "89.3 ± 0.8 %)"),
         ("smids-transformer", "from random weights, 30 epochs, one seed"),
     ):
-        found = list(fold_accuracies(stored(run)).values())
-        assert f"{title} | | {np.mean(found):.1f} ± {np.std(found, ddof=1):.1f} %" in readme
+        assert f"{title} | | {mean_sd(list(fold_accuracies(stored(run)).values()))} %" in readme
     alone = [row for row in stored("smids-madrnet") if row["seed"] == "0"]
     assert f"mean of both, one seed (alone, that seed: {mean_sd(list(fold_accuracies(alone).values()))} %) |" in readme
     view, masked = (
-        list(fold_accuracies([row for row in stored(run) if row["seed"] == "0"]).values())
+        mean_sd(list(fold_accuracies([row for row in stored(run) if row["seed"] == "0"]).values()))
         for run in ("hushem-background", "hushem-madrnet")
     )
-    cells = [f"{np.mean(found):.1f} ± {np.std(found, ddof=1):.1f} %" for found in (masked, view)]
-    assert f"(masked, that seed: {cells[0]}) | {cells[1]} (±" in readme
+    assert f"(masked, that seed: {masked} %) | {view} % (±" in readme
     for run in ("hushem-session", "hushem-published"):
         rows = stored(run)
         seeds = len({row["seed"] for row in rows})
         low, high = wilson(sum(r["label"] == r["prediction"] for r in rows) / seeds, len(rows) / seeds)
         mean = np.mean(list(fold_accuracies(rows).values()))
         assert f"| {mean:.1f} %, Wilson {low:.1f} to {high:.1f} % | |" in readme
+    paper, resnet50 = (lines_of(RESULTS["read_runs"]()[run]["title"])[0] for run in PAPER["paper_recipe"]["runs"])
+    low, high = re.findall(r"\[([\d.]+), ([\d.]+)\]", paper[3])[0]
+    right = paper[3].split(": ")[1].split(" [")[0]
+    assert f"(first row on them: {paper[4]}) | {right}, Wilson {low} to {high} %" in readme
+    its = resnet50[3].split(": ")[1].split(" [")[0]
+    assert f"from random weights: {its})" in readme
+    card = (ROOT / "hub" / "madrnet_resnet50.hushem" / "README.md").read_text(encoding="utf-8")
+    assert f"{its} held-out" in card
+    assert right in card
     for run, column in (("hushem-madrnet", 0), ("smids-madrnet", 1)):
         table = stored(f"controls-{run.split('-')[0]}")
         seeds = {row["seed"] for row in stored(run)}

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -18,7 +19,7 @@ from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.explain import STAGES
 from madrnet_timm.inference.gradcam import attention_maps
 from madrnet_timm.training import cross_validation
-from madrnet_timm.training.cross_validation import compare_runs, cross_validate, summarize
+from madrnet_timm.training.cross_validation import compare_runs, cross_validate, summarize, summarize_predictions
 from madrnet_timm.training.options import RunOptions
 from madrnet_timm.training.recipe import Recipe
 
@@ -81,6 +82,14 @@ def test_summary(two):
     assert controls == {row["controls"]["background"] for row in metrics}
     for name in ("learning_curves.png", "confusion_matrix.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_single_fold_has_no_spread():
+    rows = [{"seed": 0, "fold": 2, "label": label, "prediction": "a"} for label in "aab"]
+    summary = summarize_predictions(rows, ["a", "b"])
+    assert summary["mean"]["accuracy"] == pytest.approx(2 / 3)
+    assert math.isnan(summary["sd"]["accuracy"])
+    assert math.isnan(summary["t_half_width"]["accuracy"])
 
 
 def test_seeds_divide_anew(two):

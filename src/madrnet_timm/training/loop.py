@@ -136,7 +136,6 @@ class _Run:
         if options.fold is not None:
             check_unseen(options, self.test_records["pixel_sha256"])
         set_seed(options.seed)
-        torch.backends.cudnn.benchmark = True  # on a GPU: the sizes of the batches repeat
         model = _create_model(options, self.names)
         self.data_config = _data_config(model, options)
         self.teachers = self._create_teachers()
