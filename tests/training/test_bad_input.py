@@ -111,6 +111,7 @@ def test_model_that_can_not_be_made(refused, args):
 
 def test_seed_folds_and_tracker(refused):
     assert "--seed -1: expected 0 or more" in refused("--seed", -1)
+    assert "--workers -1: expected 0 or more" in refused("--workers", -1)
     assert "--folds 1: expected at least 2" in refused("--folds", 1)
     assert "nonsense" in refused("--tracker", "nonsense")
 

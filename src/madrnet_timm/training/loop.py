@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -168,15 +169,19 @@ class _Run:
                 self.sampler = PerClassSampler(self.pictures.labels, batch, recipe.per_class, self.options.seed)
             except ValueError as error:
                 raise InputError(f"--per-class {recipe.per_class} with --batch-size {batch}: {error}") from None
+        workers = self.options.workers
+        if workers is None:
+            cores = (os.cpu_count() or 1) // self.accelerator.num_processes
+            workers = min(cores, 8) if self.accelerator.device.type == "cuda" else 0
         loader = DataLoader(
             self.pictures,
             batch,
             shuffle=self.sampler is None,
             sampler=self.sampler,
             drop_last=len(self.pictures) % batch == 1,
-            num_workers=self.options.workers,
+            num_workers=workers,
             worker_init_fn=start_worker,
-            persistent_workers=self.options.workers > 0,
+            persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # its own: the model's dropout draws the same with and without workers
         )

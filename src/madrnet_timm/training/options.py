@@ -51,6 +51,7 @@ class RunOptions:
         tracker: Name of one of Accelerate's trackers.
         mixed_precision: What Accelerate computes in: ``no``, ``bf16``, ``fp16``.
         workers: Processes that change the training pictures, for each process that trains; 0: that process itself.
+            None: 0 on the CPU, on a GPU its share of the cores, at most 8. The result is the same.
         recipe: How it is trained.
     """
 
@@ -70,7 +71,7 @@ class RunOptions:
     resume: bool = False
     tracker: str | None = None
     mixed_precision: str = "no"
-    workers: int = 0
+    workers: int | None = None
     recipe: Recipe = field(default_factory=Recipe)
 
     @property
@@ -150,8 +151,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--output", type=Path, default=None, metavar="DIR", help="folder of the run")
     run.add_argument("--tracker", metavar="NAME", help="tracker of Accelerate: tensorboard, trackio, wandb, ...")
     run.add_argument(
-        "--workers", type=int, default=0, metavar="N",
-        help="processes that change the training pictures, so that a GPU need not wait; the result is the same (0)",
+        "--workers", type=int, metavar="N",
+        help="processes that change the pictures while others train; the result is the same (CPU: 0; GPU: its cores)",
     )  # fmt: skip
 
     recipe = parser.add_argument_group("recipe")
@@ -205,7 +206,7 @@ def check(options: RunOptions) -> None:
         if options.fold is not None:
             check_fold(options.fold, options.folds)
     for option in ("seed", "workers"):
-        if getattr(options, option) < 0:
+        if (getattr(options, option) or 0) < 0:
             raise InputError(f"--{option} {getattr(options, option)}: expected 0 or more")
     sources = {
         "--backbone-weights": options.backbone_weights is not None,
