@@ -39,7 +39,7 @@ def depth_figure(results: Path, path: Path) -> None:
     measured = [
         row
         for row in read_csv(results / "benchmark.csv")
-        if row["img_size"] == "512" and row["machine"].startswith("CPU")
+        if row["img_size"] == "512" and row["batch_size"] == "2" and row["machine"].startswith("CPU, 2 threads")
     ]
     for backbone in ("resnet50", "efficientnet_b0"):
         for axes, column, label in (

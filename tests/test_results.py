@@ -124,12 +124,44 @@ def test_some_folds_by_counting(name):
     assert cells[6:] == [f"{sum(row['label'] == row[key] for row in said)} of {total}" for key in CONTROLS]
 
 
-def test_tables_of_the_benchmark():
+def test_figures_of_the_benchmark():
+    """The tables of docs/choices.md, and what is said of those of the GPU."""
     markdown = runpy.run_path(str(ROOT / "examples" / "benchmark.py"))["markdown"]
     text = (ROOT / "docs" / "choices.md").read_text(encoding="utf-8")
-    with (ROOT / "docs" / "results" / "benchmark.csv").open(newline="") as opened:
-        for line in markdown(list(csv.DictReader(opened))).splitlines():
-            assert line in text
+    measured = stored("benchmark")
+    for line in markdown(measured).splitlines():
+        assert line in text
+    gpu = {(row["backbone"], row["setting"]): row for row in measured if row["machine"].startswith("NVIDIA")}
+
+    def value(setting, column, backbone="resnet50"):
+        return float(gpu[backbone, setting][column])
+
+    text = " ".join(text.split())
+    memory, step = (value("plain", column) for column in ("peak_ratio", "step_ratio"))
+    assert (
+        f"R costs {100 * (memory - 1):.0f} % of the memory of a ResNet-50's step and {100 * (step - 1):.0f} %" in text
+    )
+    assert f"takes {(value('plain, depth 6', 'peak_mb') - value('plain', 'peak_mb')) / 3000:.2f} GB in plain" in text
+    saved, cost = (
+        [
+            100 * sign * (value(reversible, column) / value(plain, column) - 1)
+            for plain, reversible in (("plain", "reversible"), ("plain, depth 6", "reversible, depth 6"))
+        ]
+        for column, sign in (("peak_mb", -1), ("step_ratio", 1))
+    )
+    assert f"saves {saved[0]:.0f} % of the memory at n = 3 and {saved[1]:.0f} % at n = 6" in text
+    assert f"costs {cost[0]:.0f} % and {cost[1]:.0f} % of the step" in text
+    names = ("resnet50", "efficientnet_b0")
+    least = [f"{value('reversible, backbone checkpointed', 'peak_ratio', name):.2f}" for name in names]
+    assert f"takes it to {' and '.join(least)} of the bare" in text
+    times = [f"{value('plain', 'latency_ms', name):.0f} ms" for name in names]
+    assert f"takes {times[0]} around ResNet-50 and {times[1]} around EfficientNet-B0" in text
+
+
+def test_figure_10_is_drawn(tmp_path):
+    draw = runpy.run_path(str(ROOT / "examples" / "depth.py"))["depth_figure"]
+    draw(ROOT / "docs" / "results", tmp_path / "depth.png")
+    assert (tmp_path / "depth.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_classes_by_counting():
@@ -312,9 +344,10 @@ def test_the_readmes_figures_are_those_of_the_page():
     right = paper[3].split(": ")[1].split(" [")[0]
     assert f"(first row on them: {paper[4]}) | {right}, Wilson {low} to {high} %" in readme
     its = resnet50[3].split(": ")[1].split(" [")[0]
-    assert f"from random weights: {its})" in readme
+    assert f"from random weights, on one fold: {its})" in " ".join(readme.split())
     card = (ROOT / "hub" / "madrnet_resnet50.hushem" / "README.md").read_text(encoding="utf-8")
-    assert f"{its} held-out" in card
+    low, high = re.findall(r"\[([\d.]+), ([\d.]+)\]", resnet50[3])[0]
+    assert f"{its} held-out pictures right (Wilson {low} to {high} %)" in " ".join(card.split())
     assert right in card
     for run, column in (("hushem-madrnet", 0), ("smids-madrnet", 1)):
         table = stored(f"controls-{run.split('-')[0]}")

@@ -19,7 +19,13 @@ from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.explain import STAGES
 from madrnet_timm.inference.gradcam import attention_maps
 from madrnet_timm.training import cross_validation
-from madrnet_timm.training.cross_validation import compare_runs, cross_validate, summarize, summarize_predictions
+from madrnet_timm.training.cross_validation import (
+    compare_runs,
+    cross_validate,
+    cross_validated_options,
+    summarize,
+    summarize_predictions,
+)
 from madrnet_timm.training.options import RunOptions
 from madrnet_timm.training.recipe import Recipe
 
@@ -82,6 +88,14 @@ def test_summary(two):
     assert controls == {row["controls"]["background"] for row in metrics}
     for name in ("learning_curves.png", "confusion_matrix.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_another_recipe_in_the_same_output_is_refused_before_training(two, monkeypatch):
+    monkeypatch.setattr(cross_validation, "train", lambda run: pytest.fail("trained"))
+    folder = two[0][0][0]
+    options = replace(cross_validated_options(folder), output=folder)
+    with pytest.raises(InputError, match="seed0-fold0: that run has epochs = 1, not 2"):
+        cross_validate(replace(options, recipe=replace(options.recipe, epochs=2)), [7])
 
 
 def test_a_single_fold_has_no_spread():

@@ -25,6 +25,9 @@ def _fresh_accelerator():
     """The precision is one of a process; each test has its own."""
     for state in (AcceleratorState, GradientState, PartialState):
         state._reset_state()
+    yield
+    for state in (AcceleratorState, GradientState, PartialState):
+        state._reset_state()
 
 
 @pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])

@@ -29,6 +29,7 @@ __all__ = [
     "compare_runs",
     "cross_validate",
     "cross_validated_options",
+    "draw_learning_curves",
     "fold_options",
     "held_out_predictions",
     "summarize",
@@ -51,15 +52,25 @@ def fold_options(options: RunOptions, seeds: Sequence[int] = (0,)) -> list[RunOp
         check(seeded)
         records, folds, _ = seeded.divided_records()
         for fold in range(int(folds.max()) + 1):
-            path = options.output / f"seed{seed}-fold{fold}"
-            teachers = tuple(teacher / path.name for teacher in options.teachers)  # of the same seed and fold
-            resume = RunFolder(path).config.exists()
-            runs.append(replace(seeded, fold=fold, output=path, teachers=teachers, resume=resume))
+            runs.append(_fold(options, seed, fold))
+            teachers = runs[-1].teachers
             held_out = records.select(np.flatnonzero(folds == fold))["pixel_sha256"]
             check_unseen(runs[-1], held_out)
             size = (3, options.recipe.img_size, options.recipe.img_size)
             check_teachers(teachers, class_names(records), size, options.recipe.pipeline, held_out)
     return runs
+
+
+def _fold(options: RunOptions, seed: int, fold: int) -> RunOptions:
+    path = options.output / f"seed{seed}-fold{fold}"
+    teachers = tuple(teacher / path.name for teacher in options.teachers)  # of the same seed and fold
+    resume = RunFolder(path).config.exists()
+    return replace(options, seed=seed, fold=fold, output=path, teachers=teachers, resume=resume)
+
+
+def _seed_and_fold(path: Path) -> tuple[int, int]:
+    seed, fold = path.name.removeprefix("seed").split("-fold")
+    return int(seed), int(fold)
 
 
 def cross_validate(options: RunOptions, seeds: Sequence[int] = (0,)) -> str:
@@ -82,11 +93,14 @@ def cross_validate(options: RunOptions, seeds: Sequence[int] = (0,)) -> str:
     for run in runs:  # before the first is trained
         RunFolder(run.output).check(run.to_config(), run.resume)
     asked = {run.output for run in runs}
-    for path in output.glob("seed*-fold*"):
-        if path not in asked and not RunFolder(path).metrics.exists():
+    for path in sorted(output.glob("seed*-fold*")):
+        if path in asked:
+            continue
+        if not RunFolder(path).metrics.exists():
             raise InputError(
                 f"{path}: begun, but not finished and not asked for; add its seed to --seeds, or remove it"
             )
+        RunFolder(path).check(_fold(options, *_seed_and_fold(path)).to_config(), resume=True)
     for number, run in enumerate(runs, 1):
         if not (RunFolder(run.output).model / "config.json").exists():
             print(f"run {number} of {len(runs)}: {run.output}", flush=True)
@@ -97,9 +111,8 @@ def cross_validate(options: RunOptions, seeds: Sequence[int] = (0,)) -> str:
     write_csv(output / "summary.csv", summary["folds"])
     write_text(output / "summary.json", json.dumps(summary, indent=2) + "\n")
     write_csv(output / "predictions.csv", held_out_predictions(output))
-    histories = [read_csv(RunFolder(run.output).history) for run in runs]
     with replacing(output / "learning_curves.png") as path:
-        mean_curves_figure([[{k: float(v) for k, v in row.items()} for row in rows] for rows in histories], path)
+        draw_learning_curves(output, path)
     with replacing(output / "confusion_matrix.png") as path:
         pooled = summary["pooled"]
         confusion_matrix_figure(pooled["confusion_matrix"], list(pooled["per_class"]), path)
@@ -123,8 +136,8 @@ def _finished(output: Path, seeds: Collection[int] | None = None) -> list[tuple[
     """Seed, fold and folder of each run of a cross-validation, which differ in nothing else; of all seeds or some."""
     runs, first = [], None
     for path in sorted(output.glob("seed*-fold*")):
-        seed, fold = path.name.removeprefix("seed").split("-fold")
-        if seeds is not None and int(seed) not in seeds:
+        seed, fold = _seed_and_fold(path)
+        if seeds is not None and seed not in seeds:
             continue
         run = RunFolder(path)
         if not run.metrics.exists() or not run.predictions.exists():
@@ -138,7 +151,7 @@ def _finished(output: Path, seeds: Collection[int] | None = None) -> list[tuple[
                 "--output of its own"
             )
         first = first or options
-        runs.append((int(seed), int(fold), run))
+        runs.append((seed, fold, run))
     if not runs:
         of = "" if seeds is None else f" of --seeds {' '.join(map(str, sorted(seeds)))}"
         raise InputError(f"{output}: holds no cross-validation{of}; expected the output of examples/cross_validate.py")
@@ -253,6 +266,16 @@ def summary_table(summary: dict[str, Any]) -> str:
     lines.append("confusion (rows: reference): " + ", ".join(names))
     lines += [" ".join(f"{count:>5}" for count in row) for row in summary["pooled"]["confusion_matrix"]]
     return "\n".join(lines)
+
+
+def draw_learning_curves(output: Path, path: Path) -> None:
+    """Figs. 5 and 6: loss and held-out accuracy of all finished runs of a cross-validation, as PNG.
+
+    Raises:
+        InputError: No cross-validation there, or a run that is not finished.
+    """
+    histories = [read_csv(run.history) for _, _, run in _finished(output)]
+    mean_curves_figure([[{k: float(v) for k, v in row.items()} for row in rows] for rows in histories], path)
 
 
 def compare_runs(first: Path, second: Path, seeds: Collection[int] | None = None) -> Comparison:

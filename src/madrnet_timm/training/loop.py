@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ..data.domain import domain_features, domain_ranges
 from ..data.folds import LEFT_OUT, divided_groups, fold_rows
-from ..data.pictures import PictureDataset, start_worker
+from ..data.pictures import PictureDataset, normalized, start_worker
 from ..data.sampler import PerClassSampler
 from ..data.sources import SOURCES, class_names, pictures
 from ..errors import InputError
@@ -147,17 +147,13 @@ class _Run:
         self._prepare(model)
 
     def _pictures(self, records: "Dataset", augmentation: str) -> PictureDataset:
-        config = self.data_config
-        return PictureDataset(
-            records,
-            self.options.recipe.pipeline,
-            self.options.recipe.img_size,
-            config["mean"],
-            config["std"],
-            config["crop_pct"],
-            augmentation,
-            self.options.seed,
-        )
+        recipe, seed = self.options.recipe, self.options.seed
+        crop_pct = self.data_config["crop_pct"]
+        return PictureDataset(records, recipe.pipeline, recipe.img_size, crop_pct, augmentation, seed)
+
+    def _input(self, images: torch.Tensor) -> torch.Tensor:
+        images = normalized(images, self.data_config["mean"], self.data_config["std"])
+        return images.contiguous(memory_format=torch.channels_last)
 
     def _prepare(self, model: nn.Module) -> None:
         recipe = self.options.recipe
@@ -171,8 +167,8 @@ class _Run:
                 raise InputError(f"--per-class {recipe.per_class} with --batch-size {batch}: {error}") from None
         workers = self.options.workers
         if workers is None:
-            cores = (os.cpu_count() or 1) // self.accelerator.num_processes
-            workers = min(cores, 8) if self.accelerator.device.type == "cuda" else 0
+            on_gpu = self.accelerator.device.type == "cuda"
+            workers = min(_cores() // torch.cuda.device_count(), 8) if on_gpu else 0
         loader = DataLoader(
             self.pictures,
             batch,
@@ -236,7 +232,7 @@ class _Run:
         return len(self.pictures) / (len(self.names) * counts.clamp(min=1))
 
     def _loss(self, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        images = batch["image"].contiguous(memory_format=torch.channels_last)
+        images = self._input(batch["image"])
         output = self.model(images)
         if not self.options.hybrid:
             loss = self.criterion.cross_entropy(output, batch["label"])
@@ -282,7 +278,7 @@ class _Run:
         metric = ClassificationMetrics(self.names, keep_in_memory=True)
         probabilities = np.zeros((len(self.test_records), len(self.names)), dtype=np.float32)
         for batch in self.test_loader:
-            logits = model(batch["image"].contiguous(memory_format=torch.channels_last)).float()
+            logits = model(self._input(batch["image"])).float()
             gathered = self.accelerator.gather_for_metrics((logits.softmax(dim=1), batch["label"], batch["index"]))
             probability, label, index = (value.cpu().numpy() for value in gathered)
             probabilities[index] = probability
@@ -406,6 +402,11 @@ class _Run:
             }
             for file, pixels, group, label, ratio, probability in rows
         ]
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _epoch_line(row: Mapping[str, float], epochs: int, held_out: bool) -> str:

@@ -49,7 +49,7 @@ class RunOptions:
         output: Run folder.
         resume: Continue the run in it.
         tracker: Name of one of Accelerate's trackers.
-        mixed_precision: What Accelerate computes in: ``no``, ``bf16``, ``fp16``.
+        mixed_precision: What Accelerate computes in: ``no``, ``bf16``, ``fp16``; as ``accelerate launch`` was told.
         workers: Processes that change the training pictures, for each process that trains; 0: that process itself.
             None: 0 on the CPU, on a GPU its share of the cores, at most 8. The result is the same.
         recipe: How it is trained.
@@ -70,7 +70,7 @@ class RunOptions:
     teachers: tuple[Path, ...] = ()
     resume: bool = False
     tracker: str | None = None
-    mixed_precision: str = "no"
+    mixed_precision: str = field(default_factory=lambda: os.environ.get("ACCELERATE_MIXED_PRECISION", "no"))
     workers: int | None = None
     recipe: Recipe = field(default_factory=Recipe)
 
@@ -152,7 +152,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--tracker", metavar="NAME", help="tracker of Accelerate: tensorboard, trackio, wandb, ...")
     run.add_argument(
         "--workers", type=int, metavar="N",
-        help="processes that change the pictures while others train; the result is the same (CPU: 0; GPU: its cores)",
+        help="processes that change the pictures while this one trains; the result is the same (0; on a GPU up to 8)",
     )  # fmt: skip
 
     recipe = parser.add_argument_group("recipe")
@@ -172,14 +172,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def from_arguments(args: argparse.Namespace, **overrides: Any) -> RunOptions:
-    """Options from parsed arguments, and the precision that ``accelerate launch`` was given; ``overrides`` win."""
+    """Options from parsed arguments; ``overrides`` win."""
     given = vars(args) | overrides
     recipe = PRESETS[args.recipe].with_options(given)
     run = f"{args.dataset}-{args.model}" + (f"-fold{args.fold}" if "fold" in args else "")
     output = given["output"] or Path("runs") / run
     names = {f.name for f in fields(RunOptions)} - {"recipe", "output", "model_kwargs"}
     values = {k: v for k, v in given.items() if k in names}
-    values["mixed_precision"] = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     return RunOptions(output=Path(output), recipe=recipe, model_kwargs=dict(args.model_kwargs), **values)
 
 

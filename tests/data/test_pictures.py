@@ -1,0 +1,51 @@
+"""Prepared pictures and their random changes."""
+
+import numpy as np
+import torch
+from torchvision.transforms import v2
+
+from madrnet_timm.data.pictures import PictureDataset, _AffineOnBackground, normalized
+from madrnet_timm.data.sources import load
+
+
+def test_augmentation_depends_on_seed_epoch_and_index_alone():
+    records = load("synthetic", count=2)
+    pictures = PictureDataset(records, "aligned", 48, augmentation="strong")
+    pictures.set_epoch(4)
+    a = pictures[3]["image"]
+    state = torch.get_rng_state()
+    _ = pictures[5]
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(pictures[3]["image"], a)
+    pictures.set_epoch(5)
+    assert not torch.equal(pictures[3]["image"], a)
+
+
+def test_turning_is_torchvisions_on_the_pictures_own_border():
+    y, x = np.mgrid[:60, :80]
+    image = np.stack([60 + 2 * x, 120 + 2 * y, 100 + 40 * np.sin(x / 5)]).clip(0, 255).astype(np.uint8)
+    image[:, [0, -1]], image[:, :, 0], image[:, :, -1] = 200, 200, 200  # the border's median
+    image = torch.from_numpy(image)
+    transform = _AffineOnBackground(180)
+    for angle, shift, scale in ((30.0, (3.0, -5.0), 1.1), (-90.0, (0.0, 0.0), 0.9), (0.0, (0.0, 0.0), 1.0)):
+        params = {"angle": angle, "translate": shift, "scale": scale, "shear": (0.0, 0.0)}
+        own = transform.transform(image, params)
+        bilinear = v2.InterpolationMode.BILINEAR
+        expected = v2.functional.affine(image, **params, interpolation=bilinear, fill=[200.0] * 3)
+        assert own.shape == image.shape
+        assert own.dtype == torch.uint8
+        away = (own.float() - expected.float()).abs()
+        assert away.median() <= 1
+        assert (away <= 6).float().mean() > 0.95  # torchvision blends the rim of the picture otherwise
+    assert torch.equal(own, image)
+
+
+def test_normalized():
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8), dtype=np.uint8))
+    before = images.clone()
+    own = normalized(images, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    expected = (images.double() / 255 - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / torch.tensor(
+        [0.2, 0.3, 0.4]
+    ).view(3, 1, 1)
+    torch.testing.assert_close(own.double(), expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(images, before)
