@@ -1,12 +1,8 @@
 """Write docs/results.md from the stored predictions, beside the paper's figures.
 
-    python examples/results.py --add hushem-madrnet runs/hushem --title "MADRNet, EfficientNet-Lite0"
-    python examples/results.py --add hushem-mirror runs/mirror.csv --title "..." --like hushem-madrnet --command "..."
     python examples/results.py
 
-The first line stores the predictions of a cross-validation in docs/results/<name>.csv, two pictures of it beside where
-the page shows them, and its description in runs.yaml; the second those of a table of examples/ensemble.py, on the folds
-of a stored run. All write the page anew. What controls say is stored by examples/controls.py --output
+Predictions are stored in docs/results/ by examples/store.py, what controls say by examples/controls.py --output
 docs/results/controls-<dataset>.csv, for other protocols controls-<dataset>-<protocol>.csv. Which run stands where is
 said by paper.yaml (tables and the paper's figures), levers.yaml (what was tried) and transfers.yaml (one set's model on
 another set). No figure of the page's tables is written by hand: a test recomputes it. Pictures that its commands do not
@@ -30,7 +26,6 @@ from madrnet_timm.command import run_command
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-KEPT = ("seed", "fold", "file", "label", "prediction")
 HEAD = """# Results
 
 Made by `python examples/results.py` from the predictions in `docs/results/`; the paper's figures are those that it
@@ -77,61 +72,6 @@ adapted*: the batch norms' statistics are those of the other set's pictures, wit
 class that is said counts; on the other, normal is said above a probability of 0.5. ± is half of a 95 % interval, by the
 binomial deviation of both recalls; [ ] the Wilson interval.
 """
-
-
-def add(name: str, output: Path, title: str, like: str | None = None, command: str | None = None) -> None:
-    """Store a cross-validation, or a table of predictions on the folds of a stored run."""
-    from madrnet_timm.errors import InputError
-    from madrnet_timm.evaluation.figures import confusion_matrix_figure
-    from madrnet_timm.files import read_csv, write_csv, write_text
-    from madrnet_timm.training.cross_validation import (
-        cross_validated_options,
-        draw_learning_curves,
-        held_out_predictions,
-        summarize,
-    )
-    from madrnet_timm.training.options import training_command
-
-    runs = read_runs()
-    if name in runs and runs[name]["title"] != title:
-        raise InputError(f"--add {name}: is stored as {runs[name]['title']!r}; choose another name, or give that title")
-    if output.is_file():
-        if like not in runs or not command:
-            raise InputError(f"--add {name} {output}: a table needs --like (one of {', '.join(runs)}) and --command")
-        kept = {key: runs[like][key] for key in ("dataset", "protocol", "classes")}
-        rows, entry = read_csv(output), {"title": title, "command": command, **kept}
-        if not rows or not set(KEPT) <= rows[0].keys():
-            raise InputError(f"{output}: expected the columns {', '.join(KEPT)}")
-        seeds = {row["seed"] for row in rows}
-        wanted, given = (
-            {tuple(row[key] for key in KEPT[:4]) for row in table if row["seed"] in seeds}
-            for table in (predictions(like), rows)
-        )
-        if given != wanted or not {row["prediction"] for row in rows} <= set(runs[like]["classes"]):
-            raise InputError(f"{output}: not the pictures and classes that {like} has in its folds of these seeds")
-    elif like or command:
-        raise InputError(f"--add {name} {output}: a cross-validation has no --like and no --command")
-    else:
-        rows, found, options = held_out_predictions(output), summarize(output), cross_validated_options(output)
-        entry = {
-            "title": title,
-            "dataset": options.dataset,
-            "protocol": options.protocol,
-            "command": training_command(options, sorted({row["seed"] for row in found["folds"]}), f"runs/{name}"),
-            "classes": list(found["pooled"]["per_class"]),
-        }
-        trained = sorted({row["fold"] for row in found["folds"]})
-        if isinstance(options.folds, int) and options.protocol != "session" and len(trained) < options.folds:
-            entry["folds"] = trained
-        shown = {figure for table in _yaml("paper.yaml").values() for figure in table.get("figures", ())}
-        if (figure := f"{name}-learning_curves.png") in shown:
-            draw_learning_curves(output, RESULTS / figure)
-        if (figure := f"{name}-confusion_matrix.png") in shown:
-            pooled = found["pooled"]
-            confusion_matrix_figure(pooled["confusion_matrix"], list(pooled["per_class"]), RESULTS / figure)
-    write_csv(RESULTS / f"{name}.csv", [{key: row[key] for key in KEPT} for row in rows])
-    text = yaml.safe_dump(runs | {name: entry}, sort_keys=False, allow_unicode=True, width=120)
-    write_text(RESULTS / "runs.yaml", text)
 
 
 def _yaml(name: str) -> dict[str, Any]:
@@ -480,25 +420,19 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--add", nargs=2, metavar=("NAME", "OUTPUT"), help="store a cross-validation under a name")
-    parser.add_argument("--title", help="of the one that is added")
-    parser.add_argument("--like", metavar="NAME", help="stored run whose folds a table of predictions has")
-    parser.add_argument("--command", help="that made that table")
-    args = parser.parse_args()
-
+def write_page() -> None:
+    """docs/results.md and Fig. 10."""
     from madrnet_timm.files import replacing, write_text
 
-    if not args.add and (args.title or args.like or args.command):
-        parser.error("--title, --like and --command describe what is added; give --add, too")
-    if args.add:
-        if not args.title:
-            parser.error("--add needs --title")
-        add(args.add[0], Path(args.add[1]), args.title, args.like, args.command)
     with replacing(RESULTS / "depth.png") as path:
         runpy.run_path(str(ROOT / "examples" / "depth.py"))["depth_figure"](RESULTS, path)
     write_text(RESULTS.parent / "results.md", page())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    write_page()
 
 
 if __name__ == "__main__":

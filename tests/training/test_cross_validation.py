@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import runpy
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -96,6 +97,24 @@ def test_another_recipe_in_the_same_output_is_refused_before_training(two, monke
     options = replace(cross_validated_options(folder), output=folder)
     with pytest.raises(InputError, match="seed0-fold0: that run has epochs = 1, not 2"):
         cross_validate(replace(options, recipe=replace(options.recipe, epochs=2)), [7])
+
+
+def test_stored_seeds_stay(two, tmp_path):
+    """examples/store.py with the output of one seed more, or of another recipe."""
+    store_run = runpy.run_path(str(EXAMPLES / "store.py"))["store_run"]
+    (short, *_), (long, *_) = two[0]
+    store_run(tmp_path, "heads", short, "drawn heads")
+    table, runs = ((tmp_path / name).read_text() for name in ("heads.csv", "runs.yaml"))
+    assert {(row["seed"], row["fold"]) for row in rows(tmp_path / "heads.csv")} == {(s, f) for s in "01" for f in "01"}
+    for source, name in ((short, "same"), (long, "other")):
+        for fold in (0, 1):
+            shutil.copytree(source / f"seed1-fold{fold}", tmp_path / name / f"seed1-fold{fold}")
+    store_run(tmp_path, "heads", tmp_path / "same", "drawn heads")
+    assert ((tmp_path / "heads.csv").read_text(), (tmp_path / "runs.yaml").read_text()) == (table, runs)
+    with pytest.raises(InputError, match="was not trained as they were"):
+        store_run(tmp_path, "heads", tmp_path / "other", "drawn heads")
+    with pytest.raises(InputError, match="is stored as 'drawn heads'"):
+        store_run(tmp_path, "heads", short, "others")
 
 
 def test_a_single_fold_has_no_spread():

@@ -1,0 +1,155 @@
+"""Store a cross-validation for docs/results.md, and write that page anew.
+
+    python examples/store.py hushem-madrnet runs/hushem --title "MADRNet, EfficientNet-Lite0"
+    python examples/store.py hushem-mirror runs/mirror.csv --title "..." --like hushem-madrnet --command "..."
+
+The first line stores the predictions of a cross-validation in docs/results/<name>.csv, two pictures of it beside where
+the page shows them, and its description in runs.yaml; seeds that are stored already and that the output lacks stay. The
+second stores a table of examples/ensemble.py, on the folds of a stored run.
+"""
+
+import argparse
+import runpy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from madrnet_timm.command import run_command
+from madrnet_timm.errors import InputError
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+KEPT = ("seed", "fold", "file", "label", "prediction")
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+
+
+def _write(results: Path, name: str, rows: list[dict[str, Any]], entry: dict[str, Any]) -> None:
+    from madrnet_timm.files import write_csv, write_text
+
+    write_csv(results / f"{name}.csv", [{key: row[key] for key in KEPT} for row in rows])
+    runs = _yaml(results / "runs.yaml") | {name: entry}
+    write_text(results / "runs.yaml", yaml.safe_dump(runs, sort_keys=False, allow_unicode=True, width=120))
+
+
+def _check_title(results: Path, name: str, title: str) -> None:
+    stored = _yaml(results / "runs.yaml").get(name, {}).get("title", title)
+    if stored != title:
+        raise InputError(f"{name}: is stored as {stored!r}; choose another name, or give that --title")
+
+
+def store_run(results: Path, name: str, output: Path, title: str) -> None:
+    """Store the output of a cross-validation.
+
+    Args:
+        results: Folder of the stored predictions and of ``runs.yaml``.
+        name: To store it under.
+        output: See `madrnet_timm.training.cross_validation.cross_validate`.
+        title: On the page.
+
+    Raises:
+        InputError: No cross-validation there; a known name with another title; fewer seeds than are stored under the
+            name, and not trained as those were.
+    """
+    from madrnet_timm.evaluation.figures import confusion_matrix_figure
+    from madrnet_timm.files import read_csv
+    from madrnet_timm.training.cross_validation import (
+        cross_validated_options,
+        draw_learning_curves,
+        held_out_predictions,
+        summarize,
+    )
+    from madrnet_timm.training.options import training_command
+
+    _check_title(results, name, title)
+    rows, found, options = held_out_predictions(output), summarize(output), cross_validated_options(output)
+    seeds = {row["seed"] for row in found["folds"]}
+    before = read_csv(results / f"{name}.csv") if (results / f"{name}.csv").is_file() else []
+    stay = [row for row in before if int(row["seed"]) not in seeds]
+    if stay:
+        stored = {int(row["seed"]) for row in before}
+        command = _yaml(results / "runs.yaml")[name]["command"]
+        if training_command(options, sorted(stored), f"runs/{name}") != command:
+            raise InputError(
+                f"{output}: lacks seeds that are stored as {name} and was not trained as they were ({command}); choose "
+                "another name"
+            )
+        seeds |= stored
+        rows = sorted([*stay, *rows], key=lambda row: int(row["seed"]))
+    entry = {
+        "title": title,
+        "dataset": options.dataset,
+        "protocol": options.protocol,
+        "command": training_command(options, sorted(seeds), f"runs/{name}"),
+        "classes": list(found["pooled"]["per_class"]),
+    }
+    trained = sorted({row["fold"] for row in found["folds"]})
+    if isinstance(options.folds, int) and options.protocol != "session" and len(trained) < options.folds:
+        entry["folds"] = trained
+    _write(results, name, rows, entry)
+    shown = {figure for table in _yaml(results / "paper.yaml").values() for figure in table.get("figures", ())}
+    curves, confusion = f"{name}-learning_curves.png", f"{name}-confusion_matrix.png"
+    if curves in shown and not stay:
+        draw_learning_curves(output, results / curves)
+    if confusion in shown and not stay:
+        pooled = found["pooled"]
+        confusion_matrix_figure(pooled["confusion_matrix"], list(pooled["per_class"]), results / confusion)
+
+
+def store_table(results: Path, name: str, table: Path, title: str, like: str, command: str) -> None:
+    """Store a table of predictions.
+
+    Args:
+        results: See `store_run`.
+        name: To store it under.
+        table: CSV with the columns `KEPT`.
+        title: On the page.
+        like: Name of a stored run with the same pictures in the same folds.
+        command: What made the table.
+
+    Raises:
+        InputError: Another table than that; no such run; a known name with another title.
+    """
+    from madrnet_timm.files import read_csv
+
+    _check_title(results, name, title)
+    runs, rows = _yaml(results / "runs.yaml"), read_csv(table)
+    if like not in runs:
+        raise InputError(f"--like {like}: is not stored; expected one of {', '.join(runs)}")
+    if not rows or not set(KEPT) <= rows[0].keys():
+        raise InputError(f"{table}: expected the columns {', '.join(KEPT)}")
+    seeds = {row["seed"] for row in rows}
+    wanted, given = (
+        {tuple(row[key] for key in KEPT[:4]) for row in part if row["seed"] in seeds}
+        for part in (read_csv(results / f"{like}.csv"), rows)
+    )
+    if given != wanted or not {row["prediction"] for row in rows} <= set(runs[like]["classes"]):
+        raise InputError(f"{table}: not the pictures and classes that {like} has in its folds of these seeds")
+    kept = {key: runs[like][key] for key in ("dataset", "protocol", "classes")}
+    _write(results, name, rows, {"title": title, "command": command, **kept})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="to store it under")
+    parser.add_argument("output", type=Path, help="of examples/cross_validate.py, or a CSV of examples/ensemble.py")
+    parser.add_argument("--title", required=True, help="on the page")
+    parser.add_argument("--like", metavar="NAME", help="stored run whose folds a CSV has")
+    parser.add_argument("--command", help="that made that CSV")
+    args = parser.parse_args()
+
+    if args.output.is_file():
+        if not args.like or not args.command:
+            parser.error(f"{args.output}: a CSV needs --like and --command")
+        store_table(RESULTS, args.name, args.output, args.title, args.like, args.command)
+    elif args.like or args.command:
+        parser.error("--like and --command belong to a CSV; a cross-validation knows its own")
+    else:
+        store_run(RESULTS, args.name, args.output, args.title)
+    runpy.run_path(str(Path(__file__).with_name("results.py")))["write_page"]()
+
+
+if __name__ == "__main__":
+    run_command(main)
