@@ -52,8 +52,7 @@ prints. **Research use only; not a medical device.**
 NOT_MEASURED = """
 - The paper's own recipe on all folds, and around a ResNet-50 with ImageNet weights; it needs a GPU:
   `python examples/cross_validate.py --recipe paper --model madrnet_resnet50`, see [reproduce.md](reproduce.md).
-- MADRNet around EfficientNet-B0 and its distillation from the paper's model (`examples/distill.py`); a student smaller
-  than its teacher: the one above is of the teacher's size.
+- MADRNet around EfficientNet-B0 and its distillation from the paper's model (`examples/distill.py`).
 - Further seeds than each row names. A pure transformer; a hybrid one stands in Table VI.
 - Levers that were not tried: EfficientNet-Lite2, other weights of the embedding loss.
 """
