@@ -333,6 +333,11 @@ def test_the_readmes_figures_are_those_of_the_page():
         for run in ("hushem-background", "hushem-madrnet")
     )
     assert f"(masked, that seed: {masked} %) | {view} % (±" in readme
+    full, small = (
+        mean_sd(list(fold_accuracies([row for row in stored(run) if row["seed"] == "1"]).values()))
+        for run in ("hushem-madrnet", "hushem-small")
+    )
+    assert f"(full and 80 epochs, that seed: {full} %) | {small} % (±" in readme
     for run in ("hushem-session", "hushem-published"):
         rows = stored(run)
         seeds = len({row["seed"] for row in rows})
