@@ -7,21 +7,14 @@ import torch
 import madrnet_timm  # noqa: F401
 from madrnet_timm.models.reversible import MEMORY_MODES
 
-from .test_reversible import assert_same_step, loss_of, sequence, streams
+from .test_reversible import assert_same_step, loss_of, sequence, step, streams
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
-def step_on_gpu(module, inputs, seed=3):
+def step_on_gpu(module):
     """See `test_reversible.step`."""
-    module = module.cuda()
-    inputs = [x.detach().cuda().requires_grad_(x.requires_grad) for x in inputs]
-    torch.manual_seed(seed)
-    weights = [torch.linspace(-1, 1, x.numel(), dtype=x.dtype, device="cuda").view_as(x) for x in inputs]
-    loss = sum((w * y).sum() + (y**2).mean() for w, y in zip(weights, module(*inputs), strict=True))
-    loss.backward()
-    params = {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
-    return loss.detach(), params, [x.grad for x in inputs], {n: b.clone() for n, b in module.named_buffers()}
+    return step(module.cuda(), [x.detach().cuda().requires_grad_() for x in streams()])
 
 
 @pytest.fixture
@@ -37,8 +30,8 @@ def _exact(monkeypatch):
 @pytest.mark.parametrize("depth", [1, 3, 6])
 def test_step_is_plain_autograds(memory, depth):
     """With dropout drawn from the GPU's generator, and drawn again in the backward pass."""
-    plain = step_on_gpu(sequence(depth, memory="plain"), streams())
-    assert_same_step(step_on_gpu(sequence(depth, memory=memory), streams()), plain)
+    plain = step_on_gpu(sequence(depth, memory="plain"))
+    assert_same_step(step_on_gpu(sequence(depth, memory=memory)), plain)
 
 
 @pytest.mark.usefixtures("_exact")
@@ -79,7 +72,7 @@ def test_streams_stay_float32_under_autocast():
         with torch.autocast("cuda", torch.bfloat16):
             outputs = module(*[x.bfloat16() for x in inputs])
         assert {y.dtype for y in outputs} == {torch.float32}
-        loss_of([y.cpu() for y in outputs]).backward()
+        loss_of(outputs).backward()
         grads[memory] = torch.cat([p.grad.flatten() for p in module.parameters()])
     assert (grads["reversible"] - grads["plain"]).norm() < 0.02 * grads["plain"].norm()
 

@@ -43,7 +43,7 @@ def streams(dtype=torch.float64, grad=True, seed=2, size=6):
 
 
 def loss_of(outputs):
-    weights = [torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y) for y in outputs]
+    weights = [torch.linspace(-1, 1, y.numel(), dtype=y.dtype, device=y.device).view_as(y) for y in outputs]
     return sum((w * y).sum() + (y**2).mean() for w, y in zip(weights, outputs, strict=True))
 
 

@@ -1,7 +1,9 @@
-"""A small folder of drawn heads, and the training command in this process."""
+"""A small folder of drawn heads, and the training command in this process, which may be cut off."""
 
+import csv
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,29 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 # enough to go through everything in seconds
 SMALL = ["--model", "madrnet_test_resnet", "--img-size", "48", "--batch-size", "8", "--folds", "2"]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+@contextmanager
+def killed_in(epoch: int) -> Iterator[None]:
+    """A training in it is cut off in that epoch, from 0; a checkpoint is written after each."""
+    from madrnet_timm.training import loop
+
+    real = loop._Run._train_epoch
+
+    def killed(self, number, bar):
+        if number == epoch:
+            raise KeyboardInterrupt
+        return real(self, number, bar)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(loop._Run, "_train_epoch", killed)
+        yield
 
 
 def write_heads(folder: Path, per_class: int = 8, classes: tuple[str, ...] = ("Normal", "Tapered")) -> Path:

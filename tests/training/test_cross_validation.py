@@ -30,12 +30,7 @@ from madrnet_timm.training.cross_validation import (
 from madrnet_timm.training.options import RunOptions
 from madrnet_timm.training.recipe import Recipe
 
-from .conftest import EXAMPLES, write_heads
-
-
-def rows(path):
-    with path.open(newline="") as opened:
-        return list(csv.DictReader(opened))
+from .conftest import EXAMPLES, rows, write_heads
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +113,8 @@ def test_stored_seeds_stay(two, tmp_path):
 
 
 def test_a_single_fold_has_no_spread():
-    rows = [{"seed": 0, "fold": 2, "label": label, "prediction": "a"} for label in "aab"]
-    summary = summarize_predictions(rows, ["a", "b"])
+    said = [{"seed": 0, "fold": 2, "label": label, "prediction": "a"} for label in "aab"]
+    summary = summarize_predictions(said, ["a", "b"])
     assert summary["mean"]["accuracy"] == pytest.approx(2 / 3)
     assert math.isnan(summary["sd"]["accuracy"])
     assert math.isnan(summary["t_half_width"]["accuracy"])

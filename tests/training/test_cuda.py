@@ -1,7 +1,5 @@
 """Training and prediction on a GPU; skipped where there is none."""
 
-import csv
-
 import numpy as np
 import pytest
 import torch
@@ -10,14 +8,9 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from madrnet_timm.inference import Classifier
 from madrnet_timm.losses import HybridLoss
 
-from .conftest import SMALL, write_heads
+from .conftest import SMALL, killed_in, rows, write_heads
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-
-
-def rows(path):
-    with path.open(newline="") as opened:
-        return list(csv.DictReader(opened))
 
 
 @pytest.fixture(autouse=True)
@@ -45,21 +38,10 @@ def test_trains_in_every_precision(tmp_path, train_command, monkeypatch, precisi
         assert max(float(row["p_Normal"]), float(row["p_Tapered"])) < 0.6 or a.label == row["prediction"]
 
 
-def test_continues_where_it_was(tmp_path, train_command, monkeypatch):
-    from madrnet_timm.training import loop
-
+def test_continues_where_it_was(tmp_path, train_command):
     data = write_heads(tmp_path / "heads", per_class=8)
     args = ["--dataset", "folder", "--data-dir", data, "--output", tmp_path / "run", *SMALL, "--epochs", 3]
-    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
-    real = loop._Run._train_epoch
-
-    def killed(self, epoch, bar):
-        if epoch == 2:
-            raise KeyboardInterrupt
-        return real(self, epoch, bar)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop._Run, "_train_epoch", killed)
+    with killed_in(2):
         assert train_command(*args) == 130
     assert train_command(*args, "--resume") == 0
     assert [int(row["epoch"]) for row in rows(tmp_path / "run" / "history.csv")] == [1, 2, 3]

@@ -1,7 +1,6 @@
 """The training command: what it writes, that it learns, that it can be continued."""
 
 import argparse
-import csv
 import json
 import os
 import shutil
@@ -27,7 +26,7 @@ from madrnet_timm.training.options import RunOptions, add_arguments, from_argume
 from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.run_folder import RunFolder
 
-from .conftest import EXAMPLES, SMALL, write_heads
+from .conftest import EXAMPLES, SMALL, killed_in, rows, write_heads
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +37,6 @@ def run(tmp_path_factory, train_command):
     args = ["--dataset", "folder", "--data-dir", data, "--output", tmp / "run", *SMALL, "--epochs", 3]
     assert train_command(*args) == 0
     return tmp / "run", data, args
-
-
-def rows(path):
-    with path.open(newline="") as opened:
-        return list(csv.DictReader(opened))
 
 
 def test_run_folder(run):
@@ -145,24 +139,13 @@ def test_plain_timm_model(tmp_path, heads, train_command):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_killed_run_continues_to_the_same_weights(run, tmp_path, monkeypatch, train_command, workers):
+def test_killed_run_continues_to_the_same_weights(run, tmp_path, train_command, workers):
     """With worker processes and without: they change nothing."""
     folder, _, args = run
     args = [*args, "--workers", workers]
-    from madrnet_timm.training import loop
-
-    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
-    real = loop._Run._train_epoch
-
-    def killed(self, epoch, bar):
-        if epoch == 2:
-            raise KeyboardInterrupt
-        return real(self, epoch, bar)
-
     other = tmp_path / "other"
     args = [other if a == folder else a for a in args]
-    with monkeypatch.context() as patch:
-        patch.setattr(loop._Run, "_train_epoch", killed)
+    with killed_in(2):
         assert train_command(*args) == 130
     assert not (other / "model").exists()
     assert train_command(*args, "--resume") == 0
@@ -184,25 +167,14 @@ def test_precision_is_part_of_a_run(monkeypatch, tmp_path):
     assert RunOptions.from_config(options.to_config(), tmp_path).mixed_precision == "bf16"
 
 
-def test_learned_loss_weights_are_logged_and_resumed(tmp_path, heads, monkeypatch, train_command):
-    from madrnet_timm.training import loop
-
-    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
+def test_learned_loss_weights_are_logged_and_resumed(tmp_path, heads, train_command):
     args = ["--dataset", "folder", "--data-dir", heads, *SMALL, "--epochs", "2", "--loss-weights", "learned"]
     assert train_command(*args, "--output", tmp_path / "whole") == 0
     history = rows(tmp_path / "whole" / "history.csv")
     triplet, harc = ([float(row[f"weight_{name}"]) for row in history] for name in ("triplet", "harc"))
     assert 0.4 > triplet[0] >= triplet[1] > 0.1  # towards w₀ / (1 + term)
     assert 0.3 >= harc[0] >= harc[1] > 0.1
-    real = loop._Run._train_epoch
-
-    def killed(self, epoch, bar):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        return real(self, epoch, bar)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop._Run, "_train_epoch", killed)
+    with killed_in(1):
         assert train_command(*args, "--output", tmp_path / "cut") == 130
     assert train_command(*args, "--output", tmp_path / "cut", "--resume") == 0
     assert rows(tmp_path / "cut" / "history.csv") == history
