@@ -13,8 +13,10 @@ import pytest
 import torch
 from PIL import Image
 from scipy.stats import t
+from sklearn.linear_model import LogisticRegression
 
 from madrnet_timm.errors import InputError
+from madrnet_timm.evaluation.controls import shape_features
 from madrnet_timm.evaluation.intervals import wilson_interval
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.explain import STAGES
@@ -241,9 +243,42 @@ def test_ensemble_is_the_mean_of_the_probabilities(fresh_python, two, tmp_path):
             total += classifier.model(x).double().softmax(1)[0].numpy()
         total += [float(table[key][p]) for p in ("p_Normal", "p_Tapered")]
     assert [float(row["p_Normal"]), float(row["p_Tapered"])] == pytest.approx(total / 4, abs=1e-5)
-    run = fresh_python(EXAMPLES / "ensemble.py", *folders, "--seeds", 7, "--output", tmp_path / "no.csv")
+
+def test_ensemble_with_what_is_measured(fresh_python, two, tmp_path):
+    """One member more, fitted here by hand on what the fold's training pictures measure."""
+    (folder, _, options), _ = two[0]
+    run = fresh_python(EXAMPLES / "ensemble.py", folder, "--measured", "--output", tmp_path / "measured.csv")
+    assert run.returncode == 0, run.stderr
+    found = {(int(row["seed"]), int(row["fold"]), row["file"]): row for row in rows(tmp_path / "measured.csv")}
+    assert len(found) == 32
+    records, folds, _ = replace(options, seed=1).divided_records()
+    values, train = np.nan_to_num(shape_features(records)), folds != 0
+    values = (values - values[train].mean(0)) / np.where(values[train].std(0) > 0, values[train].std(0), 1)
+    fitted = LogisticRegression(max_iter=2000).fit(values[train], np.array(records["label"])[train])
+    measured = dict(zip(records["file"], fitted.predict_proba(values), strict=True))
+    for row in rows(folder / "seed1-fold0" / "predictions.csv"):
+        names = ("p_Normal", "p_Tapered")
+        mean = (np.array([float(row[name]) for name in names]) + measured[row["file"]]) / 2
+        assert [float(found[1, 0, row["file"]][name]) for name in names] == pytest.approx(mean, abs=1e-4)
+
+
+def test_ensemble_says_what_is_wrong(fresh_python, two, tmp_path):
+    folders = [folder for folder, _, _ in two[0]]
+    for given, words in ((folders[:1], "--measured"), ([*folders, "--seeds", 7], "--seeds 7")):
+        run = fresh_python(EXAMPLES / "ensemble.py", *given, "--output", tmp_path / "no.csv")
+        assert run.returncode == 2
+        assert words in run.stderr
+    heads = tmp_path / "heads"
+    shutil.copytree(two[0][0][2].data_dir, heads)
+    next(heads.rglob("*.png")).unlink()
+    moved = tmp_path / "moved"
+    shutil.copytree(folders[0], moved)
+    for config in moved.glob("seed*/config.yaml"):
+        config.write_text(config.read_text().replace(str(two[0][0][2].data_dir), str(heads)))
+    run = fresh_python(EXAMPLES / "ensemble.py", moved, "--measured", "--output", tmp_path / "no.csv")
     assert run.returncode == 2
-    assert "--seeds 7" in run.stderr
+    assert str(heads) in run.stderr
+    assert not (tmp_path / "no.csv").exists()
 
 
 def test_comparison_needs_the_same_folds(two, tmp_path):

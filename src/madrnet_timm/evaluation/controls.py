@@ -65,11 +65,20 @@ class Controls:
 
     def __init__(self, dataset: "Dataset") -> None:
         self.labels = np.array(dataset["label"])
-        self.features = {
-            "largest class": np.zeros((len(dataset), 1)),
-            "background": np.stack([background_features(image) for image in pictures(dataset)]),
-            "shape and stain": shape_features(dataset),
-        }
+        self._dataset = dataset
+        self._features: dict[str, Floats] = {}
+
+    def features(self, control: str) -> Floats:
+        """What a control goes by, a row a record."""
+        if control not in self._features:
+            if control == "background":
+                found = np.stack([background_features(image) for image in pictures(self._dataset)])
+            elif control == "shape and stain":
+                found = shape_features(self._dataset)
+            else:
+                found = np.zeros((len(self.labels), 1))
+            self._features[control] = found
+        return self._features[control]
 
     def _estimator(self, control: str) -> Any:
         from sklearn.dummy import DummyClassifier
@@ -89,10 +98,19 @@ class Controls:
             LogisticRegression(max_iter=2000),
         )
 
+    def _fitted(self, control: str, train: NDArray[np.bool_]) -> Any:
+        return self._estimator(control).fit(self.features(control)[train], self.labels[train])
+
     def predict(self, control: str, train: NDArray[np.bool_], test: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Class ids of the records in ``test`` by a control fitted on those in ``train`` (masks over the records)."""
-        values = self.features[control]
-        return self._estimator(control).fit(values[train], self.labels[train]).predict(values[test])
+        return self._fitted(control, train).predict(self.features(control)[test])
+
+    def probabilities(self, control: str, train: NDArray[np.bool_], test: NDArray[np.bool_], classes: int) -> Floats:
+        """Like `predict`: ``(records in test, classes)``, 0 for a class that ``train`` lacks."""
+        fitted = self._fitted(control, train)
+        found = np.zeros((int(test.sum()), classes))
+        found[:, fitted.classes_] = fitted.predict_proba(self.features(control)[test])
+        return found
 
     def accuracies(self, train: NDArray[np.bool_], test: NDArray[np.bool_]) -> dict[str, float]:
         """Accuracy of each control on ``test``."""
