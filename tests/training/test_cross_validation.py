@@ -244,6 +244,7 @@ def test_ensemble_is_the_mean_of_the_probabilities(fresh_python, two, tmp_path):
         total += [float(table[key][p]) for p in ("p_Normal", "p_Tapered")]
     assert [float(row["p_Normal"]), float(row["p_Tapered"])] == pytest.approx(total / 4, abs=1e-5)
 
+
 def test_ensemble_with_what_is_measured(fresh_python, two, tmp_path):
     """One member more, fitted here by hand on what the fold's training pictures measure."""
     (folder, _, options), _ = two[0]
