@@ -4,13 +4,15 @@
     python examples/ensemble.py runs/a --mirror --output runs/mirror.csv
     python examples/ensemble.py runs/a runs/b --measured --output runs/measured.csv
 
-Each fold is predicted by the models that never saw its pictures. --mirror also shows each model the mirrored heads
+Each is an output of examples/cross_validate.py, or a table of predictions with probabilities, as this command writes
+it. Each fold is predicted by the models that never saw its pictures. --mirror also shows each model the mirrored heads
 (test-time augmentation). --measured adds what the control "shape and stain" says, logistic regression on the measured
 heads of each fold's training pictures, as one model more: it misses other pictures than a network. The table has a row
 a held-out picture: seed, fold, file, label, prediction, probabilities.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -18,10 +20,48 @@ from typing import Any
 
 from madrnet_timm.command import run_command
 
+Rows = dict[tuple[int, int, str], dict[str, Any]]
+"""By seed, fold and file."""
+
+
+def same_pictures(runs: Sequence[Path], seeds: Sequence[int] | None) -> list[Rows]:
+    """Held-out predictions of each run, in the seeds and folds that all have.
+
+    Raises:
+        InputError: Other pictures, folds or classes; no probabilities.
+    """
+    from madrnet_timm.errors import InputError
+    from madrnet_timm.training.cross_validation import held_out_predictions
+
+    tables = []
+    for run in runs:
+        table = {(row["seed"], row["fold"], row["file"]): row for row in held_out_predictions(run, seeds)}
+        if not class_columns(table):
+            raise InputError(f"{run}: has no probabilities (columns p_<class>); give the output that it was made from")
+        tables.append(table)
+    common = set.intersection(*({key[:2] for key in table} for table in tables))
+    tables = [{key: row for key, row in table.items() if key[:2] in common} for table in tables]
+    named = ", ".join(map(str, runs))
+    if not common or any(table.keys() != tables[0].keys() for table in tables):
+        raise InputError(f"{named}: not the same pictures held out in the same folds and seeds")
+    for key in tables[0]:
+        if len({table[key]["pixel_sha256"] for table in tables if "pixel_sha256" in table[key]}) > 1:
+            raise InputError(f"{named}: not the same pictures, though their files have the same names")
+    if any(set(class_columns(table)) != set(class_columns(tables[0])) for table in tables):
+        raise InputError(f"{named}: not the same classes")
+    return tables
+
+
+def class_columns(table: Rows) -> list[str]:
+    """Names of the columns of probabilities."""
+    return [column for column in next(iter(table.values())) if column.startswith("p_")]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", nargs="+", type=Path, help="outputs of examples/cross_validate.py on the same folds")
+    parser.add_argument(
+        "run", nargs="+", type=Path, help="outputs of examples/cross_validate.py, or tables; same folds"
+    )
     parser.add_argument("--mirror", action="store_true", help="also predict mirrored heads")
     parser.add_argument("--measured", action="store_true", help="also a linear model of measured shape and stain")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="only these (all that all runs have)")
@@ -31,6 +71,11 @@ def main() -> None:
     args = parser.parse_args()
     if len(args.run) < 2 and not args.mirror and not args.measured:
         parser.error("expected two runs, or one with --mirror or --measured")
+    outputs = [run for run in args.run if not run.is_file()]
+    if args.mirror and len(outputs) < len(args.run):
+        parser.error("--mirror needs the models: outputs of examples/cross_validate.py, not tables")
+    if args.measured and not outputs:
+        parser.error("--measured needs an output of examples/cross_validate.py, which says where the pictures lie")
 
     import numpy as np
     from tqdm import tqdm
@@ -42,60 +87,48 @@ def main() -> None:
     from madrnet_timm.inference import Classifier
     from madrnet_timm.training.cross_validation import (
         cross_validated_options,
-        held_out_predictions,
         summarize_predictions,
         summary_table,
     )
 
     check_table_name(args.output)
-    tables = []
-    for run in args.run:
-        rows = held_out_predictions(run, args.seeds)
-        tables.append({(row["seed"], row["fold"], row["file"]): row for row in rows})
-    common = set.intersection(*({key[:2] for key in table} for table in tables))
-    tables = [{key: row for key, row in table.items() if key[:2] in common} for table in tables]
-    if not common or any(table.keys() != tables[0].keys() for table in tables):
-        raise InputError(f"{', '.join(map(str, args.run))}: not the same pictures held out in the same folds and seeds")
-    if any(row["pixel_sha256"] != table[key]["pixel_sha256"] for table in tables for key, row in tables[0].items()):
-        raise InputError(
-            f"{', '.join(map(str, args.run))}: not the same pictures, though their files have the same names"
-        )
-    if any(next(iter(table.values())).keys() != next(iter(tables[0].values())).keys() for table in tables):
-        raise InputError(f"{', '.join(map(str, args.run))}: not the same classes")
-    names = [key.removeprefix("p_") for key in next(iter(tables[0].values())) if key.startswith("p_")]
+    tables = same_pictures(args.run, args.seeds)
+    columns = class_columns(tables[0])
+    names = [column.removeprefix("p_") for column in columns]
     sums = {key: np.zeros(len(names)) for key in tables[0]}
     for table in tables:
         for key, row in table.items():
-            sums[key] += [float(row[f"p_{name}"]) for name in names]
+            sums[key] += [float(row[column]) for column in columns]
 
-    options = cross_validated_options(args.run[0])
+    folds_of = sorted({key[:2] for key in sums})
 
     @cache
     def divided(seed: int) -> tuple[Any, Any]:
+        options = cross_validated_options(outputs[0])
         records, folds, _ = replace(options, seed=seed).divided_records()
-        held_out = {(seed, int(fold), file) for fold, file in zip(folds, records["file"], strict=True)}
-        if {key for key in held_out if key[:2] in common} != {key for key in sums if key[0] == seed}:
-            raise InputError(f"{options.data_dir}: not the pictures that {args.run[0]} held out; put those back")
+        found = {(seed, int(fold), file) for fold, file in zip(folds, records["file"], strict=True)}
+        if {key for key in found if key[:2] in folds_of} != {key for key in sums if key[0] == seed}:
+            raise InputError(f"{options.data_dir}: not the pictures that {outputs[0]} held out; put those back")
         return records, folds
 
     if args.mirror:
-        for seed, fold in tqdm(sorted(common), desc="mirrored"):
+        for seed, fold in tqdm(folds_of, desc="mirrored"):
             records, folds = divided(seed)
-            records = records.select(np.flatnonzero(folds == fold))
-            images = list(pictures(records))
+            held_out = records.select(np.flatnonzero(folds == fold))
+            images = list(pictures(held_out))
             for run in args.run:
                 classifier = Classifier(run / f"seed{seed}-fold{fold}" / "model")
                 mirrored = [classifier.prepare(image).view[:, ::-1] for image in images]
-                for file, found in zip(records["file"], classifier.probabilities(mirrored), strict=True):
+                for file, found in zip(held_out["file"], classifier.probabilities(mirrored), strict=True):
                     sums[seed, fold, file] += found
         sums = {key: total / 2 for key, total in sums.items()}
     if args.measured:
-        controls = Controls(divided(min(common)[0])[0])
-        for seed, fold in tqdm(sorted(common), desc="measured"):
+        controls = Controls(divided(folds_of[0][0])[0])
+        for seed, fold in tqdm(folds_of, desc="measured"):
             records, folds = divided(seed)
-            found = controls.probabilities("shape and stain", folds != fold, folds == fold, len(names))
-            for file, row in zip(records.select(np.flatnonzero(folds == fold))["file"], found, strict=True):
-                sums[seed, fold, file] += row
+            measured = controls.probabilities("shape and stain", folds != fold, folds == fold, len(names))
+            for file, found in zip(records.select(np.flatnonzero(folds == fold))["file"], measured, strict=True):
+                sums[seed, fold, file] += found
 
     out: list[dict[str, Any]] = []
     for (seed, fold, file), total in sums.items():

@@ -29,7 +29,14 @@ def _yaml(path: Path) -> dict[str, Any]:
 def _write(results: Path, name: str, rows: list[dict[str, Any]], entry: dict[str, Any]) -> None:
     from madrnet_timm.files import write_csv, write_text
 
-    write_csv(results / f"{name}.csv", [{key: row[key] for key in KEPT} for row in rows])
+    with_probabilities = [key for key in rows[0] if key.startswith("p_") and all(row.get(key) for row in rows)]
+    write_csv(
+        results / f"{name}.csv",
+        [
+            {key: row[key] for key in KEPT} | {key: round(float(row[key]), 4) for key in with_probabilities}
+            for row in rows
+        ],
+    )
     runs = _yaml(results / "runs.yaml") | {name: entry}
     write_text(results / "runs.yaml", yaml.safe_dump(runs, sort_keys=False, allow_unicode=True, width=120))
 

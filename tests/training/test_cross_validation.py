@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.controls import shape_features
 from madrnet_timm.evaluation.intervals import wilson_interval
+from madrnet_timm.files import write_csv
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.explain import STAGES
 from madrnet_timm.inference.gradcam import attention_maps
@@ -102,6 +103,10 @@ def test_stored_seeds_stay(two, tmp_path):
     (short, *_), (long, *_) = two[0]
     store_run(tmp_path, "heads", short, "drawn heads")
     table, runs = ((tmp_path / name).read_text() for name in ("heads.csv", "runs.yaml"))
+    given = cross_validation.held_out_predictions(short)
+    for kept, row in zip(cross_validation.held_out_predictions(tmp_path / "heads.csv"), given, strict=True):
+        assert {key: kept[key] for key in ("seed", "fold", "file", "label", "prediction")}.items() <= row.items()
+        assert float(kept["p_Normal"]) == pytest.approx(float(row["p_Normal"]), abs=5e-5)
     assert {(row["seed"], row["fold"]) for row in rows(tmp_path / "heads.csv")} == {(s, f) for s in "01" for f in "01"}
     for source, name in ((short, "same"), (long, "other")):
         for fold in (0, 1):
@@ -225,6 +230,12 @@ def test_ensemble_is_the_mean_of_the_probabilities(fresh_python, two, tmp_path):
         assert run.returncode == 0, run.stderr
     found = rows(tmp_path / "two.csv")
     assert len(found) == len(stored[0]) == 32
+    write_csv(tmp_path / "first.csv", cross_validation.held_out_predictions(folders[0]))
+    run = fresh_python(
+        EXAMPLES / "ensemble.py", tmp_path / "first.csv", folders[1], "--output", tmp_path / "of a table.csv"
+    )
+    assert run.returncode == 0, run.stderr
+    assert rows(tmp_path / "of a table.csv") == found
     for row in found:
         key = int(row["seed"]), int(row["fold"]), row["file"]
         mean = np.mean([[float(table[key][p]) for p in ("p_Normal", "p_Tapered")] for table in stored], axis=0)
@@ -265,7 +276,18 @@ def test_ensemble_with_what_is_measured(fresh_python, two, tmp_path):
 
 def test_ensemble_says_what_is_wrong(fresh_python, two, tmp_path):
     folders = [folder for folder, _, _ in two[0]]
-    for given, words in ((folders[:1], "--measured"), ([*folders, "--seeds", 7], "--seeds 7")):
+    table = tmp_path / "without.csv"
+    columns = ("seed", "fold", "file", "label", "prediction")
+    found = cross_validation.held_out_predictions(folders[0])
+    write_csv(table, [{column: row[column] for column in columns} for row in found])
+    for given, words in (
+        (folders[:1], "--measured"),
+        ([*folders, "--seeds", 7], "--seeds 7"),
+        ([folders[0], table], "without.csv: has no probabilities"),
+        ([folders[0], folders[1] / "summary.csv"], "summary.csv: expected a CSV with the columns"),
+        ([folders[0], table, "--mirror"], "--mirror needs the models"),
+        ([table, "--measured"], "--measured needs an output"),
+    ):
         run = fresh_python(EXAMPLES / "ensemble.py", *given, "--output", tmp_path / "no.csv")
         assert run.returncode == 2
         assert words in run.stderr

@@ -127,16 +127,17 @@ def read_folds(path: Path, dataset: "Dataset") -> Folds:
     out = np.full(len(dataset), LEFT_OUT, dtype=np.int64)
     seen: dict[int, int] = {}
     for line, row in enumerate(rows, 2):
-        index = places.get(row[key], stems.get(row[key].rpartition(".")[0]))
+        name = row[key] or ""
+        index = places.get(name, stems.get(name.rpartition(".")[0]))
         if index is None:
             raise InputError(
-                f"{path}, line {line}: {row[key]} is not in the data set; expected names like {rows[0][key]}"
+                f"{path}, line {line}: {name!r} is not in the data set; expected names like {next(iter(places))}"
             )
         if not (row["fold"] or "").removeprefix("-").isdigit() or int(row["fold"]) < LEFT_OUT:
             raise InputError(f"{path}, line {line}: fold {row['fold']!r}, expected a number from 0, or -1 for left out")
         fold = int(row["fold"])
         if seen.setdefault(index, fold) != fold or (key == "file" and out[index] != LEFT_OUT):
-            raise InputError(f"{path}, line {line}: {row[key]} occurs twice; each picture is held out once")
+            raise InputError(f"{path}, line {line}: {name} occurs twice; each picture is held out once")
         out[index] = fold
     if key == "pixel_sha256":  # pictures with the same pixels stay together
         fold_of = dict(zip(dataset[key], out.tolist(), strict=True))

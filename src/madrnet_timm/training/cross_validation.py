@@ -162,13 +162,30 @@ def _finished(output: Path, seeds: Collection[int] | None = None) -> list[tuple[
 
 
 def held_out_predictions(output: Path, seeds: Collection[int] | None = None) -> list[dict[str, Any]]:
-    """Rows of ``predictions.csv`` of all runs, with their seed and fold; of all seeds or some.
+    """A row a held-out picture and seed: ``seed``, ``fold``, ``file``, ``label``, ``prediction``, probabilities.
+
+    Args:
+        output: See `cross_validate`; or a table of such rows (CSV), as examples/ensemble.py and examples/store.py write
+            it.
+        seeds: Only these; else all.
 
     Raises:
-        InputError: No cross-validation there, or a run of these seeds that is not finished.
+        InputError: No cross-validation there, or a run of these seeds that is not finished; another table.
     """
-    runs = _finished(output, seeds)
-    return [{"seed": s, "fold": f, **row} for s, f, run in runs for row in read_csv(run.predictions)]
+    if not output.is_file():
+        runs = _finished(output, seeds)
+        return [{"seed": s, "fold": f, **row} for s, f, run in runs for row in read_csv(run.predictions)]
+    table: list[dict[str, Any]] = list(read_csv(output)) if output.suffix == ".csv" else []
+    try:
+        table = [row | {"seed": int(row["seed"]), "fold": int(row["fold"])} for row in table]
+    except (KeyError, ValueError):
+        table = []
+    if not table or not {"file", "label", "prediction"} <= table[0].keys():
+        raise InputError(f"{output}: expected a CSV with the columns seed, fold, file, label and prediction")
+    rows = [row for row in table if seeds is None or row["seed"] in seeds]
+    if not rows:
+        raise InputError(f"{output}: has no row of --seeds {' '.join(map(str, sorted(seeds or ())))}")
+    return rows
 
 
 def summarize(output: Path) -> dict[str, Any]:
@@ -282,23 +299,14 @@ def compare_runs(first: Path, second: Path, seeds: Collection[int] | None = None
     """Compare two cross-validations on the same pictures and folds.
 
     Args:
-        first: Output of `cross_validate`, or a table of held-out predictions (CSV) as examples/ensemble.py writes it.
+        first: Output of `cross_validate`, or a table; see `held_out_predictions`.
         second: Another.
         seeds: Only these; else those that both have.
 
     Raises:
         InputError: Not finished cross-validations, or not of the same pictures and folds.
     """
-    tables = []
-    for output in (first, second):
-        if output.is_dir() or not output.exists():
-            rows = held_out_predictions(output, seeds)
-        else:
-            rows = read_csv(output) if output.suffix == ".csv" else []
-            if not rows or not {"seed", "fold", "file", "label", "prediction"} <= rows[0].keys():
-                raise InputError(f"{output}: expected a CSV with the columns seed, fold, file, label and prediction")
-            rows = [row for row in rows if seeds is None or int(row["seed"]) in seeds]
-        tables.append(rows)
+    tables = [held_out_predictions(output, seeds) for output in (first, second)]
     key = "pixel_sha256" if all(rows and "pixel_sha256" in rows[0] for rows in tables) else "file"
     try:
         return compare_predictions(tables[0], tables[1], key)
