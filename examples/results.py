@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import yaml
@@ -214,6 +215,24 @@ def _some_folds_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list
     return parts
 
 
+def _epochs_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[str]:
+    """The last epoch beside the best one of each fold, of runs whose epochs are stored."""
+    parts = [
+        "| | seeds | last epoch, % | best epoch of each fold | flatters by | which epochs |\n|---|---|---|---|---|---|"
+    ]
+    for name in (name for name in table["runs"] if name in runs):
+        folds: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for row in predictions(f"{name}-epochs"):
+            folds[row["seed"], row["fold"]].append(100 * float(row["accuracy"]))
+        last, best = ([pick(values) for values in folds.values()] for pick in (lambda values: values[-1], max))
+        which = sorted(values.index(max(values)) + 1 for values in folds.values())
+        cells = [", ".join(sorted({seed for seed, _ in folds}))]
+        cells += [f"{mean(values):.1f} ± {stdev(values):.1f}" for values in (last, best)]
+        cells += [f"{mean(best) - mean(last):+.1f}", f"{which[0]} to {which[-1]} of {len(next(iter(folds.values())))}"]
+        parts.append(f"| {runs[name]['title']} | {' | '.join(cells)} |")
+    return parts
+
+
 def _class_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[str]:
     """Table III."""
     name = table["runs"][0]
@@ -386,6 +405,7 @@ def page() -> str:
         "accuracy": _accuracy_table,
         "classes": _class_table,
         "some folds": _some_folds_table,
+        "epochs": _epochs_table,
         "ablation": _ablation_table,
         "parameters": _parameter_table,
     }

@@ -3,9 +3,10 @@
     python examples/store.py hushem-madrnet runs/hushem --title "MADRNet, EfficientNet-Lite0"
     python examples/store.py hushem-mirror runs/mirror.csv --title "..." --like hushem-madrnet --command "..."
 
-The first line stores the predictions of a cross-validation in docs/results/<name>.csv, two pictures of it beside where
-the page shows them, and its description in runs.yaml; seeds that are stored already and that the output lacks stay. The
-second stores a table of examples/ensemble.py, on the folds of a stored run.
+The first line stores the predictions of a cross-validation in docs/results/<name>.csv, the held-out accuracy of its
+epochs in <name>-epochs.csv, two pictures of it beside where the page shows them, and its description in runs.yaml;
+seeds that are stored already and that the output lacks stay. The second stores a table of examples/ensemble.py, on the
+folds of a stored run.
 """
 
 import argparse
@@ -61,10 +62,11 @@ def store_run(results: Path, name: str, output: Path, title: str) -> None:
             name, and not trained as those were.
     """
     from madrnet_timm.evaluation.figures import confusion_matrix_figure
-    from madrnet_timm.files import read_csv
+    from madrnet_timm.files import read_csv, write_csv
     from madrnet_timm.training.cross_validation import (
         cross_validated_options,
         draw_learning_curves,
+        held_out_epochs,
         held_out_predictions,
         summarize,
     )
@@ -73,8 +75,10 @@ def store_run(results: Path, name: str, output: Path, title: str) -> None:
     _check_title(results, name, title)
     rows, found, options = held_out_predictions(output), summarize(output), cross_validated_options(output)
     seeds = {row["seed"] for row in found["folds"]}
-    before = read_csv(results / f"{name}.csv") if (results / f"{name}.csv").is_file() else []
-    stay = [row for row in before if int(row["seed"]) not in seeds]
+    before, epochs_before = (
+        read_csv(path) if path.is_file() else [] for path in (results / f"{name}.csv", results / f"{name}-epochs.csv")
+    )
+    stay, epochs_stay = ([row for row in part if int(row["seed"]) not in seeds] for part in (before, epochs_before))
     if stay:
         stored = {int(row["seed"]) for row in before}
         command = _yaml(results / "runs.yaml")[name]["command"]
@@ -96,6 +100,8 @@ def store_run(results: Path, name: str, output: Path, title: str) -> None:
     if isinstance(options.folds, int) and options.protocol != "session" and len(trained) < options.folds:
         entry["folds"] = trained
     _write(results, name, rows, entry)
+    epochs = sorted([*epochs_stay, *held_out_epochs(output)], key=lambda row: int(row["seed"]))
+    write_csv(results / f"{name}-epochs.csv", epochs)
     shown = {figure for table in _yaml(results / "paper.yaml").values() for figure in table.get("figures", ())}
     curves, confusion = f"{name}-learning_curves.png", f"{name}-confusion_matrix.png"
     if curves in shown and not stay:

@@ -102,17 +102,23 @@ def test_stored_seeds_stay(two, tmp_path):
     store_run = runpy.run_path(str(EXAMPLES / "store.py"))["store_run"]
     (short, *_), (long, *_) = two[0]
     store_run(tmp_path, "heads", short, "drawn heads")
-    table, runs = ((tmp_path / name).read_text() for name in ("heads.csv", "runs.yaml"))
+    names = ("heads.csv", "heads-epochs.csv", "runs.yaml")
+    stored = [(tmp_path / name).read_text() for name in names]
     given = cross_validation.held_out_predictions(short)
     for kept, row in zip(cross_validation.held_out_predictions(tmp_path / "heads.csv"), given, strict=True):
         assert {key: kept[key] for key in ("seed", "fold", "file", "label", "prediction")}.items() <= row.items()
         assert float(kept["p_Normal"]) == pytest.approx(float(row["p_Normal"]), abs=5e-5)
+    epochs = rows(tmp_path / "heads-epochs.csv")
+    assert [(row["seed"], row["fold"], row["epoch"]) for row in epochs] == [(s, f, "1") for s in "01" for f in "01"]
+    for row in epochs:
+        history = rows(short / f"seed{row['seed']}-fold{row['fold']}" / "history.csv")
+        assert float(row["accuracy"]) == pytest.approx(float(history[0]["accuracy"]), abs=5e-5)
     assert {(row["seed"], row["fold"]) for row in rows(tmp_path / "heads.csv")} == {(s, f) for s in "01" for f in "01"}
     for source, name in ((short, "same"), (long, "other")):
         for fold in (0, 1):
             shutil.copytree(source / f"seed1-fold{fold}", tmp_path / name / f"seed1-fold{fold}")
     store_run(tmp_path, "heads", tmp_path / "same", "drawn heads")
-    assert ((tmp_path / "heads.csv").read_text(), (tmp_path / "runs.yaml").read_text()) == (table, runs)
+    assert [(tmp_path / name).read_text() for name in names] == stored
     with pytest.raises(InputError, match="was not trained as they were"):
         store_run(tmp_path, "heads", tmp_path / "other", "drawn heads")
     with pytest.raises(InputError, match="is stored as 'drawn heads'"):

@@ -31,6 +31,7 @@ __all__ = [
     "cross_validated_options",
     "draw_learning_curves",
     "fold_options",
+    "held_out_epochs",
     "held_out_predictions",
     "summarize",
     "summarize_predictions",
@@ -186,6 +187,19 @@ def held_out_predictions(output: Path, seeds: Collection[int] | None = None) -> 
     if not rows:
         raise InputError(f"{output}: has no row of --seeds {' '.join(map(str, sorted(seeds or ())))}")
     return rows
+
+
+def held_out_epochs(output: Path) -> list[dict[str, Any]]:
+    """``seed``, ``fold``, ``epoch`` and held-out ``accuracy`` of each epoch, of which only the last one is a result.
+
+    Raises:
+        InputError: See `held_out_predictions`.
+    """
+    return [
+        {"seed": seed, "fold": fold, "epoch": row["epoch"], "accuracy": round(float(row["accuracy"]), 4)}
+        for seed, fold, run in _finished(output)
+        for row in read_csv(run.history)
+    ]
 
 
 def summarize(output: Path) -> dict[str, Any]:
