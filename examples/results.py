@@ -216,9 +216,9 @@ def _some_folds_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list
 
 
 def _epochs_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[str]:
-    """The last epoch beside the best one of each fold, of runs whose epochs are stored."""
+    """The best epoch of each fold beside the last, of runs whose epochs are stored."""
     parts = [
-        "| | seeds | last epoch, % | best epoch of each fold | flatters by | which epochs |\n|---|---|---|---|---|---|"
+        "| | seeds | best epoch of each fold, % | last epoch | flatters by | which epochs |\n|---|---|---|---|---|---|"
     ]
     for name in (name for name in table["runs"] if name in runs):
         folds: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -227,7 +227,7 @@ def _epochs_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[str
         last, best = ([pick(values) for values in folds.values()] for pick in (lambda values: values[-1], max))
         which = sorted(values.index(max(values)) + 1 for values in folds.values())
         cells = [", ".join(sorted({seed for seed, _ in folds}))]
-        cells += [f"{mean(values):.1f} ± {stdev(values):.1f}" for values in (last, best)]
+        cells += [f"{mean(values):.1f} ± {stdev(values):.1f}" for values in (best, last)]
         cells += [f"{mean(best) - mean(last):+.1f}", f"{which[0]} to {which[-1]} of {len(next(iter(folds.values())))}"]
         parts.append(f"| {runs[name]['title']} | {' | '.join(cells)} |")
     return parts

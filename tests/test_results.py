@@ -124,6 +124,26 @@ def test_some_folds_by_counting(name):
     assert cells[6:] == [f"{sum(row['label'] == row[key] for row in said)} of {total}" for key in CONTROLS]
 
 
+@pytest.mark.parametrize("name", PAPER["best_epoch"]["runs"])
+def test_best_epochs_by_counting(name):
+    """The last epoch's accuracy is that of the stored predictions; the best one's is found here by walking."""
+    last, best, which = {}, {}, {}
+    for row in stored(f"{name}-epochs"):
+        place, value = (row["seed"], row["fold"]), 100 * float(row["accuracy"])
+        last[place] = value
+        if value > best.get(place, -1):
+            best[place], which[place] = value, int(row["epoch"])
+    accuracies = fold_accuracies(stored(name))
+    assert accuracies.keys() == last.keys()
+    assert list(last.values()) == pytest.approx(list(accuracies.values()), abs=0.0051)
+    found = (mean_sd(list(values.values())) for values in (best, last))
+    flatters = np.mean(list(best.values())) - np.mean(list(last.values()))
+    epochs = {int(row["epoch"]) for row in stored(f"{name}-epochs")}
+    title, seeds = RESULTS["read_runs"]()[name]["title"], ", ".join(sorted({seed for seed, _ in last}))
+    which = f"{min(which.values())} to {max(which.values())} of {max(epochs)}"
+    assert [title, seeds, *found, f"{flatters:+.1f}", which] in lines_of(title)
+
+
 def test_figures_of_the_benchmark():
     """The tables of docs/choices.md, and what is said of those of the GPU."""
     markdown = runpy.run_path(str(ROOT / "examples" / "benchmark.py"))["markdown"]

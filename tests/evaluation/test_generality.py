@@ -64,3 +64,18 @@ def test_table_and_refusals(fresh_python, tmp_path):
         run = fresh_python(SCRIPT, *base, *more)
         assert (run.returncode, run.stderr.count("\n")) == (2, 1), run.stderr
         assert words in run.stderr
+
+
+def test_what_is_stored_is_what_the_command_writes(fresh_python, hushem_dir, tmp_path):
+    """docs/results/smids-on-hushem.csv, with this checkout's model and code."""
+    name, out = "madrnet_tf_efficientnet_lite0.smids", tmp_path / "out.csv"
+    run = fresh_python(SCRIPT, "--model", name, "--dataset", "hushem", "--data-dir", hushem_dir, "--output", out)
+    assert run.returncode == 0, run.stderr
+    tables = []
+    for path in (out, SCRIPT.parents[1] / "docs" / "results" / "smids-on-hushem.csv"):
+        with path.open(newline="") as opened:
+            tables.append({row["file"]: row for row in csv.DictReader(opened)})
+    assert tables[0].keys() == tables[1].keys()
+    for file, row in tables[0].items():
+        for key in ("normal", "normal_adapted"):
+            assert float(row[key]) == pytest.approx(float(tables[1][file][key]), abs=0.01)
