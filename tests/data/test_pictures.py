@@ -1,11 +1,14 @@
 """Prepared pictures and their random changes."""
 
 import numpy as np
+import pytest
 import torch
 from torchvision.transforms import v2
 
-from madrnet_timm.data.pictures import PictureDataset, _AffineOnBackground, normalized
+from madrnet_timm.data.pictures import AUGMENTATIONS, PictureDataset, _AffineOnBackground, normalized
 from madrnet_timm.data.sources import load
+from madrnet_timm.data.synthetic import draw_head
+from madrnet_timm.morphology import measure
 
 
 def test_augmentation_depends_on_seed_epoch_and_index_alone():
@@ -38,6 +41,23 @@ def test_turning_is_torchvisions_on_the_pictures_own_border():
         assert away.median() <= 1
         assert (away <= 6).float().mean() > 0.95  # torchvision blends the rim of the picture otherwise
     assert torch.equal(own, image)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_no_change_stretches_a_head(name):
+    """The aspect ratio as measured before and after, on drawn heads; the picture itself does change."""
+    changes = []
+    for seed in range(12):
+        image = draw_head("Tapered" if seed % 2 else "Normal", seed, tail=False, debris=False).image
+        torch.manual_seed(seed)
+        changed = AUGMENTATIONS[name](torch.from_numpy(image).permute(2, 0, 1).contiguous())
+        assert changed.shape == (3, *image.shape[:2])
+        assert changed.dtype == torch.uint8
+        after = changed.permute(1, 2, 0).numpy()
+        assert (name == "none") == np.array_equal(after, image)
+        changes.append(measure(after).aspect_ratio / measure(image).aspect_ratio - 1)
+    assert np.median(np.abs(changes)) < 0.01
+    assert max(np.abs(changes)) < 0.05
 
 
 def test_normalized():

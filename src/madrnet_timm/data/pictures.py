@@ -47,6 +47,16 @@ AUGMENTATIONS: dict[str, v2.Transform] = {
     "none": v2.Identity(),
     "light": v2.Compose([v2.RandomHorizontalFlip(), _affine(20)]),
     "medium": v2.Compose([v2.RandomHorizontalFlip(), _affine(15, 0.05, 0.08), v2.ColorJitter(0.1, 0.2, 0.1, 0.02)]),
+    "varied": v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            _affine(20, 0.05, 0.1),
+            v2.ColorJitter(0.25, 0.4, 0.4, 0.05),
+            v2.RandomGrayscale(0.25),
+            v2.RandomApply([v2.GaussianBlur(5, (0.3, 1.5))], 0.3),
+            v2.RandomAdjustSharpness(2.0, 0.3),
+        ]
+    ),
     "strong": v2.Compose(
         [
             v2.RandomHorizontalFlip(),
@@ -56,7 +66,8 @@ AUGMENTATIONS: dict[str, v2.Transform] = {
         ]
     ),
 }
-"""``light`` is the paper's: horizontal flip and rotation by up to 20°."""
+"""``light`` is the paper's: horizontal flip and rotation by up to 20°. ``varied`` is for aligned heads of which stain and
+focus are not to be relied on, ``strong`` for pictures in which heads lie in any direction."""
 
 
 class PictureDataset(TorchDataset):
