@@ -4,11 +4,11 @@
     python examples/ensemble.py runs/a --mirror --output runs/mirror.csv
     python examples/ensemble.py runs/a runs/b --measured --output runs/measured.csv
 
-Each is an output of examples/cross_validate.py, or a table of predictions with probabilities, as this command writes
-it. Each fold is predicted by the models that never saw its pictures. --mirror also shows each model the mirrored heads
-(test-time augmentation). --measured adds what the control "shape and stain" says, logistic regression on the measured
-heads of each fold's training pictures, as one model more: it misses other pictures than a network. The table has a row
-a held-out picture: seed, fold, file, label, prediction, probabilities.
+Each run is an output of examples/cross_validate.py, or a table of predictions with probabilities (CSV, as this command
+writes it). Each fold is predicted by the models that never saw its pictures. --mirror also shows each model the
+mirrored heads (test-time augmentation). --measured adds what the control "shape and stain" says, logistic regression on
+the measured heads of each fold's training pictures, as one model more. The table has a row a held-out picture: seed,
+fold, file, label, prediction, probabilities.
 """
 
 import argparse
@@ -24,37 +24,40 @@ Rows = dict[tuple[int, int, str], dict[str, Any]]
 """By seed, fold and file."""
 
 
-def same_pictures(runs: Sequence[Path], seeds: Sequence[int] | None) -> list[Rows]:
-    """Held-out predictions of each run, in the seeds and folds that all have.
+def same_pictures(runs: Sequence[Path], seeds: Sequence[int] | None) -> tuple[list[Rows], list[str]]:
+    """Held-out predictions of each run, in the seeds and folds that all have, and the classes.
 
     Raises:
-        InputError: Other pictures, folds or classes; no probabilities.
+        InputError: Other pictures, folds, labels or classes; no probabilities.
     """
     from madrnet_timm.errors import InputError
     from madrnet_timm.training.cross_validation import held_out_predictions
 
-    tables = []
+    tables, classes = [], []
     for run in runs:
-        table = {(row["seed"], row["fold"], row["file"]): row for row in held_out_predictions(run, seeds)}
-        if not class_columns(table):
+        rows = held_out_predictions(run, seeds)
+        tables.append({(row["seed"], row["fold"], row["file"]): row for row in rows})
+        if len(tables[-1]) < len(rows):
+            raise InputError(f"{run}: has a picture twice in a fold and seed")
+        classes.append([column.removeprefix("p_") for column in rows[0] if column.startswith("p_")])
+        if not classes[-1]:
             raise InputError(f"{run}: has no probabilities (columns p_<class>); give the output that it was made from")
-        tables.append(table)
+        if unknown := {row["label"] for row in rows} - set(classes[-1]):
+            raise InputError(f"{run}: label {unknown.pop()}, expected one of {', '.join(classes[-1])}")
+    named = ", ".join(map(str, runs))
+    if any(set(names) != set(classes[0]) for names in classes):
+        raise InputError(f"{named}: not the same classes")
     common = set.intersection(*({key[:2] for key in table} for table in tables))
     tables = [{key: row for key, row in table.items() if key[:2] in common} for table in tables]
-    named = ", ".join(map(str, runs))
     if not common or any(table.keys() != tables[0].keys() for table in tables):
         raise InputError(f"{named}: not the same pictures held out in the same folds and seeds")
     for key in tables[0]:
-        if len({table[key]["pixel_sha256"] for table in tables if "pixel_sha256" in table[key]}) > 1:
-            raise InputError(f"{named}: not the same pictures, though their files have the same names")
-    if any(set(class_columns(table)) != set(class_columns(tables[0])) for table in tables):
-        raise InputError(f"{named}: not the same classes")
-    return tables
-
-
-def class_columns(table: Rows) -> list[str]:
-    """Names of the columns of probabilities."""
-    return [column for column in next(iter(table.values())) if column.startswith("p_")]
+        for column in ("pixel_sha256", "label"):
+            if len({table[key][column] for table in tables if column in table[key]}) > 1:
+                raise InputError(
+                    f"{named}: {key[2]} has not the same {column} in all of them; give runs on one data set"
+                )
+    return tables, classes[0]
 
 
 def main() -> None:
@@ -80,7 +83,7 @@ def main() -> None:
     import numpy as np
     from tqdm import tqdm
 
-    from madrnet_timm.data.sources import pictures
+    from madrnet_timm.data.sources import class_names, pictures
     from madrnet_timm.errors import InputError
     from madrnet_timm.evaluation.controls import Controls
     from madrnet_timm.files import check_table_name, write_table
@@ -92,42 +95,52 @@ def main() -> None:
     )
 
     check_table_name(args.output)
-    tables = same_pictures(args.run, args.seeds)
-    columns = class_columns(tables[0])
-    names = [column.removeprefix("p_") for column in columns]
+    tables, names = same_pictures(args.run, args.seeds)
     sums = {key: np.zeros(len(names)) for key in tables[0]}
     for table in tables:
         for key, row in table.items():
-            sums[key] += [float(row[column]) for column in columns]
-
-    folds_of = sorted({key[:2] for key in sums})
+            sums[key] += [float(row[f"p_{name}"]) for name in names]
+    places = sorted({key[:2] for key in sums})
 
     @cache
     def divided(seed: int) -> tuple[Any, Any]:
-        options = cross_validated_options(outputs[0])
+        options, table = cross_validated_options(outputs[0]), tables[args.run.index(outputs[0])]
         records, folds, _ = replace(options, seed=seed).divided_records()
-        found = {(seed, int(fold), file) for fold, file in zip(folds, records["file"], strict=True)}
-        if {key for key in found if key[:2] in folds_of} != {key for key in sums if key[0] == seed}:
-            raise InputError(f"{options.data_dir}: not the pictures that {outputs[0]} held out; put those back")
+        now = {
+            (seed, int(fold), file): pixels
+            for fold, file, pixels in zip(folds, records["file"], records["pixel_sha256"], strict=True)
+        }
+        then = {key: row["pixel_sha256"] for key, row in table.items() if key[0] == seed}
+        if {key: pixels for key, pixels in now.items() if key[:2] in places} != then:
+            raise InputError(
+                f"{outputs[0]}: its pictures or folds (--data-dir {options.data_dir}, --folds {options.folds}) have "
+                "changed since it was trained; put them back"
+            )
         return records, folds
 
+    def order(classes: Sequence[str]) -> list[int]:
+        return [list(classes).index(name) for name in names]
+
     if args.mirror:
-        for seed, fold in tqdm(folds_of, desc="mirrored"):
+        for seed, fold in tqdm(places, desc="mirrored"):
             records, folds = divided(seed)
             held_out = records.select(np.flatnonzero(folds == fold))
             images = list(pictures(held_out))
             for run in args.run:
                 classifier = Classifier(run / f"seed{seed}-fold{fold}" / "model")
-                mirrored = [classifier.prepare(image).view[:, ::-1] for image in images]
-                for file, found in zip(held_out["file"], classifier.probabilities(mirrored), strict=True):
+                views = [classifier.prepare(image).view[:, ::-1] for image in images]
+                mirrored = classifier.probabilities(views)[:, order(classifier.label_names)]
+                for file, found in zip(held_out["file"], mirrored, strict=True):
                     sums[seed, fold, file] += found
         sums = {key: total / 2 for key, total in sums.items()}
     if args.measured:
-        controls = Controls(divided(folds_of[0][0])[0])
-        for seed, fold in tqdm(folds_of, desc="measured"):
+        every = divided(places[0][0])[0]
+        controls, classes = Controls(every), class_names(every)
+        for seed, fold in tqdm(places, desc="measured"):
             records, folds = divided(seed)
-            measured = controls.probabilities("shape and stain", folds != fold, folds == fold, len(names))
-            for file, found in zip(records.select(np.flatnonzero(folds == fold))["file"], measured, strict=True):
+            measured = controls.probabilities("shape and stain", folds != fold, folds == fold, len(classes))
+            held_out = records.select(np.flatnonzero(folds == fold))
+            for file, found in zip(held_out["file"], measured[:, order(classes)], strict=True):
                 sums[seed, fold, file] += found
 
     out: list[dict[str, Any]] = []

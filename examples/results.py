@@ -216,7 +216,7 @@ def _some_folds_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list
 
 
 def _epochs_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[str]:
-    """The best epoch of each fold beside the last, of runs whose epochs are stored."""
+    """The best epoch of each fold beside the last."""
     parts = [
         "| | seeds | best epoch of each fold, % | last epoch | flatters by | which epochs |\n|---|---|---|---|---|---|"
     ]
@@ -224,11 +224,17 @@ def _epochs_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[str
         folds: dict[tuple[str, str], list[float]] = defaultdict(list)
         for row in predictions(f"{name}-epochs"):
             folds[row["seed"], row["fold"]].append(100 * float(row["accuracy"]))
-        last, best = ([pick(values) for values in folds.values()] for pick in (lambda values: values[-1], max))
-        which = sorted(values.index(max(values)) + 1 for values in folds.values())
-        cells = [", ".join(sorted({seed for seed, _ in folds}))]
-        cells += [f"{mean(values):.1f} ± {stdev(values):.1f}" for values in (best, last)]
-        cells += [f"{mean(best) - mean(last):+.1f}", f"{which[0]} to {which[-1]} of {len(next(iter(folds.values())))}"]
+        best, last = [max(values) for values in folds.values()], [values[-1] for values in folds.values()]
+        which = [values.index(max(values)) + 1 for values in folds.values()]
+        cells = [
+            ", ".join(sorted({seed for seed, _ in folds})),
+            *(
+                f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+                for values in (best, last)
+            ),
+            f"{mean(best) - mean(last):+.1f}",
+            f"{min(which)} to {max(which)} of {max(map(len, folds.values()))}",
+        ]
         parts.append(f"| {runs[name]['title']} | {' | '.join(cells)} |")
     return parts
 

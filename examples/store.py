@@ -51,6 +51,8 @@ def _check_title(results: Path, name: str, title: str) -> None:
 def store_run(results: Path, name: str, output: Path, title: str) -> None:
     """Store the output of a cross-validation.
 
+    Probabilities are kept, to four digits, if all seeds that are stored have them.
+
     Args:
         results: Folder of the stored predictions and of ``runs.yaml``.
         name: To store it under.
@@ -99,8 +101,8 @@ def store_run(results: Path, name: str, output: Path, title: str) -> None:
     trained = sorted({row["fold"] for row in found["folds"]})
     if isinstance(options.folds, int) and options.protocol != "session" and len(trained) < options.folds:
         entry["folds"] = trained
-    _write(results, name, rows, entry)
     epochs = sorted([*epochs_stay, *held_out_epochs(output)], key=lambda row: int(row["seed"]))
+    _write(results, name, rows, entry)
     write_csv(results / f"{name}-epochs.csv", epochs)
     shown = {figure for table in _yaml(results / "paper.yaml").values() for figure in table.get("figures", ())}
     curves, confusion = f"{name}-learning_curves.png", f"{name}-confusion_matrix.png"

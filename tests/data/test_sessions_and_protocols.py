@@ -117,6 +117,14 @@ def test_folds_from_a_file(tmp_path, records):
     assert read_folds(write(tmp_path / "b.csv", other), records).tolist() == expected
     by_pixels = [{"pixel_sha256": value, "fold": f} for value, f in zip(records["pixel_sha256"], expected, strict=True)]
     assert read_folds(write(tmp_path / "c.csv", by_pixels), records).tolist() == expected
+    files = [f"images.npy/{index}" for index in range(len(records))]  # of arrays: no suffixes
+    arrays = records.remove_columns("file").add_column("file", files)
+    rows = [{"file": file, "fold": fold} for file, fold in zip(files, expected, strict=True)]
+    assert read_folds(write(tmp_path / "f.csv", rows), arrays).tolist() == expected
+    for file in ("images.npy/99", ""):
+        with pytest.raises(InputError, match=r"line 2: .* expected names like images\.npy/0"):
+            read_folds(write(tmp_path / "g.csv", [{"file": file, "fold": 0}]), arrays)
+    rows = [{"file": file, "fold": fold} for file, fold in zip(records["file"], expected, strict=True)]
     left_out = [row | {"fold": -1} for row in rows[:2]] + rows[2:]
     assert read_folds(write(tmp_path / "e.csv", left_out), records).tolist() == [LEFT_OUT] * 2 + expected[2:]
     assert read_folds(write(tmp_path / "d.csv", rows[2:]), records).tolist() == [LEFT_OUT] * 2 + expected[2:]
@@ -126,7 +134,7 @@ def test_folds_from_a_file(tmp_path, records):
     ("rows", "words"),
     [
         ([{"file": "Normal/000.png"}], "expected a CSV with the columns file"),
-        ([{"file": "Normal/999.png", "fold": 0}], "not in the data set; expected names like Normal/000.png"),
+        ([{"file": "Normal/999.png", "fold": 0}], "line 2: .* expected names like Normal/000.png"),
         ([{"file": "Normal/000.png", "fold": "x"}], "line 2: fold 'x', expected a number"),
         ([{"file": "Normal/000.png", "fold": 0}] * 2, "line 3: Normal/000.png occurs twice"),
         ([{"file": "Normal/000.png", "fold": 1}, {"file": "Normal/001.png", "fold": 3}], "folds .1, 3.; expected"),

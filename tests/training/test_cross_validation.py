@@ -219,8 +219,21 @@ def test_mean_attention_says_what_is_wrong(fresh_python, two, tmp_path, seed, ch
     assert not (tmp_path / "no.png").exists()
 
 
+def probabilities(row):
+    return np.array([float(row[f"p_{name}"]) for name in ("Normal", "Tapered")])
+
+
+def of_the_mirrored_head(folder, seed, row):
+    classifier = Classifier(folder / f"seed{seed}-fold{row['fold']}" / "model")
+    with Image.open(folder.parent / "heads" / row["file"]) as opened:
+        view = classifier.prepare(np.asarray(opened.convert("RGB"))).view
+    x = torch.from_numpy(classifier.normalized([view[:, ::-1]]))
+    with torch.inference_mode():
+        return classifier.model(x).double().softmax(1)[0].numpy()
+
+
 def test_ensemble_is_the_mean_of_the_probabilities(fresh_python, two, tmp_path):
-    """Of stored ones; of mirrored heads those of the model on the mirrored view."""
+    """Of stored ones; of mirrored heads those of the model on the mirrored view; of a table with another order."""
     folders = [folder for folder, _, _ in two[0]]
     stored = [
         {
@@ -231,82 +244,110 @@ def test_ensemble_is_the_mean_of_the_probabilities(fresh_python, two, tmp_path):
         }
         for folder in folders
     ]
-    for more, output in (((), "two.csv"), (("--seeds", 1, "--mirror"), "mirror.csv")):
-        run = fresh_python(EXAMPLES / "ensemble.py", *folders, *more, "--output", tmp_path / output)
+    columns = ("seed", "fold", "file", "label", "prediction", "p_Tapered", "p_Normal")
+    given = cross_validation.held_out_predictions(folders[1])
+    write_csv(tmp_path / "second.csv", [{column: row[column] for column in columns} for row in given])
+    table = tmp_path / "second.csv"
+    for more, output in (
+        (folders, "two.csv"),
+        ([*folders, "--seeds", 1, "--mirror"], "mirror.csv"),
+        ([folders[0], table], "table.csv"),
+        ([table, folders[0]], "table first.csv"),
+    ):
+        run = fresh_python(EXAMPLES / "ensemble.py", *more, "--output", tmp_path / output)
         assert run.returncode == 0, run.stderr
     found = rows(tmp_path / "two.csv")
     assert len(found) == len(stored[0]) == 32
-    write_csv(tmp_path / "first.csv", cross_validation.held_out_predictions(folders[0]))
-    run = fresh_python(
-        EXAMPLES / "ensemble.py", tmp_path / "first.csv", folders[1], "--output", tmp_path / "of a table.csv"
-    )
-    assert run.returncode == 0, run.stderr
-    assert rows(tmp_path / "of a table.csv") == found
+    assert rows(tmp_path / "table.csv") == found
+    assert sorted(rows(tmp_path / "table first.csv"), key=str) == sorted(found, key=str)
     for row in found:
         key = int(row["seed"]), int(row["fold"]), row["file"]
-        mean = np.mean([[float(table[key][p]) for p in ("p_Normal", "p_Tapered")] for table in stored], axis=0)
-        assert [float(row["p_Normal"]), float(row["p_Tapered"])] == pytest.approx(mean, abs=2e-6)
+        mean = np.mean([probabilities(table[key]) for table in stored], axis=0)
+        assert probabilities(row) == pytest.approx(mean, abs=2e-6)
         assert row["prediction"] == ("Normal", "Tapered")[int(mean.argmax())]
     mirrored = rows(tmp_path / "mirror.csv")
     assert {row["seed"] for row in mirrored} == {"1"}
     row, total = mirrored[0], np.zeros(2)
     for folder, table in zip(folders, stored, strict=True):
-        key = int(row["seed"]), int(row["fold"]), row["file"]
-        classifier = Classifier(folder / f"seed1-fold{row['fold']}" / "model")
-        with Image.open(folder.parent / "heads" / row["file"]) as opened:
-            view = classifier.prepare(np.asarray(opened.convert("RGB"))).view
-        x = torch.from_numpy(classifier.normalized([view[:, ::-1]]))
-        with torch.inference_mode():
-            total += classifier.model(x).double().softmax(1)[0].numpy()
-        total += [float(table[key][p]) for p in ("p_Normal", "p_Tapered")]
-    assert [float(row["p_Normal"]), float(row["p_Tapered"])] == pytest.approx(total / 4, abs=1e-5)
+        total += of_the_mirrored_head(folder, 1, row)
+        total += probabilities(table[int(row["seed"]), int(row["fold"]), row["file"]])
+    assert probabilities(row) == pytest.approx(total / 4, abs=1e-5)
 
 
 def test_ensemble_with_what_is_measured(fresh_python, two, tmp_path):
     """One member more, fitted here by hand on what the fold's training pictures measure."""
     (folder, _, options), _ = two[0]
-    run = fresh_python(EXAMPLES / "ensemble.py", folder, "--measured", "--output", tmp_path / "measured.csv")
-    assert run.returncode == 0, run.stderr
-    found = {(int(row["seed"]), int(row["fold"]), row["file"]): row for row in rows(tmp_path / "measured.csv")}
-    assert len(found) == 32
+    columns = ("seed", "fold", "file", "label", "prediction", "p_Tapered", "p_Normal")
+    given = cross_validation.held_out_predictions(folder)
+    write_csv(tmp_path / "same.csv", [{column: row[column] for column in columns} for row in given])
     records, folds, _ = replace(options, seed=1).divided_records()
     values, train = np.nan_to_num(shape_features(records)), folds != 0
     values = (values - values[train].mean(0)) / np.where(values[train].std(0) > 0, values[train].std(0), 1)
     fitted = LogisticRegression(max_iter=2000).fit(values[train], np.array(records["label"])[train])
     measured = dict(zip(records["file"], fitted.predict_proba(values), strict=True))
-    for row in rows(folder / "seed1-fold0" / "predictions.csv"):
-        names = ("p_Normal", "p_Tapered")
-        mean = (np.array([float(row[name]) for name in names]) + measured[row["file"]]) / 2
-        assert [float(found[1, 0, row["file"]][name]) for name in names] == pytest.approx(mean, abs=1e-4)
+    stored = {row["file"]: row for row in rows(folder / "seed1-fold0" / "predictions.csv")}
+    for given, weight in (([folder], 1), ([tmp_path / "same.csv", folder], 2), ([folder, "--mirror"], 1)):
+        run = fresh_python(EXAMPLES / "ensemble.py", *given, "--measured", "--output", tmp_path / "measured.csv")
+        assert run.returncode == 0, run.stderr
+        found = rows(tmp_path / "measured.csv")
+        assert len(found) == 32
+        held_out = [row for row in found if (row["seed"], row["fold"]) == ("1", "0")]
+        assert len(held_out) == len(stored)
+        for row in held_out:
+            own = probabilities(stored[row["file"]])
+            if "--mirror" in given:
+                own = (own + of_the_mirrored_head(folder, 1, row)) / 2
+            mean = (weight * own + measured[row["file"]]) / (weight + 1)
+            assert probabilities(row) == pytest.approx(mean, abs=1e-4)
 
 
 def test_ensemble_says_what_is_wrong(fresh_python, two, tmp_path):
-    folders = [folder for folder, _, _ in two[0]]
-    table = tmp_path / "without.csv"
-    columns = ("seed", "fold", "file", "label", "prediction")
-    found = cross_validation.held_out_predictions(folders[0])
-    write_csv(table, [{column: row[column] for column in columns} for row in found])
-    for given, words in (
+    folders, options = [folder for folder, _, _ in two[0]], two[0][0][2]
+    given = cross_validation.held_out_predictions(folders[0])
+
+    def table(name, change):
+        """The first run's, of which some row is changed."""
+        kept = ("seed", "fold", "file", "label", "prediction", "pixel_sha256", "p_Normal", "p_Tapered")
+        write_csv(tmp_path / name, change([{column: row[column] for column in kept} for row in given]))
+        return tmp_path / name
+
+    def last(**changes):
+        return lambda rows: [*rows[:-1], rows[-1] | changes]
+
+    without = table("without.csv", lambda rows: [{k: v for k, v in row.items() if k[:2] != "p_"} for row in rows])
+    (tmp_path / "latin.csv").write_bytes("seed,fold,file\n0,0,Kr\xf6te.png\n".encode("latin-1"))
+    for runs, words in (
         (folders[:1], "--measured"),
         ([*folders, "--seeds", 7], "--seeds 7"),
-        ([folders[0], table], "without.csv: has no probabilities"),
+        ([folders[0], without], "without.csv: has no probabilities"),
+        ([folders[0], without, "--mirror"], "--mirror needs the models"),
+        ([without, "--measured"], "--measured needs an output"),
         ([folders[0], folders[1] / "summary.csv"], "summary.csv: expected a CSV with the columns"),
-        ([folders[0], table, "--mirror"], "--mirror needs the models"),
-        ([table, "--measured"], "--measured needs an output"),
+        ([folders[0], tmp_path / "latin.csv"], "latin.csv: expected a CSV with the columns"),
+        ([folders[0], table("seed.csv", last(seed="x"))], "seed.csv, line 33: expected a seed, a fold"),
+        ([folders[0], table("nan.csv", last(p_Normal="nan"))], "nan.csv, line 33: expected a seed, a fold"),
+        ([folders[0], table("empty.csv", last(p_Tapered=""))], "empty.csv, line 33: expected a seed, a fold"),
+        ([folders[0], table("seeds.csv", last()), "--seeds", 2], "--seeds 2"),
+        ([folders[0], table("twice.csv", lambda rows: [*rows, rows[0]])], "twice.csv: has a picture twice"),
+        ([folders[0], table("label.csv", last(label="Wild"))], "label.csv: label Wild, expected one of"),
+        ([folders[0], table("other.csv", last(file="other.png"))], "not the same pictures held out"),
+        ([folders[0], table("pixels.csv", last(pixel_sha256="0"))], "has not the same pixel_sha256"),
+        ([folders[0], table("labels.csv", last(label="Normal"))], "has not the same label"),
+        ([folders[0], table("third.csv", lambda rows: [row | {"p_Wild": 0} for row in rows])], "not the same classes"),
     ):
-        run = fresh_python(EXAMPLES / "ensemble.py", *given, "--output", tmp_path / "no.csv")
-        assert run.returncode == 2
+        run = fresh_python(EXAMPLES / "ensemble.py", *runs, "--output", tmp_path / "no.csv")
+        assert run.returncode == 2, words
         assert words in run.stderr
-    heads = tmp_path / "heads"
-    shutil.copytree(two[0][0][2].data_dir, heads)
-    next(heads.rglob("*.png")).unlink()
-    moved = tmp_path / "moved"
+    heads, moved = tmp_path / "heads", tmp_path / "moved"
+    shutil.copytree(options.data_dir, heads)
     shutil.copytree(folders[0], moved)
     for config in moved.glob("seed*/config.yaml"):
-        config.write_text(config.read_text().replace(str(two[0][0][2].data_dir), str(heads)))
+        config.write_text(config.read_text().replace(str(options.data_dir), str(heads)))
+    first, second, *_ = sorted(heads.rglob("*.png"))
+    shutil.copy(first, second)  # another picture of that name
     run = fresh_python(EXAMPLES / "ensemble.py", moved, "--measured", "--output", tmp_path / "no.csv")
     assert run.returncode == 2
-    assert str(heads) in run.stderr
+    assert f"{moved}: its pictures or folds (--data-dir {heads}" in run.stderr
     assert not (tmp_path / "no.csv").exists()
 
 
@@ -317,7 +358,7 @@ def test_comparison_needs_the_same_folds(two, tmp_path):
     (tmp_path / "seed0-fold0").mkdir()
     with pytest.raises(InputError, match="not a finished run"):
         compare_runs(first, tmp_path)
-    for name in ("metrics.json", "predictions.csv", "config.yaml"):
+    for name in ("metrics.json", "predictions.csv", "history.csv", "config.yaml"):
         (tmp_path / "seed0-fold0" / name).write_bytes((first / "seed0-fold0" / name).read_bytes())
     with pytest.raises(InputError, match="not the same pictures held out"):
         compare_runs(first, tmp_path)

@@ -105,6 +105,12 @@ def session_folds(dataset: "Dataset") -> Folds:
     return np.where(np.isin(labels, common), sessions, LEFT_OUT).astype(np.int64)
 
 
+def _stem(file: str) -> str:
+    """Name of a picture without its ending: what lies in ``images.npy`` has none."""
+    folder, slash, name = file.rpartition("/")
+    return folder + slash + (name.rpartition(".")[0] or name)
+
+
 def read_folds(path: Path, dataset: "Dataset") -> Folds:
     """Folds from a CSV with the columns ``file`` (as in the records) or ``pixel_sha256``, and ``fold``.
 
@@ -123,13 +129,16 @@ def read_folds(path: Path, dataset: "Dataset") -> Folds:
     if key is None or "fold" not in rows[0]:
         raise InputError(f"{path}: expected a CSV with the columns file (or pixel_sha256) and fold")
     places = {value: index for index, value in enumerate(dataset[key])}
-    stems = {value.rpartition(".")[0]: index for value, index in places.items()} if key == "file" else {}
+    stems: dict[str, list[int]] = {}  # a picture may have been converted since
+    for value, index in places.items() if key == "file" else ():
+        stems.setdefault(_stem(value), []).append(index)
     out = np.full(len(dataset), LEFT_OUT, dtype=np.int64)
     seen: dict[int, int] = {}
     for line, row in enumerate(rows, 2):
         name = row[key] or ""
-        index = places.get(name, stems.get(name.rpartition(".")[0]))
-        if index is None:
+        converted = stems.get(_stem(name), ())
+        index = places.get(name, converted[0] if len(converted) == 1 else -1)
+        if index < 0:
             raise InputError(
                 f"{path}, line {line}: {name!r} is not in the data set; expected names like {next(iter(places))}"
             )

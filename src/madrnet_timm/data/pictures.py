@@ -66,7 +66,7 @@ AUGMENTATIONS: dict[str, v2.Transform] = {
         ]
     ),
 }
-"""``light`` is the paper's: horizontal flip and rotation by up to 20°. ``varied`` is for aligned heads of which stain and
+"""``light`` is the paper's: horizontal flip and rotation by up to 20°. ``varied`` is for aligned heads whose stain and
 focus are not to be relied on, ``strong`` for pictures in which heads lie in any direction."""
 
 

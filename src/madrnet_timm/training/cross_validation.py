@@ -1,5 +1,6 @@
 """All folds of a recipe, for one seed or several, and what they say together."""
 
+import csv
 import json
 import math
 from collections import Counter, defaultdict
@@ -141,7 +142,7 @@ def _finished(output: Path, seeds: Collection[int] | None = None) -> list[tuple[
         if seeds is not None and seed not in seeds:
             continue
         run = RunFolder(path)
-        if not run.metrics.exists() or not run.predictions.exists():
+        if not all(file.exists() for file in (run.metrics, run.predictions, run.history)):
             raise InputError(f"{path}: not a finished run; run the command again to finish it, with --seeds {seed}")
         options = run.options()
         own = {"seed", "fold", "teachers"}
@@ -154,7 +155,7 @@ def _finished(output: Path, seeds: Collection[int] | None = None) -> list[tuple[
         first = first or options
         runs.append((seed, fold, run))
     if not runs:
-        of = "" if seeds is None else f" of --seeds {' '.join(map(str, sorted(seeds)))}"
+        of = "" if seeds is None else f" of --seeds {_numbers(seeds)}"
         raise InputError(f"{output}: holds no cross-validation{of}; expected the output of examples/cross_validate.py")
     counts = Counter(seed for seed, _, _ in runs)
     if len(set(counts.values())) > 1:
@@ -166,8 +167,7 @@ def held_out_predictions(output: Path, seeds: Collection[int] | None = None) -> 
     """A row a held-out picture and seed: ``seed``, ``fold``, ``file``, ``label``, ``prediction``, probabilities.
 
     Args:
-        output: See `cross_validate`; or a table of such rows (CSV), as examples/ensemble.py and examples/store.py write
-            it.
+        output: See `cross_validate`; or a CSV of such rows, as examples/ensemble.py and examples/store.py write it.
         seeds: Only these; else all.
 
     Raises:
@@ -176,17 +176,36 @@ def held_out_predictions(output: Path, seeds: Collection[int] | None = None) -> 
     if not output.is_file():
         runs = _finished(output, seeds)
         return [{"seed": s, "fold": f, **row} for s, f, run in runs for row in read_csv(run.predictions)]
-    table: list[dict[str, Any]] = list(read_csv(output)) if output.suffix == ".csv" else []
+    rows = _read_predictions(output)
+    found = {row["seed"] for row in rows}
+    if seeds is not None and not found & set(seeds):
+        raise InputError(f"{output}: has the seeds {_numbers(found)}, none of --seeds {_numbers(seeds)}")
+    return [row for row in rows if seeds is None or row["seed"] in seeds]
+
+
+def _numbers(values: Collection[int]) -> str:
+    return " ".join(map(str, sorted(values)))
+
+
+def _read_predictions(path: Path) -> list[dict[str, Any]]:
+    """Rows of a table of predictions, with seed and fold as numbers."""
     try:
-        table = [row | {"seed": int(row["seed"]), "fold": int(row["fold"])} for row in table]
-    except (KeyError, ValueError):
-        table = []
-    if not table or not {"file", "label", "prediction"} <= table[0].keys():
-        raise InputError(f"{output}: expected a CSV with the columns seed, fold, file, label and prediction")
-    rows = [row for row in table if seeds is None or row["seed"] in seeds]
-    if not rows:
-        raise InputError(f"{output}: has no row of --seeds {' '.join(map(str, sorted(seeds or ())))}")
-    return rows
+        rows = read_csv(path) if path.suffix.lower() == ".csv" else []
+    except (UnicodeDecodeError, csv.Error):
+        rows = []
+    if not rows or not {"seed", "fold", "file", "label", "prediction"} <= rows[0].keys():
+        raise InputError(f"{path}: expected a CSV with the columns seed, fold, file, label and prediction")
+    out: list[dict[str, Any]] = []
+    for line, row in enumerate(rows, 2):
+        try:
+            numbers = {key: int(row[key]) for key in ("seed", "fold")}
+            fine = all(math.isfinite(float(row[key])) for key in row if key is not None and key.startswith("p_"))
+        except (TypeError, ValueError):
+            fine = False
+        if not fine:
+            raise InputError(f"{path}, line {line}: expected a seed, a fold and probabilities that are numbers")
+        out.append(row | numbers)
+    return out
 
 
 def held_out_epochs(output: Path) -> list[dict[str, Any]]:
