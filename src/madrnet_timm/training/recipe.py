@@ -25,7 +25,11 @@ class Recipe:
     )
     img_size: int = _option(112, "side of the network's input in pixels")
     pipeline: str = _option("head-only", "preparation of the pictures")
-    augmentation: str = _option("medium", "preset of random changes during training")
+    augmentation: str = _option(
+        "medium",
+        "random changes in training: none, light (the paper's), medium, varied (stain and focus vary, too), strong "
+        "(any direction, for heads that are not aligned)",
+    )
     lr_backbone: float = _option(5e-4, "highest learning rate of the backbone")
     lr_reversible: float = _option(5e-4, "highest learning rate of R")
     lr_head: float = _option(2e-3, "highest learning rate of P, the embedding and the classifier")
