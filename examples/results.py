@@ -36,11 +36,13 @@ prints. **Research use only; not a medical device.**
   command stands at the end.
 - **Folds.** Ours are stratified and divide no cell; whose cells they are, man by man, the data sets do not say. The
   paper divides picture by picture, at 512 px, and does not align. The number of epochs was fixed beforehand.
-- **Turning.** All but the runs of the paper's recipe turned their training pictures with torchvision. OpenCV does that
-  now, in a third of the time; a turned picture of 112 px differs by half a grey level on average.
+- **Turning.** OpenCV turns training pictures now, in a third of torchvision's time; a turned picture of 112 px differs by
+  half a grey level on average. So trained were the runs of the paper's recipe, those with the augmentation `varied` or
+  EfficientNet-Lite2, and seeds 0 and 2 of the plain one without R; torchvision turned for the others.
 - **What was chosen on the pictures that it is measured on**, which flatters a little: pipeline, batch size and learning
   rates of the recipe `quick` among five settings after short runs on HuSHeM's folds of seed 0 (not kept), R's norms and
-  dropout among six ([choices.md](choices.md)), SMIDS's recipe after few tries on its first fold.
+  dropout among six ([choices.md](choices.md)), SMIDS's recipe after few tries on its first fold; the augmentation
+  `varied` was made after a look at the learning curves of HuSHeM's seed 0.
 - **Intervals.** ± is the standard deviation over folds, (±) half of the 95 % t interval of their mean, [ ] the Wilson
   interval of the pictures. Folds of another seed hold the same pictures, so that n and df = n − 1 are those of one seed
   whatever the seeds, and a picture counts once. One picture of a HuSHeM fold is 2.3 points: differences below about 4
@@ -55,7 +57,7 @@ NOT_MEASURED = """
   `python examples/cross_validate.py --recipe paper --model madrnet_resnet50`, see [reproduce.md](reproduce.md).
 - MADRNet around EfficientNet-B0 and its distillation from the paper's model (`examples/distill.py`).
 - Further seeds than each row names. A pure transformer; a hybrid one stands in Table VI.
-- Levers that were not tried: EfficientNet-Lite2, other weights of the embedding loss.
+- Levers that were not tried: other weights of the embedding loss; the augmentation `varied` with R and 80 epochs.
 """
 MISSED = """
 Held-out pictures that each of these trainings gets right in all its seeds, or none in any (what follows other models,

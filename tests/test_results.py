@@ -134,8 +134,10 @@ def test_best_epochs_by_counting(name):
         if value > best.get(place, -1):
             best[place], which[place] = value, int(row["epoch"])
     accuracies = fold_accuracies(stored(name))
-    assert accuracies.keys() == last.keys()
-    assert list(last.values()) == pytest.approx(list(accuracies.values()), abs=0.0051)
+    assert {seed for seed, _ in last} <= {seed for seed, _ in accuracies}  # seeds that were stored before their epochs
+    for place, value in accuracies.items():
+        if any(seed == place[0] for seed, _ in last):
+            assert last[place] == pytest.approx(value, abs=0.0051)
     found = (mean_sd(list(values.values())) for values in (best, last))
     flatters = np.mean(list(best.values())) - np.mean(list(last.values()))
     epochs = {int(row["epoch"]) for row in stored(f"{name}-epochs")}
@@ -353,11 +355,13 @@ def test_the_readmes_figures_are_those_of_the_page():
         for run in ("hushem-background", "hushem-madrnet")
     )
     assert f"(masked, that seed: {masked} %) | {view} % (±" in readme
-    full, small = (
-        mean_sd(list(fold_accuracies([row for row in stored(run) if row["seed"] == "1"]).values()))
-        for run in ("hushem-madrnet", "hushem-small")
-    )
-    assert f"(full and 80 epochs, that seed: {full} %) | {small} % (±" in readme
+    for run, title in (
+        ("hushem-small", "a third of the parameters, 40 epochs"),
+        ("hushem-small-varied", "the same with `--augmentation varied`"),
+    ):
+        assert f"{title}, three seeds | {mean_sd(list(fold_accuracies(stored(run)).values()))} % (±" in readme
+    (best,) = (row[2] for row in lines_of(RESULTS["read_runs"]()["hushem-small-varied"]["title"]) if len(row) == 6)
+    assert f"as the authors' code does: no result | {best} % |" in readme
     for run in ("hushem-session", "hushem-published"):
         rows = stored(run)
         seeds = len({row["seed"] for row in rows})
