@@ -36,9 +36,9 @@ prints. **Research use only; not a medical device.**
   command stands at the end.
 - **Folds.** Ours are stratified and divide no cell; whose cells they are, man by man, the data sets do not say. The
   paper divides picture by picture, at 512 px, and does not align. The number of epochs was fixed beforehand.
-- **Turning.** OpenCV turns training pictures now, in a third of torchvision's time; a turned picture of 112 px differs by
-  half a grey level on average. So trained were the runs of the paper's recipe, those with the augmentation `varied` or
-  EfficientNet-Lite2, and seeds 0 and 2 of the plain one without R; torchvision turned for the others.
+- **Turning.** OpenCV turns training pictures now, in a third of torchvision's time; a turned picture of 112 px differs
+  by half a grey level on average. So trained were the runs of the paper's recipe, those with the augmentation `varied`
+  or EfficientNet-Lite2, and the plain one without R; torchvision turned for the others.
 - **What was chosen on the pictures that it is measured on**, which flatters a little: pipeline, batch size and learning
   rates of the recipe `quick` among five settings after short runs on HuSHeM's folds of seed 0 (not kept), R's norms and
   dropout among six ([choices.md](choices.md)), SMIDS's recipe after few tries on its first fold; the augmentation
