@@ -363,6 +363,9 @@ def test_the_readmes_figures_are_those_of_the_page():
     (best,) = (
         row[2] for row in lines_of(RESULTS["read_runs"]()["hushem-small-varied"]["title"]) if row[-1].endswith(" of 40")
     )
+    three = lines_of(RESULTS["read_runs"]()["hushem-small-three"]["title"])[0][2]
+    low, high = re.findall(r"\[([\d.]+), ([\d.]+)\]", three)[0]
+    assert f"shape and stain, three seeds; Wilson {low} to {high} % | {three.split(' (')[0]} % (±" in readme
     assert f"as the authors' code does: no result | {best} % |" in readme
     for run in ("hushem-session", "hushem-published"):
         rows = stored(run)
