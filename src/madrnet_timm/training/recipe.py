@@ -27,7 +27,7 @@ class Recipe:
     pipeline: str = _option("head-only", "preparation of the pictures")
     augmentation: str = _option(
         "medium",
-        "random changes in training: none, light (the paper's), medium, varied (stain and focus vary, too), strong "
+        "random changes in training: none, light (the paper's), medium, varied (more of stain, and focus), strong "
         "(any direction, for heads that are not aligned)",
     )
     lr_backbone: float = _option(5e-4, "highest learning rate of the backbone")
