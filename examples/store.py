@@ -127,18 +127,16 @@ def store_table(results: Path, name: str, table: Path, title: str, like: str, co
     Raises:
         InputError: Another table than that; no such run; a known name with another title.
     """
-    from madrnet_timm.files import read_csv
+    from madrnet_timm.training.cross_validation import held_out_predictions
 
     _check_title(results, name, title)
-    runs, rows = _yaml(results / "runs.yaml"), read_csv(table)
+    runs, rows = _yaml(results / "runs.yaml"), held_out_predictions(table)
     if like not in runs:
         raise InputError(f"--like {like}: is not stored; expected one of {', '.join(runs)}")
-    if not rows or not set(KEPT) <= rows[0].keys():
-        raise InputError(f"{table}: expected the columns {', '.join(KEPT)}")
     seeds = {row["seed"] for row in rows}
     wanted, given = (
         {tuple(row[key] for key in KEPT[:4]) for row in part if row["seed"] in seeds}
-        for part in (read_csv(results / f"{like}.csv"), rows)
+        for part in (held_out_predictions(results / f"{like}.csv"), rows)
     )
     if given != wanted or not {row["prediction"] for row in rows} <= set(runs[like]["classes"]):
         raise InputError(f"{table}: not the pictures and classes that {like} has in its folds of these seeds")

@@ -223,6 +223,14 @@ def probabilities(row):
     return np.array([float(row[f"p_{name}"]) for name in ("Normal", "Tapered")])
 
 
+def table_in_another_order(folder, path):
+    """What a cross-validation predicts, with its classes the other way round."""
+    columns = ("seed", "fold", "file", "label", "prediction", "p_Tapered", "p_Normal")
+    given = cross_validation.held_out_predictions(folder)
+    write_csv(path, [{column: row[column] for column in columns} for row in given])
+    return path
+
+
 def of_the_mirrored_head(folder, seed, row):
     classifier = Classifier(folder / f"seed{seed}-fold{row['fold']}" / "model")
     with Image.open(folder.parent / "heads" / row["file"]) as opened:
@@ -244,10 +252,7 @@ def test_ensemble_is_the_mean_of_the_probabilities(fresh_python, two, tmp_path):
         }
         for folder in folders
     ]
-    columns = ("seed", "fold", "file", "label", "prediction", "p_Tapered", "p_Normal")
-    given = cross_validation.held_out_predictions(folders[1])
-    write_csv(tmp_path / "second.csv", [{column: row[column] for column in columns} for row in given])
-    table = tmp_path / "second.csv"
+    table = table_in_another_order(folders[1], tmp_path / "second.csv")
     for more, output in (
         (folders, "two.csv"),
         ([*folders, "--seeds", 1, "--mirror"], "mirror.csv"),
@@ -277,16 +282,14 @@ def test_ensemble_is_the_mean_of_the_probabilities(fresh_python, two, tmp_path):
 def test_ensemble_with_what_is_measured(fresh_python, two, tmp_path):
     """One member more, fitted here by hand on what the fold's training pictures measure."""
     (folder, _, options), _ = two[0]
-    columns = ("seed", "fold", "file", "label", "prediction", "p_Tapered", "p_Normal")
-    given = cross_validation.held_out_predictions(folder)
-    write_csv(tmp_path / "same.csv", [{column: row[column] for column in columns} for row in given])
+    same = table_in_another_order(folder, tmp_path / "same.csv")
     records, folds, _ = replace(options, seed=1).divided_records()
     values, train = np.nan_to_num(shape_features(records)), folds != 0
     values = (values - values[train].mean(0)) / np.where(values[train].std(0) > 0, values[train].std(0), 1)
     fitted = LogisticRegression(max_iter=2000).fit(values[train], np.array(records["label"])[train])
     measured = dict(zip(records["file"], fitted.predict_proba(values), strict=True))
     stored = {row["file"]: row for row in rows(folder / "seed1-fold0" / "predictions.csv")}
-    for given, weight in (([folder], 1), ([tmp_path / "same.csv", folder], 2), ([folder, "--mirror"], 1)):
+    for given, weight in (([folder], 1), ([same, folder], 2), ([folder, "--mirror"], 1)):
         run = fresh_python(EXAMPLES / "ensemble.py", *given, "--measured", "--output", tmp_path / "measured.csv")
         assert run.returncode == 0, run.stderr
         found = rows(tmp_path / "measured.csv")
