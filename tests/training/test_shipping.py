@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -69,6 +70,16 @@ def test_weights_are_halved_and_still_the_model(shipped):
     a, b = (Classifier(shipped / p)(files) for p in ("cv/final/model", f"hub/{NAME}"))
     for x, y in zip(a, b, strict=True):
         assert x.probabilities["Normal"] == pytest.approx(y.probabilities["Normal"], abs=5e-3)
+
+
+def test_the_tag_is_that_of_the_name(shipped):
+    tags = {
+        p: timm.create_model(f"local-dir:{shipped / p}").pretrained_cfg["tag"]
+        for p in ("cv/final/model", f"hub/{NAME}")
+    }
+    assert tags == {"cv/final/model": "", f"hub/{NAME}": "drawn"}
+    config = json.loads((Path(__file__).parents[2] / "hub/madrnet_tf_efficientnet_lite0.smids/config.json").read_text())
+    assert config["pretrained_cfg"]["tag"] == "smids"
 
 
 def test_it_was_trained_on_all_pictures(shipped):

@@ -141,7 +141,8 @@ def save_model_folder(
         save_for_hf(
             model,
             str(folder),
-            model_config={"label_names": list(label_names), "madrnet": dict(madrnet)},
+            # the tag of the weights that the model was made with is not that of the ones it has now
+            model_config={"label_names": list(label_names), "madrnet": dict(madrnet), "pretrained_cfg": {"tag": ""}},
             model_args=overrides,
             safe_serialization=True,
             data_config=dict(data_config),

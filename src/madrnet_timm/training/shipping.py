@@ -1,5 +1,6 @@
 """From a cross-validation to a model that is given to others: trained on all pictures, small, with its figures."""
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -129,6 +130,9 @@ def ship(output: Path, name: str, hub: Path, models: Path | None = None, note: s
         for path in [*sorted(run.model.iterdir()), *extras]:
             shutil.copy(path, folder / path.name)
         _halve(folder / "model.safetensors")
+        config = ModelFolder(folder).config
+        config["pretrained_cfg"]["tag"] = name.split(".")[1]
+        write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
         card = (folder / "README.md").read_text(encoding="utf-8").replace(HOW_TO_TRAIN, f"```bash\n{train}\n```")
         if models is not None:
             card = card.replace("local-dir:path/to/this/folder", name).replace("path/to/this/folder", name)
