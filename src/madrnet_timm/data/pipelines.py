@@ -16,6 +16,7 @@ PIPELINES = {
     "aligned": "head centred and upright, acrosome up",
     "aligned-normalized": "aligned, background colour mapped to a reference",
     "head-only": "aligned, everything but the head replaced by the reference background",
+    "head-and-neck": "as head-only, but with what goes on behind the head, up to half of its width",
 }
 
 UInt8Array = NDArray[np.uint8]
@@ -53,8 +54,8 @@ def prepare(
     if pipeline == "raw":
         return _resize_and_crop(image, size, crop_pct)
     morphology = morphology or measure(image)
-    if pipeline == "head-only":
-        image = mask_background(image, morphology)
+    if pipeline in ("head-only", "head-and-neck"):
+        image = mask_background(image, morphology, keep_neck=pipeline == "head-and-neck")
     if pipeline != "aligned":
         image = normalize_background(image)
     return align(image, morphology, size)

@@ -35,8 +35,10 @@ def normalize_background(image: UInt8Array | Image.Image) -> UInt8Array:
     return _to_uint8(rgb - background_planes(rgb) + np.array(REFERENCE_BACKGROUND, dtype=np.float32))
 
 
-def mask_background(image: UInt8Array | Image.Image, morphology: HeadMorphology) -> UInt8Array:
-    """The picture with everything but the head replaced by the plane of its background.
+def mask_background(
+    image: UInt8Array | Image.Image, morphology: HeadMorphology, *, keep_neck: bool = False
+) -> UInt8Array:
+    """The picture with everything but the head, or head and neck, replaced by the plane of its background.
 
     Without a head the picture is returned as it is.
     """
@@ -44,7 +46,8 @@ def mask_background(image: UInt8Array | Image.Image, morphology: HeadMorphology)
     if "no_head" in morphology.flags:
         return rgb
     # the outline's own pixels are mixed with the background: a soft edge of one pixel keeps them
-    soft = cv2.GaussianBlur(morphology.mask.astype(np.float32), (0, 0), 1)[..., None]
+    kept = morphology.mask | morphology.neck if keep_neck else morphology.mask
+    soft = cv2.GaussianBlur(kept.astype(np.float32), (0, 0), 1)[..., None]
     soft = np.clip(2 * soft, 0, 1)
     return _to_uint8(soft * rgb + (1 - soft) * background_planes(rgb))
 

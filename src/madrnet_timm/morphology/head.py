@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .segment import Profile, Segmentation, principal_axis, profile, segment
+from .segment import BoolArray, Profile, Segmentation, principal_axis, profile, segment
 from .shape import head_shape
 from .who import HeadRanges, who_checks
 
@@ -31,6 +31,7 @@ MEASUREMENTS = (
 )
 """Columns of a table of measurements."""
 
+_NECK_REACH = 0.5  # of the head's width
 _DOUBTFUL_VOTE = 0.08  # below it the acrosome's end is a guess
 _IRREGULAR = 0.88  # solidity: none of HuSHeM's heads lies below, 0.7 % of SMIDS's normal ones and 34 % of its Non-Sperm
 
@@ -41,6 +42,8 @@ class HeadMorphology:
 
     Attributes:
         mask: Head, ``(height, width)`` bool, of the picture's size.
+        neck: What of the dark object goes on behind the head, up to half of the head's width: stem, neck, the beginning
+            of the midpiece; of the same shape, without the head itself.
         contour: Outline ``(points, 2)``, ``(x, y)`` to fractions of a pixel; empty without a head.
         center: Centroid ``(x, y)``.
         angle: Direction of the acrosome along the long axis, degrees counter-clockwise from the picture's right, in
@@ -68,6 +71,7 @@ class HeadMorphology:
     """
 
     mask: NDArray[np.bool_]
+    neck: NDArray[np.bool_]
     contour: NDArray[np.float32]
     center: tuple[float, float] | None = None
     angle: float | None = None
@@ -152,6 +156,16 @@ def _acrosome_vote(found: Segmentation, shape: Profile) -> tuple[float, tuple[fl
     return abs(vote), (sign * shape.axis[0], sign * shape.axis[1])
 
 
+def _neck(found: Segmentation, center: tuple[float, float], toward: tuple[float, float], reach: float) -> BoolArray:
+    """What was cut off of the dark object within ``reach`` pixels behind the head, where it hangs on to the head."""
+    ys, xs = np.indices(found.mask.shape)
+    behind = (xs - center[0]) * toward[0] + (ys - center[1]) * toward[1] < 0
+    distance = cv2.distanceTransform((~found.mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    near = found.tail & behind & (distance <= reach)
+    _, labels = cv2.connectedComponents((near | found.mask).astype(np.uint8), connectivity=8)
+    return near & (labels == labels[found.mask][0])
+
+
 def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = None) -> HeadMorphology:
     """Measure the sperm head nearest to the middle of a picture.
 
@@ -172,8 +186,9 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
     height, width = rgb.shape[:2]
     found = segment(np.ascontiguousarray(rgb[..., 1]))
     if found is None or found.mask.sum() < 9:
-        empty = np.zeros((height, width), dtype=bool), np.zeros((0, 2), dtype=np.float32)
-        return HeadMorphology(*empty, flags=frozenset({"no_head"}), um_per_px=um_per_px)
+        nothing = np.zeros((height, width), dtype=bool)
+        contour = np.zeros((0, 2), dtype=np.float32)
+        return HeadMorphology(nothing, nothing, contour, flags=frozenset({"no_head"}), um_per_px=um_per_px)
 
     zoom = found.zoom
     offset = np.array(found.origin) + (0.5 / zoom - 0.5)  # pixel centres of the window to those of the picture
@@ -187,7 +202,12 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
     vote, (dx, dy) = _acrosome_vote(found, line)
 
     to_picture = np.array([[1 / zoom, 0, offset[0]], [0, 1 / zoom, offset[1]]])
-    mask = cv2.warpAffine(found.mask.astype(np.float32), to_picture, (width, height), flags=cv2.INTER_LINEAR) >= 0.5
+
+    def in_picture(part: BoolArray) -> BoolArray:
+        return cv2.warpAffine(part.astype(np.float32), to_picture, (width, height), flags=cv2.INTER_LINEAR) >= 0.5
+
+    mask = in_picture(found.mask)
+    neck = _neck(found, (cx, cy), (dx, dy), _NECK_REACH * 4 * float(np.sqrt(minor)))
 
     flags = set()
     edge = max(1.0, 1.5 / zoom)  # the outermost outline lies up to a pixel of the working frame inside
@@ -205,6 +225,7 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
         flags.add("polarity")
     return HeadMorphology(
         mask=mask,
+        neck=in_picture(found.mask | neck) & ~mask,
         contour=contour,
         center=(cx / zoom + float(offset[0]), cy / zoom + float(offset[1])),
         angle=float(np.degrees(np.arctan2(-dy, dx))),
