@@ -124,7 +124,7 @@ def test_raw_pipeline_keeps_the_middle():
 
 def test_aligned_pipelines_do_not_depend_on_the_direction():
     head = draw_head("Pyriform", 4, debris=False, tail=False)
-    for pipeline in ("aligned", "aligned-normalized", "head-only"):
+    for pipeline in ("aligned", "aligned-normalized", "head-only", "head-and-neck"):
         a, b = (prepare(i, pipeline, 64).astype(float) for i in (head.image, np.rot90(head.image, 2).copy()))
         assert np.abs(a - b).mean() < 3
 

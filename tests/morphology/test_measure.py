@@ -163,6 +163,29 @@ def test_mask_background_removes_all_but_the_head():
     assert np.array_equal(out[near], head.image[near])
 
 
+def test_neck_is_the_stem_behind_the_head_up_to_half_of_its_width():
+    image = ellipse(24, 16, 0)  # from 41 to 89 along x
+    image[62:69, 85:120] = image[65, 65]  # a stem behind it, 7 px wide
+    image[64:67, 10:45] = image[65, 65]  # something that runs into its other end
+    found = measure(image)
+    assert found.angle == pytest.approx(180, abs=2)
+    assert not (found.neck & found.mask).any()
+    ys, xs = np.nonzero(found.neck)
+    assert 84 <= xs.min() <= 90
+    assert xs.max() == pytest.approx(89 + 0.5 * found.width, abs=1.5)
+    assert (ys.min(), ys.max()) == pytest.approx((62, 68), abs=1)
+    out = mask_background(image, found, keep_neck=True)
+    assert np.array_equal(out[64:67, 92:103], image[64:67, 92:103])  # the stem
+    ground = out[5, 5].astype(int)
+    assert np.abs(out[64:67, 110:118] - ground).max() <= 3  # its rest
+    assert np.abs(out[64:67, 12:36] - ground).max() <= 3
+    assert np.abs(mask_background(image, found)[64:67, 93:103] - ground).max() <= 3
+
+
+def test_no_head_no_neck():
+    assert not measure(np.full((60, 60, 3), 200, np.uint8)).neck.any()
+
+
 def test_shape_of_drawn_heads():
     """Known by construction: an ellipse is one, a pyriform head tapers, a head of three bumps is neither."""
     found = {shape: [measure(draw_head(shape, seed, debris=False).image) for seed in range(12)] for shape in SHAPES}
