@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from scipy.stats import t
 from sklearn.linear_model import LogisticRegression
@@ -123,6 +124,37 @@ def test_stored_seeds_stay(two, tmp_path):
         store_run(tmp_path, "heads", tmp_path / "other", "drawn heads")
     with pytest.raises(InputError, match="is stored as 'drawn heads'"):
         store_run(tmp_path, "heads", short, "others")
+
+
+def test_a_table_is_stored_with_the_folds_of_a_run(two, tmp_path):
+    """examples/store.py with a table of examples/ensemble.py."""
+    store = runpy.run_path(str(EXAMPLES / "store.py"))
+    (short, *_), _ = two[0]
+    store["store_run"](tmp_path, "heads", short, "drawn heads")
+    table = [row | {"prediction": "Tapered"} for row in cross_validation.held_out_predictions(short)]
+    write_csv(tmp_path / "given.csv", table)
+    store["store_table"](tmp_path, "mean", tmp_path / "given.csv", "mean of both", "heads", "python a.py")
+    kept = rows(tmp_path / "mean.csv")
+    columns = ("seed", "fold", "file", "label")
+    assert [[row[c] for c in columns] for row in kept] == [
+        [row[c] for c in columns] for row in rows(tmp_path / "heads.csv")
+    ]
+    assert {row["prediction"] for row in kept} == {"Tapered"}
+    entries = yaml.safe_load((tmp_path / "runs.yaml").read_text())
+    assert entries["mean"] == {"title": "mean of both", "command": "python a.py"} | {
+        key: entries["heads"][key] for key in ("dataset", "protocol", "classes")
+    }
+    before = (tmp_path / "runs.yaml").read_text()
+    for changed, like, words in (
+        (table, "nothing", "--like nothing: is not stored; expected one of heads, mean"),
+        (table[1:], "heads", "not the pictures and classes that heads has"),
+        ([row | {"prediction": "Round"} for row in table], "heads", "not the pictures and classes that heads has"),
+        ([row | {"fold": 1 - int(row["fold"])} for row in table], "heads", "not the pictures and classes"),
+    ):
+        write_csv(tmp_path / "other.csv", changed)
+        with pytest.raises(InputError, match=words):
+            store["store_table"](tmp_path, "other", tmp_path / "other.csv", "other", like, "python b.py")
+    assert (tmp_path / "runs.yaml").read_text() == before
 
 
 def test_a_single_fold_has_no_spread():

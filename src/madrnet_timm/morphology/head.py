@@ -159,8 +159,9 @@ def _acrosome_vote(found: Segmentation, shape: Profile) -> tuple[float, tuple[fl
 
 def _neck(found: Segmentation, center: tuple[float, float], toward: tuple[float, float], reach: float) -> BoolArray:
     """What was cut off of the dark object within ``reach`` pixels behind the head, where it hangs on to the head."""
-    ys, xs = np.indices(found.mask.shape)
-    behind = (xs - center[0]) * toward[0] + (ys - center[1]) * toward[1] < 0
+    height, width = found.mask.shape
+    x, y = np.arange(width) - center[0], np.arange(height)[:, None] - center[1]
+    behind = x * toward[0] + y * toward[1] < 0
     distance = cv2.distanceTransform((~found.mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     near = (found.tail & behind & (distance <= reach)).astype(np.uint8)
     # without the blurred rim of the head, which is no neck, nor what is as thin
