@@ -3,6 +3,7 @@
 import hashlib
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,7 +14,7 @@ from madrnet_timm.data.reading import decode, pixel_sha256
 from madrnet_timm.data.sources import class_names, drop_conflicts, load, pictures
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
-from madrnet_timm.morphology import measure
+from madrnet_timm.morphology import align, measure
 
 
 def encoded(image, kind, **options):
@@ -127,6 +128,18 @@ def test_aligned_pipelines_do_not_depend_on_the_direction():
     for pipeline in ("aligned", "aligned-normalized", "head-only", "head-and-neck"):
         a, b = (prepare(i, pipeline, 64).astype(float) for i in (head.image, np.rot90(head.image, 2).copy()))
         assert np.abs(a - b).mean() < 3
+
+
+def test_head_and_neck_shows_what_lies_behind_the_head_and_no_background():
+    head = draw_head("Pyriform", 4, debris=False, tail=False)
+    found = measure(head.image)
+    assert found.neck.sum() > 20
+    alone, with_neck = (prepare(head.image, p, 112).astype(int) for p in ("head-only", "head-and-neck"))
+    differs = np.abs(alone - with_neck).max(axis=2) > 8
+    assert differs.sum() > 20
+    assert np.nonzero(differs)[0].min() > 56  # the acrosome is up: behind is below
+    where = align(np.repeat(255 * found.neck[..., None].astype(np.uint8), 3, axis=2), found, 112)[..., 0] > 0
+    assert not (differs & ~cv2.dilate(where.astype(np.uint8), np.ones((7, 7))).astype(bool)).any()
 
 
 def test_arrays_are_a_data_set(tmp_path):

@@ -182,6 +182,18 @@ def test_neck_is_the_stem_behind_the_head_up_to_half_of_its_width():
     assert np.abs(mask_background(image, found)[64:67, 93:103] - ground).max() <= 3
 
 
+def test_neck_hangs_on_to_the_head_and_is_as_large_at_twice_the_size():
+    image = ellipse(24, 16, 0)
+    image[61:70, 88:97] = image[65, 65]  # a stem
+    image[79:86, 76:78] = 0.7 * image[65, 65] + 0.3 * image[5, 5]  # a thread at its flank
+    image[85:92, 72:80] = image[65, 65]  # and what hangs on it, still within reach
+    found = measure(image)
+    assert found.neck[65, 92:96].all()
+    assert not found.neck[84:, 70:82].any()
+    large = measure(cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC))
+    assert large.neck.sum() / 4 == pytest.approx(found.neck.sum(), rel=0.15)
+
+
 def test_no_head_no_neck():
     assert not measure(np.full((60, 60, 3), 200, np.uint8)).neck.any()
 

@@ -15,7 +15,9 @@ from safetensors.torch import load_file
 from madrnet_timm.data.reading import pictures_below
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.calibration import calibrate
+from madrnet_timm.hub.model_folder import save_model_folder
 from madrnet_timm.inference import Classifier
+from madrnet_timm.models.published import published_models
 from madrnet_timm.training.cross_validation import cross_validate, cross_validated_options
 from madrnet_timm.training.options import RunOptions, training_command
 from madrnet_timm.training.recipe import PRESETS, Recipe
@@ -23,6 +25,7 @@ from madrnet_timm.training.shipping import MODELS, ship, write_entry
 
 from .conftest import EXAMPLES, write_heads
 
+HUB = Path(__file__).parents[2] / "hub"
 NAME = "madrnet_test_resnet.drawn"
 
 
@@ -73,13 +76,14 @@ def test_weights_are_halved_and_still_the_model(shipped):
 
 
 def test_the_tag_is_that_of_the_name(shipped):
-    tags = {
-        p: timm.create_model(f"local-dir:{shipped / p}").pretrained_cfg["tag"]
+    tags = [
+        timm.create_model(f"local-dir:{shipped / p}").pretrained_cfg.get("tag")
         for p in ("cv/final/model", f"hub/{NAME}")
-    }
-    assert tags == {"cv/final/model": "", f"hub/{NAME}": "drawn"}
-    config = json.loads((Path(__file__).parents[2] / "hub/madrnet_tf_efficientnet_lite0.smids/config.json").read_text())
-    assert config["pretrained_cfg"]["tag"] == "smids"
+    ]
+    assert tags == [None, "drawn"]
+    for name in published_models():
+        config = json.loads((HUB / name / "config.json").read_text())
+        assert config["pretrained_cfg"]["tag"] == name.split(".")[1]
 
 
 def test_it_was_trained_on_all_pictures(shipped):
@@ -136,3 +140,20 @@ def test_mistakes(shipped, tmp_path):
         ship(tmp_path, NAME, tmp_path, tmp_path / "m.yaml")
     with pytest.raises(InputError, match=r"expected madrnet_test_resnet.<tag>"):
         ship(shipped / "cv", "madrnet_resnet50.x", tmp_path, tmp_path / "m.yaml")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "before", "after"),
+    [("madrnet_tf_efficientnet_lite0", "hushem", None), ("resnet10t", "c3_in1k", "c3_in1k")],
+)
+def test_a_model_does_not_keep_the_names_of_the_weights_it_began_with(architecture, before, after, tmp_path):
+    """But timm's own keep their tag: some of them are built by it."""
+    model = timm.create_model(architecture, num_classes=4)
+    assert model.pretrained_cfg["tag"] == before
+    config = timm.data.resolve_model_data_config(model)
+    save_model_folder(model, tmp_path / "m", label_names=list("abcd"), data_config=config, madrnet={}, card="")
+    saved = json.loads((tmp_path / "m" / "config.json").read_text())["pretrained_cfg"]
+    assert saved["tag"] == after
+    assert saved.get("label_names") is None  # they stand at the top level
+    again = timm.create_model(f"local-dir:{tmp_path / 'm'}", pretrained=True)
+    assert again.pretrained_cfg["label_names"] == list("abcd")

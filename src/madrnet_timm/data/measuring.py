@@ -110,9 +110,9 @@ def measure_dataset(dataset: "Dataset", um_per_px: float | None = None, processe
     """
     from datasets import Features, Image, Value
 
-    nothing = np.zeros((0, 0), dtype=bool)
+    mask, neck = np.zeros((2, 0, 0), dtype=bool)
     kinds = {"flags": "string", "ok": "bool"}
-    columns = measurement_row(HeadMorphology(nothing, nothing, np.zeros((0, 2), dtype=np.float32), um_per_px=um_per_px))
+    columns = measurement_row(HeadMorphology(mask, neck, np.zeros((0, 2), dtype=np.float32), um_per_px=um_per_px))
     new = {key: Value("bool" if key.startswith("who_") else kinds.get(key, "float64")) for key in columns}
     stored = dataset.cast_column("image", Image(decode=False))
     count = min(processes or os.cpu_count() or 1, max(len(dataset) // 32, 1))

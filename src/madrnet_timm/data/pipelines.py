@@ -16,7 +16,7 @@ PIPELINES = {
     "aligned": "head centred and upright, acrosome up",
     "aligned-normalized": "aligned, background colour mapped to a reference",
     "head-only": "aligned, everything but the head replaced by the reference background",
-    "head-and-neck": "as head-only, but with what goes on behind the head, up to half of its width",
+    "head-and-neck": "as head-only, but the neck stays, up to half of the head's width and as far as the view reaches",
 }
 
 UInt8Array = NDArray[np.uint8]

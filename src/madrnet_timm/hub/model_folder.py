@@ -134,15 +134,17 @@ def save_model_folder(
     Raises:
         InputError: The folder can't be written.
     """
-    # the weights are in the folder: rebuilding the model must not fetch the backbone's
-    overrides = {"pretrained_backbone": False} if isinstance(model, MADRNet) else {}
+    overrides: dict[str, Any] = {}
+    fresh: dict[str, Any] = {"label_names": None}  # those of the weights that it began with
+    if isinstance(model, MADRNet):
+        overrides["pretrained_backbone"] = False  # the weights are in the folder: the backbone's must not be fetched
+        fresh["tag"] = None  # other architectures of timm may be built by it
     model = model.to(memory_format=torch.contiguous_format)  # safetensors takes no channels_last
     with replacing_folder(Path(path)) as folder:
         save_for_hf(
             model,
             str(folder),
-            # the tag of the weights that the model was made with is not that of the ones it has now
-            model_config={"label_names": list(label_names), "madrnet": dict(madrnet), "pretrained_cfg": {"tag": ""}},
+            model_config={"label_names": list(label_names), "madrnet": dict(madrnet), "pretrained_cfg": fresh},
             model_args=overrides,
             safe_serialization=True,
             data_config=dict(data_config),

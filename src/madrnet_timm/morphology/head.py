@@ -32,7 +32,7 @@ MEASUREMENTS = (
 """Columns of a table of measurements."""
 
 _NECK_REACH = 0.5  # of the head's width
-_RIM = 5  # px of the outline's resolution
+_THIN = 5  # px of the outline's resolution: no neck, but the head's blurred rim, or a tail
 _DOUBTFUL_VOTE = 0.08  # below it the acrosome's end is a guess
 _IRREGULAR = 0.88  # solidity: none of HuSHeM's heads lies below, 0.7 % of SMIDS's normal ones and 34 % of its Non-Sperm
 
@@ -43,8 +43,9 @@ class HeadMorphology:
 
     Attributes:
         mask: Head, ``(height, width)`` bool, of the picture's size.
-        neck: What of the dark object goes on behind the head, up to half of the head's width: stem, neck, the beginning
-            of the midpiece; of the same shape, without the head itself.
+        neck: What of the dark object goes on from the rear half of the head, up to half of the head's width: stem,
+            neck, cytoplasm, the beginning of the midpiece, also a part of what touches it there. Bool, of the picture's
+            size, without the head itself. Things thinner than 2.5 pixels of 131 are left out; a tail lies about there.
         contour: Outline ``(points, 2)``, ``(x, y)`` to fractions of a pixel; empty without a head.
         center: Centroid ``(x, y)``.
         angle: Direction of the acrosome along the long axis, degrees counter-clockwise from the picture's right, in
@@ -157,16 +158,18 @@ def _acrosome_vote(found: Segmentation, shape: Profile) -> tuple[float, tuple[fl
     return abs(vote), (sign * shape.axis[0], sign * shape.axis[1])
 
 
-def _neck(found: Segmentation, center: tuple[float, float], toward: tuple[float, float], reach: float) -> BoolArray:
-    """What was cut off of the dark object within ``reach`` pixels behind the head, where it hangs on to the head."""
+def _neck_mask(
+    found: Segmentation, center: tuple[float, float], toward: tuple[float, float], reach: float
+) -> BoolArray:
+    """What was cut off of the dark object within ``reach`` pixels of the head's rear half, where it hangs on to it."""
     height, width = found.mask.shape
     x, y = np.arange(width) - center[0], np.arange(height)[:, None] - center[1]
     behind = x * toward[0] + y * toward[1] < 0
     distance = cv2.distanceTransform((~found.mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     near = (found.tail & behind & (distance <= reach)).astype(np.uint8)
-    # without the blurred rim of the head, which is no neck, nor what is as thin
-    near = cv2.morphologyEx(near, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_RIM, _RIM)))
-    _, labels = cv2.connectedComponents(near | (distance < _RIM).astype(np.uint8), connectivity=8)
+    near = cv2.morphologyEx(near, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_THIN, _THIN)))
+    # the opening may leave a gap of a rim's width between the head and its neck
+    _, labels = cv2.connectedComponents(near | (distance < _THIN).astype(np.uint8), connectivity=8)
     return (near > 0) & (labels == labels[found.mask][0])
 
 
@@ -190,9 +193,9 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
     height, width = rgb.shape[:2]
     found = segment(np.ascontiguousarray(rgb[..., 1]))
     if found is None or found.mask.sum() < 9:
-        nothing = np.zeros((height, width), dtype=bool)
+        mask, neck = np.zeros((2, height, width), dtype=bool)
         contour = np.zeros((0, 2), dtype=np.float32)
-        return HeadMorphology(nothing, nothing, contour, flags=frozenset({"no_head"}), um_per_px=um_per_px)
+        return HeadMorphology(mask, neck, contour, flags=frozenset({"no_head"}), um_per_px=um_per_px)
 
     zoom = found.zoom
     offset = np.array(found.origin) + (0.5 / zoom - 0.5)  # pixel centres of the window to those of the picture
@@ -211,7 +214,7 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
         return cv2.warpAffine(part.astype(np.float32), to_picture, (width, height), flags=cv2.INTER_LINEAR) >= 0.5
 
     mask = in_picture(found.mask)
-    neck = _neck(found, (cx, cy), (dx, dy), _NECK_REACH * 4 * float(np.sqrt(minor)))
+    neck = _neck_mask(found, (cx, cy), (dx, dy), _NECK_REACH * 4 * float(np.sqrt(minor)))
 
     flags = set()
     edge = max(1.0, 1.5 / zoom)  # the outermost outline lies up to a pixel of the working frame inside

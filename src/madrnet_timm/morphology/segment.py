@@ -41,7 +41,7 @@ class Segmentation:
     Attributes:
         mask: Head, ``(h, w)`` bool, a window of the picture.
         darkness: Background minus picture, ``(h, w)`` float32 gray levels, at least 0.
-        tail: What of the dark object was cut off: tail, neck.
+        tail: What of the dark object was cut off: tail, neck, the blurred rim.
         origin: Position ``(x, y)`` of the window's corner in pixels of the picture.
         zoom: Pixels of the window per pixel of the picture.
         noise: Median absolute deviation of the background in gray levels.

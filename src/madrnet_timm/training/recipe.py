@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ..data.pictures import AUGMENTATIONS
-from ..data.pipelines import check_pipeline
+from ..data.pipelines import PIPELINES, check_pipeline
 from ..errors import InputError
 
 __all__ = ["PRESETS", "Recipe"]
@@ -24,7 +24,7 @@ class Recipe:
         0, "batches of groups of so many pictures of a class, so that triplets exist; 0: at random"
     )
     img_size: int = _option(112, "side of the network's input in pixels")
-    pipeline: str = _option("head-only", "preparation of the pictures")
+    pipeline: str = _option("head-only", "; ".join(f"{name}: {what}" for name, what in PIPELINES.items()))
     augmentation: str = _option(
         "medium",
         "random changes in training: none, light (the paper's), medium, varied (more of stain, and focus), strong "
