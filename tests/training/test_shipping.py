@@ -127,6 +127,14 @@ def test_the_command_makes_it_again(shipped):
     command = training_command(taught, [0], "runs/x")
     assert command.startswith("python examples/distill.py runs/a runs/b --dataset folder")
     assert "--weights runs/c/f/model" in command
+    for given, said in (
+        ("/x/lite0.safetensors", "lite0.safetensors"),
+        ("/x/hub/madrnet_a.b/model.safetensors", "hub/madrnet_a.b/model.safetensors"),
+        ("/x/y/mine/model.safetensors", "mine/model.safetensors"),
+        ("/x/c/seed0-fold1/model/model.safetensors", "runs/c/seed0-fold1/model/model.safetensors"),
+    ):
+        command = training_command(replace(options, backbone_weights=Path(given)), [0], "runs/x")
+        assert f" --backbone-weights {said} --" in command
     paper = replace(options, recipe=replace(PRESETS["paper"], epochs=3), mixed_precision="bf16")
     command = training_command(paper, [0], "runs/x")
     assert command.startswith("accelerate launch --mixed_precision bf16 examples/cross_validate.py --dataset folder")

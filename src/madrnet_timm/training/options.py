@@ -236,7 +236,7 @@ def training_command(options: RunOptions, seeds: Sequence[int], output: str) -> 
     words += [f"runs/{name}" for name in teachers]
     words += ["--dataset", options.dataset, "--model", options.model]
     words += ["--data-dir", SOURCES[options.dataset].title] if options.data_dir else []
-    words += ["--backbone-weights", options.backbone_weights.name] if options.backbone_weights else []
+    words += ["--backbone-weights", _weights_file(options.backbone_weights)] if options.backbone_weights else []
     words += ["--weights", _model_name(options.weights)] if options.weights else []
     words += ["--pretrained-backbone"] if options.pretrained_backbone else []
     arguments = [f"{key}={value}" for key, value in options.model_kwargs.items()]
@@ -254,6 +254,16 @@ def training_command(options: RunOptions, seeds: Sequence[int], output: str) -> 
     for key, value in changes[nearest].items():
         words += [f"--{key.replace('_', '-')}", str(value)]
     return shlex.join([*words, "--output", output])
+
+
+def _weights_file(path: Path) -> str:
+    """A file by its name; that of a model folder with the folder, which for a run is runs/<output>/<run>/model."""
+    if path.name != "model.safetensors":
+        return path.name
+    folder = path.parent
+    if folder.name == "model":
+        return str(Path("runs", *folder.parts[-3:], path.name))
+    return str(Path(*folder.parts[-2:] if folder.parent.name == "hub" else folder.parts[-1:], path.name))
 
 
 def _model_name(weights: str) -> str:
