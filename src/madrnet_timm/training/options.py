@@ -257,12 +257,12 @@ def training_command(options: RunOptions, seeds: Sequence[int], output: str) -> 
 
 
 def _weights_file(path: Path) -> str:
-    """A file by its name; that of a model folder with the folder, which for a run is runs/<output>/<run>/model."""
+    """A file by its name; that of a model folder with the folder, the model of a run as `_model_name` has it."""
     if path.name != "model.safetensors":
         return path.name
     folder = path.parent
     if folder.name == "model":
-        return str(Path("runs", *folder.parts[-3:], path.name))
+        return str(Path(_model_name(str(folder)), path.name))
     return str(Path(*folder.parts[-2:] if folder.parent.name == "hub" else folder.parts[-1:], path.name))
 
 
