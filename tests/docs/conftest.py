@@ -1,0 +1,42 @@
+"""A folder as the pages suppose it."""
+
+import os
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from madrnet_timm.data.synthetic import SHAPES, draw_head
+
+from ..hub.loopback import WRITER, LoopbackHub
+from .pages import ROOT
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, hushem_dir, lite0_weights):
+    """A folder as the pages suppose it: crops of four classes, two slides, weights, an archive, the examples."""
+    folder = tmp_path_factory.mktemp("docs")
+    for number, shape in enumerate(SHAPES):
+        (folder / "my_crops" / shape).mkdir(parents=True)
+        for index in range(10):
+            image = Image.fromarray(draw_head(shape, 100 * number + index).image)
+            image.save(folder / "my_crops" / shape / f"{index}.png")
+    for slide in ("slide1", "slide2"):
+        (folder / slide).mkdir()
+        for index in range(6):
+            Image.fromarray(draw_head(SHAPES[index % 4], 900 + index).image).save(folder / slide / f"{index}.png")
+    with zipfile.ZipFile(folder / "HuSHeM.zip", "w") as archive:
+        for path in hushem_dir.rglob("*.BMP"):
+            archive.write(path, path.relative_to(hushem_dir))
+    (folder / "tf_efficientnet_lite0.in1k.safetensors").symlink_to(lite0_weights.resolve())
+    (folder / "examples").symlink_to(ROOT / "examples")
+    hub = LoopbackHub()
+    env = {k: v for k, v in os.environ.items() if not k.startswith("HF_HUB")} | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HF_ENDPOINT": hub.url, "HF_TOKEN": WRITER, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HOME": str(folder / "hf"), "XDG_CACHE_HOME": str(folder / "cache"),
+    }  # fmt: skip
+    yield folder, env
+    hub.close()

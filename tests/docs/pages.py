@@ -1,0 +1,38 @@
+"""The docs' task pages, and their commands."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+OWN_CROPS = ("train", "cross-validate", "predict", "publish")  # each may use what an earlier page has made
+HUSHEM = ("backbone", "reproduce")
+TRAINS = ("train.py", "cross_validate.py", "distill.py", "ablation.py")
+QUICK = ("--epochs", "1", "--img-size", "64", "--batch-size", "8")  # for the commands that train
+FEW = ("--folds", "2")
+FOR_A_GPU = {"--mixed_precision bf16": "--mixed_precision no", "madrnet_resnet50": "madrnet_resnet18"}
+"""A CPU without the instructions for it takes twelve times as long in bf16."""
+
+
+def commands(page: str) -> list[str]:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split("  #")[0].strip() for line in lines if line.strip()]
+
+
+def run_page(page: str, folder: Path, env: dict[str, str]) -> None:
+    """Every command of the page, as it stands there but for the size of what is trained."""
+    found = commands(page)
+    assert len(found) >= 3
+    for command in found:
+        for part, instead in FOR_A_GPU.items():
+            command = command.replace(part, instead)
+        words = shlex.split(command)
+        if any(name in command for name in TRAINS):
+            words += QUICK
+            if "train.py" not in command and "session" not in command:
+                words += FEW
+        run = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+        assert run.returncode == 0, f"{command}\n{run.stderr[-2000:]}"

@@ -1,0 +1,14 @@
+"""The commands of the pages on other backbones and of HuSHeM run, in one folder, in the order of the pages.
+
+A file of its own, since pytest-xdist gives a file to one process: the pages are the longest tests.
+"""
+
+import pytest
+
+from .pages import HUSHEM, run_page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", HUSHEM)
+def test_commands_of_the_page_run(page, place):
+    run_page(page, *place)

@@ -1,0 +1,38 @@
+"""The docs' links and their words."""
+
+import re
+
+import pytest
+
+from .pages import HUSHEM, OWN_CROPS, ROOT
+
+
+def test_every_task_has_its_page_in_the_readme():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for page in OWN_CROPS + HUSHEM:
+        assert f"docs/{page}.md" in text
+
+
+def anchors(path):
+    """Of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if target.startswith(("http:", "https:")):
+            continue
+        name, _, anchor = target.partition("#")
+        found = (path.parent / name).resolve() if name else path
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), target
+
+
+def test_pages_say_import():
+    """Wherever timm is called, madrnet_timm is imported."""
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "hub").rglob("README.md")]:
+        for block in re.findall(r"```(?:python|bash)\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL):
+            if "timm.create_model" in block or "timm.list_models" in block:
+                assert "madrnet_timm" in block, path
