@@ -43,7 +43,7 @@ def test_figures_by_counting():
     assert found["AUC"] == pytest.approx((3 + 2) / 6)  # pairs in which the normal head has the higher probability
 
 
-def test_table_and_refusals(fresh_python, tmp_path):
+def test_table_and_refusals(example, tmp_path):
     """Things that are no sperm, and pictures in one batch more than one, are no trouble; misuse is a line."""
     model = write_model(tmp_path / "model")
     for label, name in enumerate(("Normal", "Tapered")):
@@ -51,7 +51,7 @@ def test_table_and_refusals(fresh_python, tmp_path):
         for index in range(4 + label):
             Image.fromarray(draw_head(name, 10 * label + index).image).save(tmp_path / "heads" / name / f"{index}.png")
     base = ("--model", model, "--dataset", "folder", "--data-dir", tmp_path / "heads", "--output", tmp_path / "out.csv")
-    run = fresh_python(SCRIPT, *base, "--batch-size", 4)
+    run = example(SCRIPT.name, *base, "--batch-size", 4)
     assert run.returncode == 0, run.stderr
     with (tmp_path / "out.csv").open(newline="") as opened:
         rows = list(csv.DictReader(opened))
@@ -61,15 +61,15 @@ def test_table_and_refusals(fresh_python, tmp_path):
         (("--batch-size", 1), "--batch-size 1: expected at least 2"),
         (("--dataset", "synthetic"), "was trained on it"),
     ):
-        run = fresh_python(SCRIPT, *base, *more)
+        run = example(SCRIPT.name, *base, *more)
         assert (run.returncode, run.stderr.count("\n")) == (2, 1), run.stderr
         assert words in run.stderr
 
 
-def test_what_is_stored_is_what_the_command_writes(fresh_python, hushem_dir, tmp_path):
+def test_what_is_stored_is_what_the_command_writes(example, hushem_dir, tmp_path):
     """docs/results/smids-on-hushem.csv, with this checkout's model and code."""
     name, out = "madrnet_tf_efficientnet_lite0.smids", tmp_path / "out.csv"
-    run = fresh_python(SCRIPT, "--model", name, "--dataset", "hushem", "--data-dir", hushem_dir, "--output", out)
+    run = example(SCRIPT.name, "--model", name, "--dataset", "hushem", "--data-dir", hushem_dir, "--output", out)
     assert run.returncode == 0, run.stderr
     tables = []
     for path in (out, SCRIPT.parents[1] / "docs" / "results" / "smids-on-hushem.csv"):

@@ -171,7 +171,7 @@ def test_seeds_divide_anew(two):
     assert held_out[0] != held_out[1]
 
 
-def test_comparison(fresh_python, two):
+def test_comparison(example, two):
     first, second = (folder for folder, _, _ in two[0])
     found = compare_runs(first, second)
     accuracies = [
@@ -181,7 +181,7 @@ def test_comparison(fresh_python, two):
     differences = np.subtract(accuracies[1], accuracies[0])
     half = t.ppf(0.975, 1) * differences.std(ddof=1) / np.sqrt(2)  # two folds: another seed has the same pictures
     assert found.half_width == pytest.approx(half)
-    run = fresh_python(EXAMPLES / "compare.py", first, second)
+    run = example("compare.py", first, second)
     assert run.returncode == 0, run.stderr
     assert f"p = {found.mcnemar_p:.3g}" in run.stdout
     assert "seeds: 0, 1" in run.stdout
@@ -208,9 +208,9 @@ def test_comparison_of_one_seed_and_of_a_table(two, tmp_path):
         compare_runs(first, second, seeds=[3])
 
 
-def test_mean_attention_of_held_out_heads(fresh_python, two, tmp_path):
+def test_mean_attention_of_held_out_heads(example, two, tmp_path):
     folder = two[0][0][0]
-    run = fresh_python(EXAMPLES / "attention.py", folder, "--seed", 1, "--output", tmp_path / "attention.png")
+    run = example("attention.py", folder, "--seed", 1, "--output", tmp_path / "attention.png")
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "attention.png").read_bytes().startswith(b"\x89PNG")
     heads, maps = Counter(), Counter()
@@ -238,14 +238,14 @@ def test_mean_attention_of_held_out_heads(fresh_python, two, tmp_path):
         (1, {"model: madrnet_test_resnet": "model: test_resnet"}, "test_resnet has no R and no P"),
     ],
 )
-def test_mean_attention_says_what_is_wrong(fresh_python, two, tmp_path, seed, change, words):
+def test_mean_attention_says_what_is_wrong(example, two, tmp_path, seed, change, words):
     folder = tmp_path / "short"
     shutil.copytree(two[0][0][0], folder)
     for config in folder.glob("seed*/config.yaml"):
         for old, new in change.items():
             assert old in config.read_text()
             config.write_text(config.read_text().replace(old, new))
-    run = fresh_python(EXAMPLES / "attention.py", folder, "--seed", seed, "--output", tmp_path / "no.png")
+    run = example("attention.py", folder, "--seed", seed, "--output", tmp_path / "no.png")
     assert run.returncode == 2
     assert words in run.stderr
     assert not (tmp_path / "no.png").exists()
@@ -272,7 +272,7 @@ def of_the_mirrored_head(folder, seed, row):
         return classifier.model(x).double().softmax(1)[0].numpy()
 
 
-def test_ensemble_is_the_mean_of_the_probabilities(fresh_python, two, tmp_path):
+def test_ensemble_is_the_mean_of_the_probabilities(example, two, tmp_path):
     """Of stored ones; of mirrored heads those of the model on the mirrored view; of a table with another order."""
     folders = [folder for folder, _, _ in two[0]]
     stored = [
@@ -291,7 +291,7 @@ def test_ensemble_is_the_mean_of_the_probabilities(fresh_python, two, tmp_path):
         ([folders[0], table], "table.csv"),
         ([table, folders[0]], "table first.csv"),
     ):
-        run = fresh_python(EXAMPLES / "ensemble.py", *more, "--output", tmp_path / output)
+        run = example("ensemble.py", *more, "--output", tmp_path / output)
         assert run.returncode == 0, run.stderr
     found = rows(tmp_path / "two.csv")
     assert len(found) == len(stored[0]) == 32
@@ -311,7 +311,7 @@ def test_ensemble_is_the_mean_of_the_probabilities(fresh_python, two, tmp_path):
     assert probabilities(row) == pytest.approx(total / 4, abs=1e-5)
 
 
-def test_ensemble_with_what_is_measured(fresh_python, two, tmp_path):
+def test_ensemble_with_what_is_measured(example, two, tmp_path):
     """One member more, fitted here by hand on what the fold's training pictures measure."""
     (folder, _, options), _ = two[0]
     same = table_in_another_order(folder, tmp_path / "same.csv")
@@ -322,7 +322,7 @@ def test_ensemble_with_what_is_measured(fresh_python, two, tmp_path):
     measured = dict(zip(records["file"], fitted.predict_proba(values), strict=True))
     stored = {row["file"]: row for row in rows(folder / "seed1-fold0" / "predictions.csv")}
     for given, weight in (([folder], 1), ([same, folder], 2), ([folder, "--mirror"], 1)):
-        run = fresh_python(EXAMPLES / "ensemble.py", *given, "--measured", "--output", tmp_path / "measured.csv")
+        run = example("ensemble.py", *given, "--measured", "--output", tmp_path / "measured.csv")
         assert run.returncode == 0, run.stderr
         found = rows(tmp_path / "measured.csv")
         assert len(found) == 32
@@ -336,7 +336,7 @@ def test_ensemble_with_what_is_measured(fresh_python, two, tmp_path):
             assert probabilities(row) == pytest.approx(mean, abs=1e-4)
 
 
-def test_ensemble_says_what_is_wrong(fresh_python, two, tmp_path):
+def test_ensemble_says_what_is_wrong(example, two, tmp_path):
     folders, options = [folder for folder, _, _ in two[0]], two[0][0][2]
     given = cross_validation.held_out_predictions(folders[0])
 
@@ -370,7 +370,7 @@ def test_ensemble_says_what_is_wrong(fresh_python, two, tmp_path):
         ([folders[0], table("labels.csv", last(label="Normal"))], "has not the same label"),
         ([folders[0], table("third.csv", lambda rows: [row | {"p_Wild": 0} for row in rows])], "not the same classes"),
     ):
-        run = fresh_python(EXAMPLES / "ensemble.py", *runs, "--output", tmp_path / "no.csv")
+        run = example("ensemble.py", *runs, "--output", tmp_path / "no.csv")
         assert run.returncode == 2, words
         assert words in run.stderr
     heads, moved = tmp_path / "heads", tmp_path / "moved"
@@ -380,7 +380,7 @@ def test_ensemble_says_what_is_wrong(fresh_python, two, tmp_path):
         config.write_text(config.read_text().replace(str(options.data_dir), str(heads)))
     first, second, *_ = sorted(heads.rglob("*.png"))
     shutil.copy(first, second)  # another picture of that name
-    run = fresh_python(EXAMPLES / "ensemble.py", moved, "--measured", "--output", tmp_path / "no.csv")
+    run = example("ensemble.py", moved, "--measured", "--output", tmp_path / "no.csv")
     assert run.returncode == 2
     assert f"{moved}: its pictures or folds (--data-dir {heads}" in run.stderr
     assert not (tmp_path / "no.csv").exists()
