@@ -83,6 +83,7 @@ def _yaml(name: str) -> dict[str, Any]:
     return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
 
 
+@cache
 def read_runs() -> dict[str, dict[str, Any]]:
     """Descriptions of the stored cross-validations by name."""
     return _yaml("runs.yaml")
