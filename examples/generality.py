@@ -70,7 +70,7 @@ def main() -> None:
     classifier = Classifier(args.model)
     model: Any = classifier.model
     info, names, source = classifier.folder.info, classifier.label_names, SOURCES[args.dataset]
-    if classifier.folder.knows(args.dataset):
+    if args.dataset in classifier.folder.data_sets:
         raise InputError(f"--dataset {args.dataset}: {args.model} was trained on it; give another data set")
     records, _ = drop_conflicts(load(args.dataset, args.data_dir))
     own = class_names(records)

@@ -122,19 +122,19 @@ def _tsne(args: argparse.Namespace) -> int:
     from .data.sources import class_names, load, pictures
     from .inference import Classifier
     from .inference.explain import embed, tsne, tsne_figure
-    from .training.run_folder import RunFolder
+    from .training.seen import seen_by
 
     records = load(args.dataset, args.data_dir)
     classifier = Classifier(args.model)
     views = [classifier.prepare(image).view for image in tqdm(pictures(records), total=len(records), desc="preparing")]
     points = tsne(embed(classifier.model, torch.from_numpy(classifier.normalized(views))))
-    run, trained_on = RunFolder(classifier.folder.path.resolve().parent), None
-    if run.began:
-        seen = run.trained_on()
+    seen, trained_on = seen_by(classifier.folder.path, args.dataset, records["pixel_sha256"]), None
+    if len(seen) < len(set(records["pixel_sha256"])):
         trained_on = [pixels in seen for pixels in records["pixel_sha256"]]
-    elif classifier.folder.knows(args.dataset):
+    else:
         print(
-            f"note: {args.model} was trained on {args.dataset}; what it has seen lies apart by itself", file=sys.stderr
+            f"note: {args.model} was trained on all of these pictures; what it has seen lies apart by itself",
+            file=sys.stderr,
         )
     tsne_figure(points, records["label"], class_names(records), args.output, trained_on)
     return 0

@@ -58,6 +58,7 @@ def test_the_card_quotes_the_cross_validation(shipped):
     assert f"--name {NAME} --models src/madrnet_timm/models/models.yaml" in card
     front = yaml.safe_load(card.split("---")[1])
     assert front["library_name"] == "timm"
+    assert front["model-index"][0]["name"] == NAME
     metrics = {m["type"]: m["value"] for m in front["model-index"][0]["results"][0]["metrics"]}
     assert metrics["accuracy"] == pytest.approx(summary["pooled"]["accuracy"], abs=1e-4)
     assert str(shipped) not in card  # no path of this machine

@@ -314,7 +314,27 @@ def test_weights_that_have_seen_the_held_out_pictures_are_refused(hushem_dir, tm
     file = Path(__file__).parents[2] / "hub" / name / "model.safetensors"
     for more in (("--weights", name), ("--backbone-weights", file)):
         assert train_command(*words, *more) == 2
-        assert f"{more[0]} {more[1]}: was trained on pictures of hushem" in capsys.readouterr().err
+        assert f"{more[0]} {more[1]}: was trained on 44 of the pictures that fold 0" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+
+def test_what_a_start_has_learned_is_known_of_what_comes_of_it(run, hushem_dir, tmp_path, train_command, capsys):
+    """A published model of HuSHeM, trained on other pictures: in its run folder, and published in its turn."""
+    published, again = tmp_path / "published", tmp_path / "again"
+    shutil.copytree(run[0] / "model", published)
+    config = json.loads((published / "config.json").read_text())
+    assert config["madrnet"]["learned_before"] == []
+    config["madrnet"]["dataset"] = "hushem"
+    (published / "config.json").write_text(json.dumps(config))
+    words = [*run[2][:4], *SMALL, "--epochs", 1, "--output", again]
+    assert train_command(*words, "--weights", published) == 0
+    assert json.loads((again / "model" / "config.json").read_text())["madrnet"]["learned_before"] == ["hushem"]
+    assert "had been trained on HuSHeM." in (again / "model" / "README.md").read_text()
+    shutil.copytree(again / "model", tmp_path / "alone")
+    words = ["--dataset", "hushem", "--data-dir", hushem_dir, *SMALL, "--output", tmp_path / "out"]
+    for model in (again / "model", tmp_path / "alone"):
+        assert train_command(*words, "--weights", model) == 2
+        assert f"--weights {model}: was trained on 108 of the pictures that fold 0" in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
 
 

@@ -63,9 +63,10 @@ class ModelFolder:
         """Name of the pipeline that prepares the pictures."""
         return self.info.get("pipeline", "raw")
 
-    def knows(self, dataset: str) -> bool:
-        """Whether the model was trained on a data set that has a name of its own, unlike somebody's folder."""
-        return dataset not in ("folder", "npy") and self.info.get("dataset") == dataset
+    @property
+    def data_sets(self) -> set[str]:
+        """Data sets with a name of their own, unlike somebody's folder, that it, its start or its teachers learned."""
+        return {self.info.get("dataset"), *self.info.get("learned_before", ())} - {None, "folder", "npy"}
 
     @property
     def label_names(self) -> list[str]:

@@ -40,6 +40,7 @@ from .evidence import Evidence, describe_folds
 from .optimizer import create_optimizer, create_scheduler
 from .options import RunOptions, check, check_fold
 from .run_folder import RunFolder
+from .seen import data_sets_before
 from .start import check_unseen, load_start
 from .teachers import Teachers, check_teachers
 
@@ -205,7 +206,7 @@ class _Run:
         self.distillation = Distillation(options.recipe.distill_temperature)
         held_out = self.test_records["pixel_sha256"]
         size = self.data_config["input_size"]
-        folders = check_teachers(options.teachers, self.names, size, options.recipe.pipeline, held_out)
+        folders = check_teachers(options.teachers, self.names, size, options.recipe.pipeline, options.dataset, held_out)
         return Teachers(folders, self.data_config).to(self.accelerator.device)
 
     def _create_criterion(self) -> HybridLoss:
@@ -355,6 +356,7 @@ class _Run:
     def save_model(self, evidence: Evidence) -> None:
         """Write the model folder."""
         options, model = self.options, self.ema.module if self.ema is not None else self.bare
+        before = data_sets_before(options)
         images = pictures(self.train_records)
         normal = self.source.normal if self.source.normal in self.names else None
         save_model_folder(
@@ -365,6 +367,7 @@ class _Run:
             madrnet={
                 "version": version("madrnet-timm"),
                 "dataset": options.dataset,
+                "learned_before": before,
                 "pipeline": options.recipe.pipeline,
                 "normal_class": normal,
                 "no_head_class": self.source.no_head if self.source.no_head in self.names else None,
@@ -382,6 +385,7 @@ class _Run:
                 where=evidence.where,
                 pipeline=options.recipe.pipeline,
                 protocol=evidence.protocol,
+                learned_before=[SOURCES[name].title for name in before if name != options.dataset],
                 note=evidence.note,
                 command=HOW_TO_TRAIN,
             ),

@@ -1,7 +1,7 @@
 """The folder that a training run writes: what it was told, what it saw, what came out."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +72,25 @@ class RunFolder:
 
     def trained_on(self) -> set[str]:
         """``pixel_sha256`` of the pictures that the run was trained on, and the runs whose weights it started from."""
-        options = self.options()
-        seen = {row["pixel_sha256"] for row in read_csv(self.folds) if row["fold"] != str(options["fold"])}
-        model, file = options.get("weights"), options.get("backbone_weights")
-        for folder in ([Path(model)] if model else []) + ([Path(file).parent] if file else []):
-            start = RunFolder(folder.resolve().parent)
-            if start.began:
-                seen |= start.trained_on()
-        return seen
+        return {
+            row["pixel_sha256"]
+            for run in self._with_starts()
+            for row in read_csv(run.folds)
+            if row["fold"] != str(run.options()["fold"])
+        }
+
+    def data_sets(self) -> set[str]:
+        """Names of those runs' data sets."""
+        return {run.options()["dataset"] for run in self._with_starts()}
+
+    def _with_starts(self) -> "Iterator[RunFolder]":
+        """The run, and those whose weights it started from; none where no run lies."""
+        if self.began:
+            yield self
+            options = self.options()
+            model, file = options.get("weights"), options.get("backbone_weights")
+            for folder in ([Path(model)] if model else []) + ([Path(file).parent] if file else []):
+                yield from RunFolder(folder.resolve().parent)._with_starts()
 
     def begin(self, config: Mapping[str, Any], folds: Sequence[Mapping[str, Any]]) -> None:
         """Write ``config.yaml`` and ``folds.csv``.

@@ -1,6 +1,7 @@
 """From a cross-validation to a model that is given to others: trained on all pictures, small, with its figures."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -134,6 +135,7 @@ def ship(output: Path, name: str, hub: Path, models: Path | None = None, note: s
         config["pretrained_cfg"]["tag"] = name.split(".")[1]
         write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
         card = (folder / "README.md").read_text(encoding="utf-8").replace(HOW_TO_TRAIN, f"```bash\n{train}\n```")
+        card = re.sub(r"^- name: .*$", f"- name: {name}", card, count=1, flags=re.MULTILINE)  # of the model-index
         if models is not None:
             card = card.replace("local-dir:path/to/this/folder", name).replace("path/to/this/folder", name)
         write_text(folder / "README.md", card)

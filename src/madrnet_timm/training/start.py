@@ -1,15 +1,13 @@
 """The weights that a training starts from, which must not have seen what it is measured on."""
 
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..hub import load_backbone_weights, load_model_weights
 from ..hub.lookup import find_model
-from ..hub.model_folder import ModelFolder
 from .options import RunOptions
-from .run_folder import RunFolder
+from .seen import seen_by, start_of
 
 __all__ = ["check_unseen", "load_start"]
 
@@ -27,10 +25,7 @@ def load_start(model: Any, options: RunOptions) -> None:
 
 
 def check_unseen(options: RunOptions, held_out: Collection[str]) -> None:
-    """Refuse weights of a model that was trained on held-out pictures.
-
-    A model in its run folder is known picture by picture; of another, its data set is known. (An own folder of pictures
-    has no name to know it by.)
+    """Refuse weights of a model that was trained on held-out pictures, see `seen_by`.
 
     Args:
         options: Of the training.
@@ -39,23 +34,12 @@ def check_unseen(options: RunOptions, held_out: Collection[str]) -> None:
     Raises:
         InputError: They were; the message names the option and says how many.
     """
-    if options.weights is not None:
-        option, given, folder = "--weights", options.weights, find_model(options.weights)
-    elif options.backbone_weights is not None and (options.backbone_weights.parent / "config.json").is_file():
-        given = str(options.backbone_weights)
-        option, folder = "--backbone-weights", options.backbone_weights.parent
-    else:
-        return
-    run = RunFolder(Path(folder).resolve().parent)
-    if run.began:
-        seen = run.trained_on() & set(held_out)
-        if seen:
-            raise InputError(
-                f"{option} {given}: was trained on {len(seen)} of the pictures that fold {options.fold} holds out; "
-                "start from a model that never saw them"
-            )
-    elif ModelFolder(folder).knows(options.dataset):
+    start = start_of(options)
+    seen = seen_by(start, options.dataset, held_out) if start is not None else ()
+    if seen:
+        file, model = options.backbone_weights, options.weights
+        given = f"--weights {model}" if model is not None else f"--backbone-weights {file}"
         raise InputError(
-            f"{option} {given}: was trained on pictures of {options.dataset}, which are held out here; start from a "
-            "model of another data set"
+            f"{given}: was trained on {len(seen)} of the pictures that fold {options.fold} holds out; start from a "
+            "model that never saw them"
         )

@@ -9,6 +9,7 @@ import torch
 from ..errors import InputError
 from ..hub.model_folder import ModelFolder
 from .run_folder import RunFolder
+from .seen import seen_by
 
 __all__ = ["Teachers", "check_teachers"]
 
@@ -18,6 +19,7 @@ def check_teachers(
     label_names: Sequence[str],
     input_size: Sequence[int],
     pipeline: str,
+    dataset: str,
     held_out: Collection[str],
 ) -> list[ModelFolder]:
     """The model folders of a student's teachers, before any weights are loaded.
@@ -27,6 +29,7 @@ def check_teachers(
         label_names: Classes of the student.
         input_size: Channels, height and width of the student's pictures.
         pipeline: Their pipeline.
+        dataset: Name of their data set.
         held_out: ``pixel_sha256`` of the pictures that the student is measured on.
 
     Raises:
@@ -47,7 +50,7 @@ def check_teachers(
             )
         if not folder.architecture.startswith("madrnet_"):
             raise InputError(f"--teacher {path}: {folder.architecture} has no embedding; expected a madrnet_*")
-        seen = run.trained_on() & set(held_out)
+        seen = seen_by(run.model, dataset, held_out)
         if seen:
             raise InputError(
                 f"--teacher {path}: was trained on {len(seen)} of the pictures that the student is measured on; take "
