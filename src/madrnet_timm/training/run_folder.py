@@ -72,12 +72,11 @@ class RunFolder:
 
     def trained_on(self) -> set[str]:
         """``pixel_sha256`` of the pictures that the run was trained on, and the runs whose weights it started from."""
-        return {
-            row["pixel_sha256"]
-            for run in self._with_starts()
-            for row in read_csv(run.folds)
-            if row["fold"] != str(run.options()["fold"])
-        }
+        seen: set[str] = set()
+        for run in self._with_starts():
+            held_out = str(run.options()["fold"])
+            seen |= {row["pixel_sha256"] for row in read_csv(run.folds) if row["fold"] != held_out}
+        return seen
 
     def data_sets(self) -> set[str]:
         """Names of those runs' data sets."""
