@@ -43,7 +43,8 @@ prints. **Research use only; not a medical device.**
   rates of the recipe `quick` among five settings after short runs on HuSHeM's folds of seed 0 (not kept), R's norms and
   dropout among six ([choices.md](choices.md)), SMIDS's recipe after few tries on its first fold; the augmentation
   `varied` was made after a look at the learning curves of HuSHeM's seed 0, the linear model taken into the mean, and
-  the pipeline `head-and-neck` made (its reach set once, by eye), after a look at who misses what.
+  the pipeline `head-and-neck` made (its reach set once, by eye), after a look at who misses what; whose mean is taken
+  was settled when their own figures were known.
 - **Intervals.** ± is the standard deviation over folds, (±) half of the 95 % t interval of their mean, [ ] the Wilson
   interval of the pictures. Folds of another seed hold the same pictures, so that n and df = n − 1 are those of one seed
   whatever the seeds, and a picture counts once. One picture of a HuSHeM fold is 2.3 points: differences below about 4
@@ -177,7 +178,8 @@ def _accuracy_table(table: Mapping[str, Any], runs: Mapping[str, Any]) -> list[s
         found = summary(name)
         cells = [_mean(found, key) for key in ("accuracy", "precision", "recall", "f1")]
         cells[0] += f" (± {100 * found['t_half_width']['accuracy']:.1f}) {_wilson(name)}"
-        cells.append(f"{100 * found['mean']['accuracy'] - table['paper']:+.1f}")
+        below = round(100 * found["mean"]["accuracy"] - table["paper"], 1) + 0.0  # no -0.0
+        cells.append(f"{below:+.1f}")
         cells += _difference(own[0], name)
         parts.append(f"| **{runs[name]['title']}** | {_seeds(found)} | {' | '.join(cells)} |")
     if own:
