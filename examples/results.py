@@ -59,8 +59,7 @@ NOT_MEASURED = """
   `python examples/cross_validate.py --recipe paper --model madrnet_resnet50`, see [reproduce.md](reproduce.md).
 - MADRNet around EfficientNet-B0 and its distillation from the paper's model (`examples/distill.py`).
 - Further seeds than each row names. A pure transformer; a hybrid one stands in Table VI.
-- Levers that were not tried: other weights of the embedding loss; the augmentation `varied` with R and 80 epochs;
-  the pipeline `head-and-neck` with the session held out.
+- Levers that were not tried: other weights of the embedding loss; the augmentation `varied` with R and 80 epochs.
 """
 MISSED = """
 Held-out pictures that each of these trainings gets right in all its seeds, or none in any (what follows other models,

@@ -24,7 +24,7 @@ from madrnet_timm.inference.report import write_report
 from madrnet_timm.inference.results import read_results, write_results
 from madrnet_timm.morphology import draw_overlay
 
-MODEL = os.environ.get("MADRNET_MODEL", "madrnet_tf_efficientnet_lite0.hushem")
+MODEL = os.environ.get("MADRNET_MODEL", "madrnet_tf_efficientnet_lite0.smids_ft_hushem")
 MEASURES = {
     "aspect_ratio": "aspect ratio γ",
     "length": "length, px",
