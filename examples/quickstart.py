@@ -8,7 +8,7 @@ from pathlib import Path
 
 from madrnet_timm.command import run_command
 
-PUBLISHED = "madrnet_tf_efficientnet_lite0.hushem"
+PUBLISHED = "madrnet_tf_efficientnet_lite0.smids_ft_hushem"
 
 
 def main() -> None:

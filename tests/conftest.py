@@ -71,7 +71,7 @@ def example(
         try:
             runpy.run_path(words[0], run_name="__main__")
         except SystemExit as stop:
-            status = int(stop.code or 0)
+            status = stop.code or 0
         return CompletedProcess(words, status, *capsys.readouterr())
 
     return run

@@ -23,7 +23,7 @@ def commands(page: str) -> list[str]:
 
 
 def run_page(page: str, folder: Path, env: dict[str, str]) -> None:
-    """Every command of the page, as it stands there but for the size of what is trained."""
+    """Every command of the page, as it stands there but for the size and the precision of what is trained."""
     found = commands(page)
     assert len(found) >= 3
     for command in found:

@@ -76,7 +76,6 @@ def model_card(
     where: str,
     pipeline: str,
     protocol: str,
-    learned_before: Sequence[str],
     note: str,
     command: str,
 ) -> str:
@@ -94,7 +93,6 @@ def model_card(
         where: What the controls were measured on.
         pipeline: Name of the data pipeline.
         protocol: What was trained and measured on which pictures.
-        learned_before: Titles of the other data sets that its start or its teachers were trained on.
         note: How to read the figures.
         command: How to train it again.
     """
@@ -133,12 +131,7 @@ def model_card(
         classes=", ".join(class_names) + source,
         labels=list(class_names),
         pipeline=pipeline,
-        protocol=protocol
-        + (
-            f" The weights that it began with, or its teachers, had been trained on {', '.join(learned_before)}."
-            if learned_before
-            else ""
-        ),
+        protocol=protocol,
         pictures=pictures,
         where=where,
         interval=f"{right:.4g} of {pictures} right: {100 * right / pictures:.1f} %, 95 % Wilson interval "

@@ -64,9 +64,14 @@ class ModelFolder:
         return self.info.get("pipeline", "raw")
 
     @property
+    def learned_before(self) -> set[str]:
+        """Data sets with a name of their own, unlike somebody's folder, that its start and teachers learned from."""
+        return set(self.info.get("learned_before", ()))
+
+    @property
     def data_sets(self) -> set[str]:
-        """Data sets with a name of their own, unlike somebody's folder, that it, its start or its teachers learned."""
-        return {self.info.get("dataset"), *self.info.get("learned_before", ())} - {None, "folder", "npy"}
+        """The same, and that of the model itself."""
+        return (self.learned_before | {self.info.get("dataset", "folder")}) - {"folder", "npy"}
 
     @property
     def label_names(self) -> list[str]:

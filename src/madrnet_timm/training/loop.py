@@ -141,6 +141,7 @@ class _Run:
         model = _create_model(options, self.names)
         self.data_config = _data_config(model, options)
         self.teachers = self._create_teachers()
+        self.learned_before = data_sets_before(options)
         if self.accelerator.is_main_process:
             columns = ("pixel_sha256", "file", "group", "session", "label")
             self.folder.begin(options.to_config(), fold_rows(records, self.folds, columns))
@@ -356,7 +357,9 @@ class _Run:
     def save_model(self, evidence: Evidence) -> None:
         """Write the model folder."""
         options, model = self.options, self.ema.module if self.ema is not None else self.bare
-        before = data_sets_before(options)
+        before = [SOURCES[name].title if name in SOURCES else name for name in self.learned_before]
+        they = "The teachers, or the weights" if options.teachers else "The weights"
+        start = f"{they} that it began with had been trained on {', '.join(before)}. " if before else ""
         images = pictures(self.train_records)
         normal = self.source.normal if self.source.normal in self.names else None
         save_model_folder(
@@ -367,7 +370,7 @@ class _Run:
             madrnet={
                 "version": version("madrnet-timm"),
                 "dataset": options.dataset,
-                "learned_before": before,
+                "learned_before": self.learned_before,
                 "pipeline": options.recipe.pipeline,
                 "normal_class": normal,
                 "no_head_class": self.source.no_head if self.source.no_head in self.names else None,
@@ -384,8 +387,7 @@ class _Run:
                 right=evidence.right,
                 where=evidence.where,
                 pipeline=options.recipe.pipeline,
-                protocol=evidence.protocol,
-                learned_before=[SOURCES[name].title for name in before if name != options.dataset],
+                protocol=start + evidence.protocol,
                 note=evidence.note,
                 command=HOW_TO_TRAIN,
             ),

@@ -89,8 +89,8 @@ class RunOptions:
         recipe = config.pop("recipe")
         for key in ("output", "resume", "tracker", "workers"):
             config.pop(key)
-        if self.weights is not None and Path(self.weights).exists():
-            config["weights"] = str(Path(self.weights).resolve())
+        if self.weights is not None and (path := Path(self.weights.removeprefix("local-dir:"))).exists():
+            config["weights"] = str(path.resolve())
         config["teachers"] = [str(path.resolve()) for path in self.teachers]
         return {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in (config | recipe).items()}
 

@@ -1,7 +1,7 @@
 """The folder that a training run writes: what it was told, what it saw, what came out."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,25 +71,18 @@ class RunFolder:
         return self.config.is_file() and self.folds.is_file()
 
     def trained_on(self) -> set[str]:
-        """``pixel_sha256`` of the pictures that the run was trained on, and the runs whose weights it started from."""
-        seen: set[str] = set()
-        for run in self._with_starts():
-            held_out = str(run.options()["fold"])
-            seen |= {row["pixel_sha256"] for row in read_csv(run.folds) if row["fold"] != held_out}
-        return seen
+        """``pixel_sha256`` of the pictures that the run was trained on."""
+        held_out = str(self.options()["fold"])
+        return {row["pixel_sha256"] for row in read_csv(self.folds) if row["fold"] != held_out}
 
-    def data_sets(self) -> set[str]:
-        """Names of those runs' data sets."""
-        return {run.options()["dataset"] for run in self._with_starts()}
-
-    def _with_starts(self) -> "Iterator[RunFolder]":
-        """The run, and those whose weights it started from; none where no run lies."""
-        if self.began:
-            yield self
-            options = self.options()
-            model, file = options.get("weights"), options.get("backbone_weights")
-            for folder in ([Path(model)] if model else []) + ([Path(file).parent] if file else []):
-                yield from RunFolder(folder.resolve().parent)._with_starts()
+    def learned_from(self) -> list[str | Path]:
+        """Models that the run's weights came from and those that taught it, as `find_model` takes them."""
+        options = self.options()
+        file = options.get("backbone_weights")
+        start = [options["weights"]] if options.get("weights") else []
+        if file and (Path(file).parent / "config.json").is_file():  # else weights of timm
+            start.append(Path(file).parent)
+        return [*start, *(RunFolder(path).model for path in options.get("teachers", ()))]
 
     def begin(self, config: Mapping[str, Any], folds: Sequence[Mapping[str, Any]]) -> None:
         """Write ``config.yaml`` and ``folds.csv``.

@@ -1,8 +1,9 @@
-"""What a model has seen in training, its start and its teachers included."""
+"""What a model has seen in training, by itself, by its start and by its teachers."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
+from ..errors import InputError
 from ..hub.lookup import find_model
 from ..hub.model_folder import ModelFolder
 from .options import RunOptions
@@ -24,23 +25,46 @@ def start_of(options: RunOptions) -> Path | None:
 
 
 def data_sets_before(options: RunOptions) -> list[str]:
-    """Data sets that a training's start and its teachers were trained on, and theirs, sorted."""
+    """Data sets that a training's start and teachers learned from, with what those had begun with.
+
+    Raises:
+        InputError: See `find_model` and `ModelFolder`.
+    """
     folders = [start_of(options), *(RunFolder(path).model for path in options.teachers)]
     return sorted({name for folder in folders if folder is not None for name in ModelFolder(folder).data_sets})
 
 
-def seen_by(model: Path, dataset: str, pictures: Iterable[str]) -> Collection[str]:
-    """Which pictures a model was trained on, as far as it can be known.
+def seen_by(model: Path, dataset: str, pictures: Iterable[str]) -> set[str]:
+    """Which pictures a model, its start or its teachers were trained on, as far as it can be known.
 
-    Of a model in its run folder, and of the runs that it started from, it is known picture by picture. Of another, its
-    data sets are: it has seen the whole of them. (An own folder of pictures has no name to know it by.)
+    Of a model in its run folder it is known picture by picture. Of another, its data sets are: it has seen the whole of
+    them. (An own folder of pictures has no name to know it by.)
 
     Args:
         model: Model folder.
         dataset: Name of the pictures' data set.
         pictures: Their ``pixel_sha256``.
+
+    Raises:
+        InputError: See `ModelFolder`.
     """
-    run = RunFolder(model.resolve().parent)
-    if dataset in ModelFolder(model).data_sets - run.data_sets():
-        return set(pictures)
-    return run.trained_on() & set(pictures)
+    wanted, seen = set(pictures), set[str]()
+    folders, visited = [model.resolve()], set[Path]()
+    while folders:
+        folder = folders.pop()
+        run = RunFolder(folder.parent)
+        if folder in visited:
+            continue
+        visited.add(folder)
+        if not run.began:
+            if dataset in ModelFolder(folder).data_sets:
+                return wanted
+            continue
+        seen |= run.trained_on() & wanted
+        for given in run.learned_from():
+            try:
+                folders.append(ModelFolder(find_model(given)).path.resolve())
+            except InputError:  # gone: what the model's config says of it is left
+                if dataset in ModelFolder(folder).learned_before:
+                    return wanted
+    return seen

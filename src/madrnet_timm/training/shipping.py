@@ -136,6 +136,7 @@ def ship(output: Path, name: str, hub: Path, models: Path | None = None, note: s
         write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
         card = (folder / "README.md").read_text(encoding="utf-8").replace(HOW_TO_TRAIN, f"```bash\n{train}\n```")
         card = re.sub(r"^- name: .*$", f"- name: {name}", card, count=1, flags=re.MULTILINE)  # of the model-index
+        card = card.replace(f"\n# {options.model} for ", f"\n# {name} for ", 1)
         if models is not None:
             card = card.replace("local-dir:path/to/this/folder", name).replace("path/to/this/folder", name)
         write_text(folder / "README.md", card)

@@ -40,6 +40,6 @@ def check_unseen(options: RunOptions, held_out: Collection[str]) -> None:
         file, model = options.backbone_weights, options.weights
         given = f"--weights {model}" if model is not None else f"--backbone-weights {file}"
         raise InputError(
-            f"{given}: was trained on {len(seen)} of the pictures that fold {options.fold} holds out; start from a "
-            "model that never saw them"
+            f"{given}: was trained on {len(seen)} of the pictures that fold {options.fold} holds out (of a model that "
+            "is not in its run folder, a data set counts as a whole); start from a model that never saw them"
         )

@@ -54,7 +54,7 @@ def check_teachers(
         if seen:
             raise InputError(
                 f"--teacher {path}: was trained on {len(seen)} of the pictures that the student is measured on; take "
-                "the teacher of the same fold and seed"
+                "the teacher of the same fold and seed, begun with a model of another data set"
             )
         folders.append(folder)
     return folders
