@@ -128,9 +128,10 @@ def _tsne(args: argparse.Namespace) -> int:
     classifier = Classifier(args.model)
     views = [classifier.prepare(image).view for image in tqdm(pictures(records), total=len(records), desc="preparing")]
     points = tsne(embed(classifier.model, torch.from_numpy(classifier.normalized(views))))
-    seen, trained_on = seen_by(classifier.folder.path, args.dataset, records["pixel_sha256"]), None
-    if len(seen) < len(set(records["pixel_sha256"])):
-        trained_on = [pixels in seen for pixels in records["pixel_sha256"]]
+    shown, trained_on = records["pixel_sha256"], None
+    seen = seen_by(classifier.folder.path, args.dataset, shown)
+    if len(seen) < len(set(shown)):
+        trained_on = [pixels in seen for pixels in shown]
     else:
         print(
             f"note: {args.model} was trained on all of these pictures; what it has seen lies apart by itself",

@@ -12,7 +12,7 @@ from PIL import Image
 from madrnet_timm.command import run_command
 from madrnet_timm.data.synthetic import draw_head
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+from ..conftest import EXAMPLES
 
 # enough to go through everything in seconds
 SMALL = ["--model", "madrnet_test_resnet", "--img-size", "48", "--batch-size", "8", "--folds", "2"]

@@ -20,7 +20,12 @@ from ..files import replacing_folder, sha256_of, write_text
 from ..models import MADRNet
 from .weights import check_safetensors
 
-__all__ = ["ModelFolder", "save_model_folder"]
+__all__ = ["ModelFolder", "model_folder_of", "save_model_folder"]
+
+
+def model_folder_of(weights: Path) -> Path | None:
+    """The model folder that a file of weights lies in; none for a file that stands alone, such as timm's."""
+    return weights.parent if (weights.parent / "config.json").is_file() else None
 
 
 class ModelFolder:

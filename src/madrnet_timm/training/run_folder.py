@@ -9,6 +9,7 @@ import yaml
 
 from ..errors import InputError
 from ..files import as_csv, read_csv, reporting_disk_errors, write_text
+from ..hub.model_folder import model_folder_of
 
 __all__ = ["RunFolder"]
 
@@ -78,11 +79,9 @@ class RunFolder:
     def learned_from(self) -> list[str | Path]:
         """Models that the run's weights came from and those that taught it, as `find_model` takes them."""
         options = self.options()
-        file = options.get("backbone_weights")
-        start = [options["weights"]] if options.get("weights") else []
-        if file and (Path(file).parent / "config.json").is_file():  # else weights of timm
-            start.append(Path(file).parent)
-        return [*start, *(RunFolder(path).model for path in options.get("teachers", ()))]
+        weights, file = options.get("weights"), options.get("backbone_weights")
+        starts = [weights, model_folder_of(Path(file)) if file else None]
+        return [*filter(None, starts), *(RunFolder(path).model for path in options.get("teachers", ()))]
 
     def begin(self, config: Mapping[str, Any], folds: Sequence[Mapping[str, Any]]) -> None:
         """Write ``config.yaml`` and ``folds.csv``.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..hub.lookup import find_model
-from ..hub.model_folder import ModelFolder
+from ..hub.model_folder import ModelFolder, model_folder_of
 from .options import RunOptions
 from .run_folder import RunFolder
 
@@ -20,8 +20,7 @@ def start_of(options: RunOptions) -> Path | None:
     """
     if options.weights is not None:
         return find_model(options.weights)
-    file = options.backbone_weights
-    return file.parent if file is not None and (file.parent / "config.json").is_file() else None
+    return None if options.backbone_weights is None else model_folder_of(options.backbone_weights)
 
 
 def data_sets_before(options: RunOptions) -> list[str]:
