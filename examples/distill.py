@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from madrnet_timm.command import run_command
+from madrnet_timm.data.sources import SOURCES
 from madrnet_timm.training.options import add_arguments, from_arguments
 
 
@@ -20,14 +21,20 @@ def main() -> None:
     parser.add_argument("teacher", nargs="+", type=Path, help="outputs of examples/cross_validate.py, the same folds")
     add_arguments(parser)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="of folds and training (0)")
+    more = parser.add_argument_group("pictures without labels")
+    more.add_argument(
+        "--unlabelled", choices=tuple(SOURCES), metavar="NAME",
+        help="data set on whose pictures, too, the student follows its teachers; its labels are not looked at",
+    )  # fmt: skip
+    more.add_argument("--unlabelled-dir", type=Path, metavar="DIR", help="its folder")
     args = parser.parse_args()
 
     from madrnet_timm.training.cross_validation import compare_runs, cross_validate, fold_options
 
     options = from_arguments(args)
     seeds = sorted(set(args.seeds))
-    alone, distilled = (replace(options, output=options.output / name) for name in ("alone", "distilled"))
-    distilled = replace(distilled, teachers=tuple(args.teacher))
+    alone = replace(options, output=options.output / "alone", unlabelled=None, unlabelled_dir=None)
+    distilled = replace(options, output=options.output / "distilled", teachers=tuple(args.teacher))
     fold_options(distilled, seeds)  # do the teachers fit? before the first is trained
     print(f"alone\n{cross_validate(alone, seeds)}\n", flush=True)
     print(f"distilled\n{cross_validate(distilled, seeds)}\n", flush=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from tqdm import tqdm
 from ..data.domain import domain_features, domain_ranges
 from ..data.folds import LEFT_OUT, divided_groups, fold_rows
 from ..data.pictures import PictureDataset, normalized, start_worker
-from ..data.sampler import PerClassSampler
+from ..data.sampler import PartSampler, PerClassSampler
 from ..data.sources import SOURCES, class_names, pictures
 from ..errors import InputError
 from ..evaluation.calibration import calibrate
@@ -42,7 +43,8 @@ from .options import RunOptions, check, check_fold
 from .run_folder import RunFolder
 from .seen import data_sets_before
 from .start import check_unseen, load_start
-from .teachers import Teachers, check_teachers
+from .teachers import Answers, Teachers, check_teachers
+from .unlabelled import Unlabelled, unlabelled_records
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -167,21 +169,12 @@ class _Run:
                 self.sampler = PerClassSampler(self.pictures.labels, batch, recipe.per_class, self.options.seed)
             except ValueError as error:
                 raise InputError(f"--per-class {recipe.per_class} with --batch-size {batch}: {error}") from None
-        workers = self.options.workers
-        if workers is None:
-            on_gpu = self.accelerator.device.type == "cuda"
-            workers = min(_cores() // torch.cuda.device_count(), 8) if on_gpu else 0
-        loader = DataLoader(
+        loader = self._loader(
             self.pictures,
             batch,
             shuffle=self.sampler is None,
             sampler=self.sampler,
             drop_last=len(self.pictures) % batch == 1,
-            num_workers=workers,
-            worker_init_fn=start_worker,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # its own: the model's dropout draws the same with and without workers
         )
         test_loader = DataLoader(self._pictures(self.test_records, "none"), 2 * recipe.batch_size)
         self.criterion = self._create_criterion().to(self.accelerator.device)
@@ -192,6 +185,7 @@ class _Run:
         self.hybrid = self.criterion
         if recipe.loss_weights == "learned" and self.options.hybrid:  # prepared, so that the processes agree
             self.hybrid = self.accelerator.prepare(self.criterion)
+        self.unlabelled = self._create_unlabelled()
         self.bare = self.accelerator.unwrap_model(self.model)
         self.scheduler = create_scheduler(self.optimizer.optimizer, recipe, recipe.epochs * len(self.loader))
         self.ema = ModelEmaV3(self.bare, recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
@@ -199,6 +193,23 @@ class _Run:
         self.accelerator.register_for_checkpointing(self.progress, self.scheduler)
         if self.ema is not None:
             self.accelerator.register_for_checkpointing(self.ema)
+
+    def _loader(self, pictures: PictureDataset, batch: int, **order: Any) -> DataLoader:
+        """Of training pictures."""
+        workers = self.options.workers
+        if workers is None:
+            on_gpu = self.accelerator.device.type == "cuda"
+            workers = min(_cores() // torch.cuda.device_count(), 8) if on_gpu else 0
+        return DataLoader(
+            pictures,
+            batch,
+            num_workers=workers,
+            worker_init_fn=start_worker,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # its own: the model's dropout draws the same with and without workers
+            **order,
+        )
 
     def _create_teachers(self) -> Teachers | None:
         options = self.options
@@ -209,6 +220,22 @@ class _Run:
         size = self.data_config["input_size"]
         folders = check_teachers(options.teachers, self.names, size, options.recipe.pipeline, options.dataset, held_out)
         return Teachers(folders, self.data_config).to(self.accelerator.device)
+
+    def _create_unlabelled(self) -> Unlabelled | None:
+        options, batch, teachers = self.options, self.options.recipe.unlabelled_batch, self.teachers
+        if options.unlabelled is None or teachers is None:
+            return None
+        with self.accelerator.main_process_first():
+            records = unlabelled_records(options, self.test_records["pixel_sha256"])
+        pictures = self._pictures(records, options.recipe.augmentation)
+        count = len(self.loader) * batch * self.accelerator.num_processes
+        sampler = PartSampler(len(pictures), count, options.seed)
+        loader = self.accelerator.prepare(self._loader(pictures, batch, sampler=sampler))
+
+        def ask(images: torch.Tensor) -> Answers:
+            return teachers(self._input(images.to(self.accelerator.device)))
+
+        return Unlabelled(pictures, sampler, loader, ask)
 
     def _create_criterion(self) -> HybridLoss:
         recipe = self.options.recipe
@@ -233,15 +260,24 @@ class _Run:
         counts = torch.bincount(torch.tensor(self.pictures.labels), minlength=len(self.names)).float()
         return len(self.pictures) / (len(self.names) * counts.clamp(min=1))
 
-    def _loss(self, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        images = self._input(batch["image"])
+    def _loss(
+        self, batch: Mapping[str, torch.Tensor], more: tuple[torch.Tensor, Answers] | None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Of a batch, and of ``more`` pictures whose labels are their teachers' answers."""
+        labelled = len(batch["image"])
+        images = self._input(batch["image"] if more is None else torch.cat([batch["image"], more[0]]))
         output = self.model(images)
         if not self.options.hybrid:
             loss = self.criterion.cross_entropy(output, batch["label"])
             return loss, {"cross_entropy": loss}
-        total, parts = self.hybrid(*output, batch["label"], batch["aspect_ratio"].float())
+        known = (value[:labelled] for value in output)
+        total, parts = self.hybrid(*known, batch["label"], batch["aspect_ratio"].float())
         if self.teachers is not None:
-            recipe, followed = self.options.recipe, self.distillation(*output, *self.teachers(images))
+            logits, embeddings = self.teachers(images[:labelled])
+            if more is not None:
+                pairs = (zip(*both, strict=True) for both in zip((logits, embeddings), more[1], strict=True))
+                logits, embeddings = ([torch.cat(pair) for pair in several] for several in pairs)
+            recipe, followed = self.options.recipe, self.distillation(*output, logits, embeddings)
             total = total + recipe.distill_probabilities * followed["probabilities"]
             total = total + recipe.distill_embedding * followed["embedding"]
             parts = parts | {f"distill_{name}": value for name, value in followed.items()}
@@ -254,8 +290,10 @@ class _Run:
         if self.sampler is not None:
             self.sampler.set_epoch(epoch)
         sums: dict[str, torch.Tensor] = {}
-        for batch in self.loader:
-            total, parts = self._loss(batch)
+        if self.unlabelled is not None:
+            self.unlabelled.set_epoch(epoch)
+        for batch, more in zip(self.loader, repeat(None) if self.unlabelled is None else self.unlabelled, strict=False):
+            total, parts = self._loss(batch, more)
             self.accelerator.backward(total)
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.recipe.clip_grad)
             self.optimizer.step()

@@ -46,6 +46,8 @@ class RunOptions:
         pretrained_backbone: Let timm fetch the backbone's weights.
         model_kwargs: Further arguments of the model.
         teachers: Run folders of models that the model follows (distillation).
+        unlabelled: A name of `SOURCES`: on its pictures, too, the model follows its teachers; no label is looked at.
+        unlabelled_dir: Its folder.
         output: Run folder.
         resume: Continue the run in it.
         tracker: Name of one of Accelerate's trackers.
@@ -68,6 +70,8 @@ class RunOptions:
     pretrained_backbone: bool = False
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     teachers: tuple[Path, ...] = ()
+    unlabelled: str | None = None
+    unlabelled_dir: Path | None = None
     resume: bool = False
     tracker: str | None = None
     mixed_precision: str = field(default_factory=lambda: os.environ.get("ACCELERATE_MIXED_PRECISION", "no"))
@@ -99,7 +103,9 @@ class RunOptions:
         """What `to_config` gave, as ``config.yaml`` of a run holds it."""
         values = {f.name: config[f.name] for f in fields(cls) if f.name in config}
         values |= {
-            name: Path(values[name]) for name in ("data_dir", "backbone_weights") if values.get(name) is not None
+            name: Path(values[name])
+            for name in ("data_dir", "backbone_weights", "unlabelled_dir")
+            if values.get(name) is not None
         }
         values["teachers"] = tuple(Path(path) for path in values.get("teachers", ()))
         if isinstance(values["folds"], str):
@@ -223,6 +229,8 @@ def check(options: RunOptions) -> None:
         raise InputError(
             f"--teacher: {name} gives no embedding; distillation needs a madrnet_* student with --loss hybrid"
         )
+    if options.unlabelled and not options.teachers:
+        raise InputError(f"--unlabelled {options.unlabelled}: pictures without labels need a teacher")
     if options.hybrid and not name.startswith("madrnet_"):
         raise InputError(f"--loss hybrid needs embeddings, which plain {name} does not give; use --loss ce")
 
@@ -236,6 +244,8 @@ def training_command(options: RunOptions, seeds: Sequence[int], output: str) -> 
     words += [f"runs/{name}" for name in teachers]
     words += ["--dataset", options.dataset, "--model", options.model]
     words += ["--data-dir", SOURCES[options.dataset].title] if options.data_dir else []
+    words += ["--unlabelled", options.unlabelled] if options.unlabelled else []
+    words += ["--unlabelled-dir", SOURCES[options.unlabelled or ""].title] if options.unlabelled_dir else []
     words += ["--backbone-weights", _weights_file(options.backbone_weights)] if options.backbone_weights else []
     words += ["--weights", _model_name(options.weights)] if options.weights else []
     words += ["--pretrained-backbone"] if options.pretrained_backbone else []

@@ -1,4 +1,4 @@
-"""What a model has seen in training, by itself, by its start and by its teachers."""
+"""What a model has seen in training, by itself, by its start and by its teachers, labels or not."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,13 +24,15 @@ def start_of(options: RunOptions) -> Path | None:
 
 
 def data_sets_before(options: RunOptions) -> list[str]:
-    """Data sets that a training's start and teachers learned from, with what those had begun with.
+    """Data sets that a training's start and teachers learned from, with what those had begun with, and that of its
+    pictures without labels.
 
     Raises:
         InputError: See `find_model` and `ModelFolder`.
     """
     folders = [start_of(options), *(RunFolder(path).model for path in options.teachers)]
-    return sorted({name for folder in folders if folder is not None for name in ModelFolder(folder).data_sets})
+    found = {name for folder in folders if folder is not None for name in ModelFolder(folder).data_sets}
+    return sorted(found | ({options.unlabelled} if options.unlabelled else set()))
 
 
 def seen_by(model: Path, dataset: str, pictures: Iterable[str]) -> set[str]:
@@ -59,6 +61,8 @@ def seen_by(model: Path, dataset: str, pictures: Iterable[str]) -> set[str]:
             if dataset in ModelFolder(folder).data_sets:
                 return wanted
             continue
+        if run.options().get("unlabelled") == dataset:
+            return wanted
         seen |= run.trained_on() & wanted
         for given in run.learned_from():
             try:

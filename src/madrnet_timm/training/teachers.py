@@ -11,7 +11,10 @@ from ..hub.model_folder import ModelFolder
 from .run_folder import RunFolder
 from .seen import seen_by
 
-__all__ = ["Teachers", "check_teachers"]
+__all__ = ["Answers", "Teachers", "check_teachers"]
+
+Answers = tuple[list[torch.Tensor], list[torch.Tensor]]
+"""Logits and embeddings of each teacher, a row a picture."""
 
 
 def check_teachers(
@@ -88,7 +91,7 @@ class Teachers:
         return self
 
     @torch.no_grad()
-    def __call__(self, images: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    def __call__(self, images: torch.Tensor) -> Answers:
         """Logits and embeddings of each teacher for pictures ``(batch, 3, size, size)``, as the student sees them."""
         logits, embeddings = [], []
         for model, (scale, shift) in zip(self.models, self.changes, strict=True):

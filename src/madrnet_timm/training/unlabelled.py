@@ -1,0 +1,85 @@
+"""Pictures without labels, for which a student learns what its teachers answer."""
+
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from ..data.pictures import PictureDataset
+from ..data.sampler import PartSampler
+from ..data.sources import SOURCES, class_names, load
+from ..errors import InputError
+from .options import RunOptions
+from .teachers import Answers
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["Unlabelled", "unlabelled_records"]
+
+_ASKED_AT_ONCE = 64
+
+
+def unlabelled_records(options: RunOptions, held_out: Collection[str]) -> "Dataset":
+    """The pictures of ``--unlabelled``, but those of its class without a head; no other label of them is looked at.
+
+    Args:
+        options: Of the training.
+        held_out: ``pixel_sha256`` of the pictures that it is measured on.
+
+    Raises:
+        InputError: See `load`; a picture that is held out is among them.
+    """
+    assert options.unlabelled is not None
+    records = load(options.unlabelled, options.unlabelled_dir)
+    if common := set(records["pixel_sha256"]) & set(held_out):
+        raise InputError(
+            f"--unlabelled {options.unlabelled}: holds {len(common)} of the pictures that the student is measured on; "
+            "take pictures from elsewhere"
+        )
+    no_head = SOURCES[options.unlabelled].no_head
+    names = class_names(records)
+    if no_head in names:
+        records = records.select(np.flatnonzero(np.array(records["label"]) != names.index(no_head)))
+    return records
+
+
+class Unlabelled:
+    """Batches of changed pictures, ``(images, answers)``, with what the teachers say to the same pictures unchanged.
+
+    The teachers are asked once, in the beginning: what they see in a clear picture the student has to see in changed
+    ones, too (noisy student, Xie et al. 2020).
+
+    Args:
+        pictures: With the student's random changes.
+        sampler: Their order.
+        loader: Of both.
+        ask: The teachers, of uint8 pictures ``(batch, 3, size, size)``.
+    """
+
+    def __init__(
+        self,
+        pictures: PictureDataset,
+        sampler: PartSampler,
+        loader: DataLoader,
+        ask: Callable[[torch.Tensor], Answers],
+    ) -> None:
+        self.pictures, self.sampler, self.loader = pictures, sampler, loader
+        parts = pictures.images.split(_ASKED_AT_ONCE)
+        told = [ask(part) for part in tqdm(parts, desc="asking the teachers", disable=len(parts) < 10)]
+        logits, embeddings = zip(*told, strict=True)
+        self.logits = [torch.cat(of_one) for of_one in zip(*logits, strict=True)]
+        self.embeddings = [torch.cat(of_one) for of_one in zip(*embeddings, strict=True)]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose order and random changes."""
+        self.pictures.set_epoch(epoch)
+        self.sampler.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, Answers]]:
+        for batch in self.loader:
+            index = batch["index"]
+            yield batch["image"], ([x[index] for x in self.logits], [x[index] for x in self.embeddings])
