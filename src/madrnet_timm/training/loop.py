@@ -398,6 +398,9 @@ class _Run:
         before = [SOURCES[name].title if name in SOURCES else name for name in self.learned_before]
         they = "The teachers, or the weights" if options.teachers else "The weights"
         start = f"{they} that it began with had been trained on {', '.join(before)}. " if before else ""
+        if options.unlabelled is not None:
+            title = SOURCES[options.unlabelled].title
+            start += f"It followed its teachers on pictures of {title}, too, without their labels. "
         images = pictures(self.train_records)
         normal = self.source.normal if self.source.normal in self.names else None
         save_model_folder(
