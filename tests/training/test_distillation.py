@@ -1,6 +1,7 @@
 """A student that follows a cross-validated teacher, on folds that the teacher did not see."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_distill_trains_both_and_compares(fresh_python, teacher, tmp_path):
     ("args", "words"),
     [
         (["no/such/run"], "seed0-fold0: not a finished run"),
-        (["--img-size", "64"], "another preparation of the pictures"),
+        (["--img-size", "64"], "pictures of another size"),
     ],
 )
 def test_distill_looks_at_the_teachers_first(fresh_python, teacher, tmp_path, args, words):
@@ -66,14 +67,12 @@ def test_distill_looks_at_the_teachers_first(fresh_python, teacher, tmp_path, ar
     ("args", "words"),
     [
         (["--fold", "1"], "was trained on 8 of the pictures that the student is measured on"),
-        (["--img-size", "64"], "another preparation of the pictures"),
-        (["--pipeline", "raw"], "another preparation of the pictures"),
+        (["--img-size", "64"], r"pictures of another size \(Normal, Tapered; \[3, 48, 48\]\)"),
         (["--model", "test_resnet"], "gives no embedding"),
     ],
 )
 def test_a_teacher_that_does_not_fit(teacher, tmp_path, args, words):
     from argparse import ArgumentParser
-    from dataclasses import replace
 
     from madrnet_timm.errors import InputError
     from madrnet_timm.training.loop import train
@@ -106,6 +105,47 @@ def test_a_teacher_sees_its_own_normalisation(teacher):
     def normalized(c):
         return (x - torch.tensor(c["mean"]).view(1, 3, 1, 1)) / torch.tensor(c["std"]).view(1, 3, 1, 1)
 
-    logits, _ = Teachers([folder], other)(normalized(other))
+    logits, _ = Teachers([folder], other, folder.pipeline)([normalized(other)])
     with torch.no_grad():
         assert torch.allclose(logits[0], folder.load()(normalized(config)), atol=1e-4)
+
+
+def test_a_teacher_sees_its_own_view(teacher, tmp_path):
+    """A student of pictures as they lie follows one that knows heads alone, on the same pictures, changed the same."""
+    import numpy as np
+    import torch
+
+    from madrnet_timm.data.pictures import AUGMENTATIONS
+    from madrnet_timm.data.pipelines import prepare
+    from madrnet_timm.data.sources import pictures
+    from madrnet_timm.hub.model_folder import ModelFolder
+    from madrnet_timm.training import loop
+
+    path, heads = teacher
+    recipe = Recipe(epochs=1, img_size=48, batch_size=8, pipeline="raw")
+    options = RunOptions("madrnet_test_resnet", "folder", tmp_path / "run", data_dir=heads, folds=2, recipe=recipe)
+    run = loop._Run(replace(options, teachers=(path / "seed0-fold0",)))
+    folder = ModelFolder(path / "seed0-fold0" / "model")
+    assert (folder.pipeline, run.teachers.others) == ("head-only", [("head-only", 1.0)])
+    batch = next(iter(run.loader))
+    own, seen = [], []
+    for index in batch["index"].tolist():
+        image = next(iter(pictures(run.train_records.select([index]))))
+        state = np.random.SeedSequence([0, 0, index]).generate_state(1)
+        for views, pipeline, crop_pct in ((own, "raw", run.data_config["crop_pct"]), (seen, "head-only", 1.0)):
+            torch.manual_seed(int(state[0]))
+            view = torch.from_numpy(prepare(image, pipeline, 48, crop_pct)).permute(2, 0, 1).contiguous()
+            views.append(AUGMENTATIONS["medium"](view))
+    assert torch.equal(batch["image"], torch.stack(own))
+    assert torch.equal(batch["others"][0], torch.stack(seen))
+    with torch.no_grad():
+        expected = folder.load()(run._input(torch.stack(seen)))
+        logits, _ = run.teachers([run._input(batch["image"]), run._input(batch["others"][0])])
+        assert torch.allclose(logits[0], expected, atol=1e-4)
+        run.model.train()
+        parts = run._loss(batch, None)[1]
+        student = run.model(run._input(batch["image"]))[0]
+    p, q = (expected / 2).softmax(1), (student / 2).softmax(1)
+    assert parts["distill_probabilities"].item() == pytest.approx(
+        4 * (p * (p / q).log()).sum(1).mean().item(), rel=1e-3
+    )

@@ -90,7 +90,7 @@ def test_a_run_that_names_itself_ends(tmp_path):
 def test_a_teacher_that_began_with_the_data_set_is_refused(tmp_path):
     published = model(tmp_path / "published", "hushem")
     teacher = run(tmp_path / "teacher", "smids", ["x"], "hushem", weights=str(published))
-    words = ([teacher], ["x", "y"], (3, 48, 48), "raw")
+    words = ([teacher], ["x", "y"], (3, 48, 48))
     with pytest.raises(InputError, match=r"--teacher .*teacher: was trained on 4 of the pictures"):
         check_teachers(*words, "hushem", PICTURES)
     assert len(check_teachers(*words, "folder", PICTURES)) == 1

@@ -62,6 +62,7 @@ def test_answers_are_the_teachers_of_the_unchanged_pictures(taught, tmp_path):
     mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
     with torch.no_grad():
         expected = teacher(((clear - mean) / std).permute(0, 3, 1, 2))
+    assert len(run.unlabelled.pictures.views) == 1
     seen = []
     for epoch in range(2):
         run.unlabelled.set_epoch(epoch)
@@ -71,7 +72,7 @@ def test_answers_are_the_teachers_of_the_unchanged_pictures(taught, tmp_path):
         logits = torch.cat([answers[0][0] for _, answers in batches])
         assert torch.allclose(logits, expected[order], atol=1e-4)
         seen.append(torch.cat([images for images, _ in batches]))
-        assert not torch.equal(seen[-1], run.unlabelled.pictures.images[order])  # changed
+        assert not torch.equal(seen[-1], run.unlabelled.pictures.views[0][order])  # changed
     assert not torch.equal(*seen)
 
 
@@ -84,7 +85,7 @@ def test_the_loss_is_of_labels_where_there_are_some_and_of_answers_everywhere(ta
         total, parts = run._loss(batch, more)
         images = run._input(torch.cat([batch["image"], more[0]]))
         logits = run.model(images)[0]
-        told = torch.cat([run.teachers(images[:8])[0][0], more[1][0][0]])
+        told = torch.cat([run.teachers([images[:8]])[0][0], more[1][0][0]])
     assert len(logits) == 13
     smoothed = torch.full((8, 2), 0.05)
     smoothed[range(8), batch["label"]] += 0.9

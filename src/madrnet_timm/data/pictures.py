@@ -6,17 +6,22 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from ..morphology import measure
 from .pipelines import prepare
 from .sources import pictures
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["AUGMENTATIONS", "PictureDataset", "normalized", "start_worker"]
+__all__ = ["AUGMENTATIONS", "PictureDataset", "View", "normalized", "start_worker"]
+
+View = tuple[str, float]
+"""What a picture is prepared by: a name of `PIPELINES`, and the part of the shorter side that ``raw`` keeps."""
 
 
 class _AffineOnBackground(v2.RandomAffine):
@@ -74,7 +79,8 @@ class PictureDataset(TorchDataset):
     """Records of a `datasets.Dataset`, prepared once and kept in memory as uint8.
 
     Items are dicts: ``image`` (uint8 ``(3, size, size)``, see `normalized`), ``label``, ``aspect_ratio`` (NaN where it
-    is missing or can't be trusted) and ``index``, the row in ``records``.
+    is missing or can't be trusted) and ``index``, the row in ``records``; with other views ``others``, one image each,
+    changed in the same way.
 
     The random changes of a picture depend on ``(seed, epoch, index)`` alone, not on the order of the pictures nor
     on the number of processes; `set_epoch` before each pass.
@@ -86,6 +92,7 @@ class PictureDataset(TorchDataset):
         crop_pct: For the pipeline ``raw``.
         augmentation: A name of `AUGMENTATIONS`.
         seed: Of the random changes.
+        others: Views beside the one that is trained on.
     """
 
     def __init__(
@@ -96,12 +103,17 @@ class PictureDataset(TorchDataset):
         crop_pct: float = 1.0,
         augmentation: str = "none",
         seed: int = 0,
+        others: Sequence[View] = (),
     ) -> None:
-        images = [
-            prepare(image, pipeline, size, crop_pct)
-            for image in tqdm(pictures(records), total=len(records), desc="preparing", disable=len(records) < 500)
+        prepared: list[list[NDArray[np.uint8]]] = []
+        for image in tqdm(pictures(records), total=len(records), desc="preparing", disable=len(records) < 500):
+            morphology = measure(image) if others else None
+            views = [(pipeline, crop_pct), *others]
+            prepared.append([prepare(image, name, size, crop, morphology) for name, crop in views])
+        self.views = [
+            torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+            for images in zip(*prepared, strict=True)
         ]
-        self.images = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
         self.labels = list(records["label"])
         self.aspect_ratios = [
             float(value) if ok and value is not None else float("nan")
@@ -119,18 +131,22 @@ class PictureDataset(TorchDataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        image = self.images[index]
-        if not isinstance(self.augmentation, v2.Identity):
-            state = np.random.SeedSequence([self.seed, int(self._epoch), index]).generate_state(1)
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(int(state[0]))  # the CPU's alone
-                image = self.augmentation(image)
+        image, *others = (self._changed(view[index], index) for view in self.views)
         return {
             "image": image,
             "label": self.labels[index],
             "aspect_ratio": torch.tensor(self.aspect_ratios[index], dtype=torch.float32),
             "index": index,
+            **({"others": others} if others else {}),
         }
+
+    def _changed(self, image: torch.Tensor, index: int) -> torch.Tensor:
+        if isinstance(self.augmentation, v2.Identity):
+            return image
+        state = np.random.SeedSequence([self.seed, int(self._epoch), index]).generate_state(1)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(state[0]))  # the CPU's alone
+            return self.augmentation(image)
 
 
 def normalized(images: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:

@@ -59,7 +59,7 @@ def fold_options(options: RunOptions, seeds: Sequence[int] = (0,)) -> list[RunOp
             held_out = records.select(np.flatnonzero(folds == fold))["pixel_sha256"]
             check_unseen(runs[-1], held_out)
             size = (3, options.recipe.img_size, options.recipe.img_size)
-            check_teachers(teachers, class_names(records), size, options.recipe.pipeline, options.dataset, held_out)
+            check_teachers(teachers, class_names(records), size, options.dataset, held_out)
     return runs
 
 

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -12,7 +12,6 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import timm
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, broadcast, broadcast_object_list, set_seed
@@ -24,7 +23,7 @@ from tqdm import tqdm
 
 from ..data.domain import domain_features, domain_ranges
 from ..data.folds import LEFT_OUT, divided_groups, fold_rows
-from ..data.pictures import PictureDataset, normalized, start_worker
+from ..data.pictures import PictureDataset, View, normalized, start_worker
 from ..data.sampler import PartSampler, PerClassSampler
 from ..data.sources import SOURCES, class_names, pictures
 from ..errors import InputError
@@ -42,7 +41,7 @@ from .optimizer import create_optimizer, create_scheduler
 from .options import RunOptions, check, check_fold
 from .run_folder import RunFolder
 from .seen import data_sets_before
-from .start import check_unseen, load_start
+from .start import check_unseen, create_model
 from .teachers import Answers, Teachers, check_teachers
 from .unlabelled import Unlabelled, unlabelled_records
 
@@ -70,32 +69,6 @@ class _Progress:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.history = state["history"]
-
-
-def _create_model(options: RunOptions, names: list[str]) -> nn.Module:
-    recipe = options.recipe
-    rates = {"drop_rate": recipe.drop_rate, "drop_path_rate": recipe.drop_path_rate}
-    kwargs: dict[str, Any] = {k: v for k, v in rates.items() if v}
-    is_madrnet = options.model.startswith("madrnet_")
-    if options.pretrained_backbone:
-        kwargs["pretrained_backbone" if is_madrnet else "pretrained"] = True
-    try:
-        if timm.get_pretrained_cfg(options.model).fixed_input_size:
-            kwargs["img_size"] = recipe.img_size
-        model = timm.create_model(options.model, num_classes=len(names), **(kwargs | options.model_kwargs))
-        with torch.no_grad():  # does it take such pictures?
-            logits = model.eval()(torch.zeros(1, 3, recipe.img_size, recipe.img_size))
-            if logits.shape != (1, len(names)):
-                raise ValueError(f"gives an output of shape {tuple(logits.shape)}, expected one logit a class")
-    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OSError, AssertionError) as error:
-        raise InputError(
-            f"--model {options.model} with --img-size {recipe.img_size} and --model-kwargs {options.model_kwargs} "
-            f"can't be made: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
-        ) from None
-    load_start(model, options)
-    if is_madrnet and options.hybrid:
-        model.set_embedding_training(True)
-    return model.to(memory_format=torch.channels_last)
 
 
 def _data_config(model: nn.Module, options: RunOptions) -> dict[str, Any]:
@@ -140,7 +113,7 @@ class _Run:
         if options.fold is not None:
             check_unseen(options, self.test_records["pixel_sha256"])
         set_seed(options.seed)
-        model = _create_model(options, self.names)
+        model = create_model(options, self.names)
         self.data_config = _data_config(model, options)
         self.teachers = self._create_teachers()
         self.learned_before = data_sets_before(options)
@@ -150,10 +123,10 @@ class _Run:
         self.accelerator.wait_for_everyone()
         self._prepare(model)
 
-    def _pictures(self, records: "Dataset", augmentation: str) -> PictureDataset:
+    def _pictures(self, records: "Dataset", augmentation: str, others: Sequence[View] = ()) -> PictureDataset:
         recipe, seed = self.options.recipe, self.options.seed
         crop_pct = self.data_config["crop_pct"]
-        return PictureDataset(records, recipe.pipeline, recipe.img_size, crop_pct, augmentation, seed)
+        return PictureDataset(records, recipe.pipeline, recipe.img_size, crop_pct, augmentation, seed, others)
 
     def _input(self, images: torch.Tensor) -> torch.Tensor:
         images = normalized(images, self.data_config["mean"], self.data_config["std"])
@@ -161,7 +134,8 @@ class _Run:
 
     def _prepare(self, model: nn.Module) -> None:
         recipe = self.options.recipe
-        self.pictures = self._pictures(self.train_records, recipe.augmentation)
+        others = self.teachers.others if self.teachers is not None else ()
+        self.pictures = self._pictures(self.train_records, recipe.augmentation, others)
         batch = min(recipe.batch_size, len(self.pictures))
         self.sampler = None
         if recipe.per_class:
@@ -218,8 +192,8 @@ class _Run:
         self.distillation = Distillation(options.recipe.distill_temperature)
         held_out = self.test_records["pixel_sha256"]
         size = self.data_config["input_size"]
-        folders = check_teachers(options.teachers, self.names, size, options.recipe.pipeline, options.dataset, held_out)
-        return Teachers(folders, self.data_config).to(self.accelerator.device)
+        folders = check_teachers(options.teachers, self.names, size, options.dataset, held_out)
+        return Teachers(folders, self.data_config, options.recipe.pipeline).to(self.accelerator.device)
 
     def _create_unlabelled(self) -> Unlabelled | None:
         options, batch, teachers = self.options, self.options.recipe.unlabelled_batch, self.teachers
@@ -227,13 +201,13 @@ class _Run:
             return None
         with self.accelerator.main_process_first():
             records = unlabelled_records(options, self.test_records["pixel_sha256"])
-        pictures = self._pictures(records, options.recipe.augmentation)
+        pictures = self._pictures(records, options.recipe.augmentation, teachers.others)
         count = len(self.loader) * batch * self.accelerator.num_processes
         sampler = PartSampler(len(pictures), count, options.seed)
         loader = self.accelerator.prepare(self._loader(pictures, batch, sampler=sampler))
 
-        def ask(images: torch.Tensor) -> Answers:
-            return teachers(self._input(images.to(self.accelerator.device)))
+        def ask(views: Sequence[torch.Tensor]) -> Answers:
+            return teachers([self._input(view.to(self.accelerator.device)) for view in views])
 
         return Unlabelled(pictures, sampler, loader, ask)
 
@@ -273,7 +247,8 @@ class _Run:
         known = (value[:labelled] for value in output)
         total, parts = self.hybrid(*known, batch["label"], batch["aspect_ratio"].float())
         if self.teachers is not None:
-            logits, embeddings = self.teachers(images[:labelled])
+            others = [self._input(view) for view in batch.get("others", ())]
+            logits, embeddings = self.teachers([images[:labelled], *others])
             if more is not None:
                 pairs = (zip(*both, strict=True) for both in zip((logits, embeddings), more[1], strict=True))
                 logits, embeddings = ([torch.cat(pair) for pair in several] for several in pairs)

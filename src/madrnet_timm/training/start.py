@@ -1,7 +1,11 @@
-"""The weights that a training starts from, which must not have seen what it is measured on."""
+"""The model that a training starts from, whose weights must not have seen what it is measured on."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
+
+import timm
+import torch
+from torch import nn
 
 from ..errors import InputError
 from ..hub import load_backbone_weights, load_model_weights
@@ -9,19 +13,50 @@ from ..hub.lookup import find_model
 from .options import RunOptions
 from .seen import seen_by, start_of
 
-__all__ = ["check_unseen", "load_start"]
+__all__ = ["check_unseen", "create_model"]
 
 
-def load_start(model: Any, options: RunOptions) -> None:
-    """Load ``--backbone-weights`` or ``--weights`` into a new model.
-
-    Raises:
-        InputError: See `load_backbone_weights` and `load_model_weights`.
-    """
+def _load_start(model: Any, options: RunOptions) -> None:
     if options.backbone_weights is not None:
         load_backbone_weights(model, options.backbone_weights)
     if options.weights is not None:
         load_model_weights(model, find_model(options.weights) / "model.safetensors")
+
+
+def create_model(options: RunOptions, names: Sequence[str]) -> nn.Module:
+    """The model that a training begins with, its weights loaded.
+
+    Args:
+        options: Of the training.
+        names: Name of each class id.
+
+    Raises:
+        InputError: It can't be made with these options, or does not take such pictures; see `load_backbone_weights` and
+            `load_model_weights`.
+    """
+    recipe = options.recipe
+    rates = {"drop_rate": recipe.drop_rate, "drop_path_rate": recipe.drop_path_rate}
+    kwargs: dict[str, Any] = {k: v for k, v in rates.items() if v}
+    is_madrnet = options.model.startswith("madrnet_")
+    if options.pretrained_backbone:
+        kwargs["pretrained_backbone" if is_madrnet else "pretrained"] = True
+    try:
+        if timm.get_pretrained_cfg(options.model).fixed_input_size:
+            kwargs["img_size"] = recipe.img_size
+        model = timm.create_model(options.model, num_classes=len(names), **(kwargs | options.model_kwargs))
+        with torch.no_grad():  # does it take such pictures?
+            logits = model.eval()(torch.zeros(1, 3, recipe.img_size, recipe.img_size))
+            if logits.shape != (1, len(names)):
+                raise ValueError(f"gives an output of shape {tuple(logits.shape)}, expected one logit a class")
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OSError, AssertionError) as error:
+        raise InputError(
+            f"--model {options.model} with --img-size {recipe.img_size} and --model-kwargs {options.model_kwargs} "
+            f"can't be made: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
+        ) from None
+    _load_start(model, options)
+    if is_madrnet and options.hybrid:
+        model.set_embedding_training(True)
+    return model.to(memory_format=torch.channels_last)
 
 
 def check_unseen(options: RunOptions, held_out: Collection[str]) -> None:

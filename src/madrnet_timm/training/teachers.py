@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ..data.pictures import View
 from ..errors import InputError
 from ..hub.model_folder import ModelFolder
 from .run_folder import RunFolder
@@ -21,7 +22,6 @@ def check_teachers(
     paths: Sequence[Path],
     label_names: Sequence[str],
     input_size: Sequence[int],
-    pipeline: str,
     dataset: str,
     held_out: Collection[str],
 ) -> list[ModelFolder]:
@@ -31,13 +31,12 @@ def check_teachers(
         paths: Run folders.
         label_names: Classes of the student.
         input_size: Channels, height and width of the student's pictures.
-        pipeline: Their pipeline.
         dataset: Name of their data set.
         held_out: ``pixel_sha256`` of the pictures that the student is measured on.
 
     Raises:
-        InputError: Not a finished run; other classes, another preparation; or a teacher that was trained on a picture
-            of ``held_out``.
+        InputError: Not a finished run; other classes, pictures of another size; or a teacher that was trained on a
+            picture of ``held_out``.
     """
     folders = []
     for path in paths:
@@ -46,10 +45,10 @@ def check_teachers(
             raise InputError(f"--teacher {path}: not a finished run; expected the folder of a run of examples/train.py")
         folder = ModelFolder(run.model)
         size = list(folder.data_config["input_size"])
-        if folder.label_names != list(label_names) or folder.pipeline != pipeline or size != list(input_size):
+        if folder.label_names != list(label_names) or size != list(input_size):
             raise InputError(
-                f"--teacher {path}: has other classes or another preparation of the pictures ({folder.pipeline}, "
-                f"{size}); teacher and student must see the same"
+                f"--teacher {path}: has other classes or pictures of another size ({', '.join(folder.label_names)}; "
+                f"{size}); expected those of the student ({', '.join(label_names)}; {list(input_size)})"
             )
         if not folder.architecture.startswith("madrnet_"):
             raise InputError(f"--teacher {path}: {folder.architecture} has no embedding; expected a madrnet_*")
@@ -63,15 +62,27 @@ def check_teachers(
     return folders
 
 
+def _view(pipeline: str, data_config: Mapping[str, Any]) -> View:
+    return pipeline, data_config["crop_pct"] if pipeline == "raw" else 1.0
+
+
 class Teachers:
-    """Models that a student follows, frozen, on the same prepared pictures.
+    """Models that a student follows, frozen, each on its own view of the same pictures.
+
+    Attributes:
+        others: Views of teachers that are not the student's, see `PictureDataset`.
 
     Args:
         folders: See `check_teachers`.
         data_config: How the student's pictures are prepared.
+        pipeline: Theirs.
     """
 
-    def __init__(self, folders: Sequence[ModelFolder], data_config: Mapping[str, Any]) -> None:
+    def __init__(self, folders: Sequence[ModelFolder], data_config: Mapping[str, Any], pipeline: str) -> None:
+        student = _view(pipeline, data_config)
+        theirs = [_view(folder.pipeline, folder.data_config) for folder in folders]
+        self.others = sorted(set(theirs) - {student})
+        self.places = [[student, *self.others].index(view) for view in theirs]
         self.models: list[Any] = []
         self.changes: list[tuple[torch.Tensor, torch.Tensor]] = []
         for folder in folders:
@@ -91,11 +102,16 @@ class Teachers:
         return self
 
     @torch.no_grad()
-    def __call__(self, images: torch.Tensor) -> Answers:
-        """Logits and embeddings of each teacher for pictures ``(batch, 3, size, size)``, as the student sees them."""
+    def __call__(self, views: Sequence[torch.Tensor]) -> Answers:
+        """Logits and embeddings of each teacher for pictures ``(batch, 3, size, size)``, normalised for the student.
+
+        Args:
+            views: The pictures as the student sees them, then in each view of `others`.
+        """
         logits, embeddings = [], []
-        for model, (scale, shift) in zip(self.models, self.changes, strict=True):
-            embedding = model.forward_head(model.forward_features(images * scale + shift), pre_logits=True)
+        for model, place, (scale, shift) in zip(self.models, self.places, self.changes, strict=True):
+            images = views[place] * scale + shift
+            embedding = model.forward_head(model.forward_features(images), pre_logits=True)
             embeddings.append(embedding)
             logits.append(model.get_classifier()(embedding))
         return logits, embeddings

@@ -1,6 +1,6 @@
 """Pictures without labels, for which a student learns what its teachers answer."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,7 +57,7 @@ class Unlabelled:
         pictures: With the student's random changes.
         sampler: Their order.
         loader: Of both.
-        ask: The teachers, of uint8 pictures ``(batch, 3, size, size)``.
+        ask: The teachers, of uint8 pictures ``(batch, 3, size, size)`` in each of their views.
     """
 
     def __init__(
@@ -65,11 +65,12 @@ class Unlabelled:
         pictures: PictureDataset,
         sampler: PartSampler,
         loader: DataLoader,
-        ask: Callable[[torch.Tensor], Answers],
+        ask: Callable[[Sequence[torch.Tensor]], Answers],
     ) -> None:
         self.pictures, self.sampler, self.loader = pictures, sampler, loader
-        parts = pictures.images.split(_ASKED_AT_ONCE)
+        parts = list(zip(*(view.split(_ASKED_AT_ONCE) for view in pictures.views), strict=True))
         told = [ask(part) for part in tqdm(parts, desc="asking the teachers", disable=len(parts) < 10)]
+        del pictures.views[1:]  # the student's own is left
         logits, embeddings = zip(*told, strict=True)
         self.logits = [torch.cat(of_one) for of_one in zip(*logits, strict=True)]
         self.embeddings = [torch.cat(of_one) for of_one in zip(*embeddings, strict=True)]
