@@ -15,7 +15,7 @@ from madrnet_timm.training.options import RunOptions, check, training_command
 from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.unlabelled import unlabelled_records
 
-from .conftest import rows, write_heads
+from .conftest import killed_in, rows, write_heads
 
 OTHERS = ("Normal_Sperm", "Abnormal_Sperm", "Non-Sperm")  # folders of SMIDS
 
@@ -65,8 +65,7 @@ def test_answers_are_the_teachers_of_the_unchanged_pictures(taught, tmp_path):
     assert len(run.unlabelled.pictures.views) == 1
     seen = []
     for epoch in range(2):
-        run.unlabelled.set_epoch(epoch)
-        batches = list(run.unlabelled)
+        batches = list(run.unlabelled.epoch(epoch))
         assert [len(images) for images, _ in batches] == [5] * len(run.loader)
         order = list(run.unlabelled.sampler)
         logits = torch.cat([answers[0][0] for _, answers in batches])
@@ -78,8 +77,7 @@ def test_answers_are_the_teachers_of_the_unchanged_pictures(taught, tmp_path):
 
 def test_the_loss_is_of_labels_where_there_are_some_and_of_answers_everywhere(taught, tmp_path):
     run = loop._Run(replace(taught, output=tmp_path / "run"))
-    run.unlabelled.set_epoch(0)
-    batch, more = next(iter(run.loader)), next(iter(run.unlabelled))
+    batch, more = next(iter(run.loader)), next(run.unlabelled.epoch(0))
     run.model.train()
     with torch.no_grad():
         total, parts = run._loss(batch, more)
@@ -97,6 +95,31 @@ def test_the_loss_is_of_labels_where_there_are_some_and_of_answers_everywhere(ta
     assert parts["distill_probabilities"].item() == pytest.approx(divergence, rel=1e-3)
     weights = {"cross_entropy": 1, "triplet": 0.4, "harc": 0.3, "distill_probabilities": 1, "distill_embedding": 0.5}
     assert total.item() == pytest.approx(sum(w * parts[name].item() for name, w in weights.items()), rel=1e-4)
+
+
+def test_a_training_goes_through_them_and_goes_on_where_it_was_cut_off(taught, tmp_path):
+    """Other pictures in the second epoch, other changes in each; the same ones where the training is resumed there."""
+    seen = []
+    plain = loop._Run._loss
+
+    def loss(self, batch, more):
+        seen.append(more[0])
+        return plain(self, batch, more)
+
+    options = replace(taught, recipe=replace(taught.recipe, epochs=3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Run, "_loss", loss)
+        loop.train(replace(options, output=tmp_path / "whole"))
+        whole, seen[:] = list(seen), []
+        with killed_in(2), pytest.raises(KeyboardInterrupt):
+            loop.train(replace(options, output=tmp_path / "cut"))
+        loop.train(replace(options, output=tmp_path / "cut", resume=True))
+    assert len(whole) == len(seen) == 3
+    assert not torch.equal(whole[0], whole[1])
+    assert not torch.equal(whole[1], whole[2])
+    for a, b in zip(whole, seen, strict=True):
+        assert torch.equal(a, b)
+    assert rows(tmp_path / "whole/history.csv") == rows(tmp_path / "cut/history.csv")
 
 
 def test_a_training_says_what_it_learned_from(taught):

@@ -265,9 +265,8 @@ class _Run:
         if self.sampler is not None:
             self.sampler.set_epoch(epoch)
         sums: dict[str, torch.Tensor] = {}
-        if self.unlabelled is not None:
-            self.unlabelled.set_epoch(epoch)
-        for batch, more in zip(self.loader, repeat(None) if self.unlabelled is None else self.unlabelled, strict=False):
+        unlabelled = repeat(None, len(self.loader)) if self.unlabelled is None else self.unlabelled.epoch(epoch)
+        for batch, more in zip(self.loader, unlabelled, strict=True):
             total, parts = self._loss(batch, more)
             self.accelerator.backward(total)
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.recipe.clip_grad)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from accelerate.data_loader import DataLoaderShard
 from tqdm import tqdm
 
 from ..data.pictures import PictureDataset
@@ -64,7 +64,7 @@ class Unlabelled:
         self,
         pictures: PictureDataset,
         sampler: PartSampler,
-        loader: DataLoader,
+        loader: DataLoaderShard,
         ask: Callable[[Sequence[torch.Tensor]], Answers],
     ) -> None:
         self.pictures, self.sampler, self.loader = pictures, sampler, loader
@@ -75,12 +75,11 @@ class Unlabelled:
         self.logits = [torch.cat(of_one) for of_one in zip(*logits, strict=True)]
         self.embeddings = [torch.cat(of_one) for of_one in zip(*embeddings, strict=True)]
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose order and random changes."""
-        self.pictures.set_epoch(epoch)
+    def epoch(self, epoch: int) -> Iterator[tuple[torch.Tensor, Answers]]:
+        """The batches of one epoch, as many as the training has steps."""
+        self.loader.set_epoch(epoch)
+        self.pictures.set_epoch(epoch)  # Accelerate passes it on in a single process only
         self.sampler.set_epoch(epoch)
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, Answers]]:
         for batch in self.loader:
             index = batch["index"]
             yield batch["image"], ([x[index] for x in self.logits], [x[index] for x in self.embeddings])
