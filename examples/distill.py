@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from madrnet_timm.command import run_command
-from madrnet_timm.data.sources import SOURCES
 from madrnet_timm.training.options import add_arguments, from_arguments
 
 
@@ -21,19 +20,17 @@ def main() -> None:
     parser.add_argument("teacher", nargs="+", type=Path, help="outputs of examples/cross_validate.py, the same folds")
     add_arguments(parser)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="of folds and training (0)")
-    more = parser.add_argument_group("pictures without labels")
-    more.add_argument(
-        "--unlabelled", choices=tuple(SOURCES), metavar="NAME",
-        help="data set on whose pictures, too, the student follows its teachers; its labels are not looked at",
+    parser.add_argument(
+        "--unlabelled", type=Path, nargs="+", default=[], metavar="PATH",
+        help="folders of pictures that nobody labelled, or files: the student follows its teachers on them, too",
     )  # fmt: skip
-    more.add_argument("--unlabelled-dir", type=Path, metavar="DIR", help="its folder")
     args = parser.parse_args()
 
     from madrnet_timm.training.cross_validation import compare_runs, cross_validate, fold_options
 
-    options = from_arguments(args)
+    options = from_arguments(args, unlabelled=tuple(args.unlabelled))
     seeds = sorted(set(args.seeds))
-    alone = replace(options, output=options.output / "alone", unlabelled=None, unlabelled_dir=None)
+    alone = replace(options, output=options.output / "alone", unlabelled=())
     distilled = replace(options, output=options.output / "distilled", teachers=tuple(args.teacher))
     fold_options(distilled, seeds)  # do the teachers fit? before the first is trained
     print(f"alone\n{cross_validate(alone, seeds)}\n", flush=True)

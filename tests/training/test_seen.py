@@ -48,14 +48,6 @@ def test_a_run_is_known_picture_by_picture_and_so_are_its_start_and_teachers(tmp
     assert seen_by(third / "model", "hushem", PICTURES) == {"b", "c", "d"}
 
 
-def test_pictures_without_labels_are_seen_too(tmp_path):
-    taught = run(tmp_path / "taught", "hushem", ["a", "b"], unlabelled="smids")
-    assert seen_by(taught / "model", "smids", PICTURES) == set(PICTURES)
-    assert seen_by(taught / "model", "hushem", PICTURES) == {"b"}
-    options = RunOptions("madrnet_test_resnet", "hushem", tmp_path / "out", unlabelled="smids")
-    assert data_sets_before(options) == ["smids"]
-
-
 def test_a_model_elsewhere_is_known_by_its_data_sets(tmp_path):
     published = model(tmp_path / "published", "hushem", "smids")
     assert seen_by(published, "hushem", PICTURES) == seen_by(published, "smids", PICTURES) == set(PICTURES)

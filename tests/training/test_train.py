@@ -394,9 +394,9 @@ def test_balanced_batches_and_class_weights(tmp_path, train_command):
     seen, weights = [], []
     plain, create = loop._Run._loss, loop._Run._create_criterion
 
-    def loss(self, batch):
+    def loss(self, batch, more):
         seen.append(batch["label"].tolist())
-        return plain(self, batch)
+        return plain(self, batch, more)
 
     def criterion(self):
         out = create(self)

@@ -1,53 +1,63 @@
 """A student that follows its teachers on pictures without labels, too."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from madrnet_timm.data.manifest import MANIFESTS, data_sets_of, read_manifest
 from madrnet_timm.data.sources import load, pictures
+from madrnet_timm.data.unlabelled import unlabelled_records
 from madrnet_timm.errors import InputError
 from madrnet_timm.hub.model_folder import ModelFolder
 from madrnet_timm.training import loop
 from madrnet_timm.training.cross_validation import cross_validate
 from madrnet_timm.training.options import RunOptions, check, training_command
 from madrnet_timm.training.recipe import Recipe
-from madrnet_timm.training.unlabelled import unlabelled_records
+from madrnet_timm.training.seen import seen_by
 
-from .conftest import killed_in, rows, write_heads
-
-OTHERS = ("Normal_Sperm", "Abnormal_Sperm", "Non-Sperm")  # folders of SMIDS
+from .conftest import SMALL, killed_in, rows, write_heads
 
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory):
-    """Options of a student with a teacher, and with drawn heads in the place of SMIDS."""
+    """Options of a student with a teacher, and with drawn heads that have no labels."""
     tmp = tmp_path_factory.mktemp("taught")
     heads = write_heads(tmp / "heads")
     recipe = Recipe(epochs=2, img_size=48, batch_size=8, unlabelled_batch=5)
     options = RunOptions("madrnet_test_resnet", "folder", tmp / "cv", data_dir=heads, folds=2, recipe=recipe)
     cross_validate(options)
-    drawn = write_heads(tmp / "drawn", 6, ("Pyriform", "Amorphous", "Normal"))
-    for place, name in zip(("Pyriform", "Amorphous", "Normal"), OTHERS, strict=True):
-        (drawn / place).rename(drawn / name)
+    write_heads(tmp / "more", 6, ("Pyriform", "Amorphous"))
     return replace(
         options,
         output=tmp / "student",
         teachers=(tmp / "cv" / "seed0-fold0",),
-        unlabelled="smids",
-        unlabelled_dir=drawn,
+        unlabelled=(tmp / "more" / "Pyriform", tmp / "more" / "Amorphous"),
     )
 
 
-def test_pictures_without_a_head_and_held_out_ones(taught):
-    records = unlabelled_records(taught, set())
-    assert {name.split("/")[0] for name in records["file"]} == {"Normal_Sperm", "Abnormal_Sperm"}
-    assert len(records) == 12
-    held_out = load("folder", taught.data_dir)["pixel_sha256"]
-    own = replace(taught, unlabelled="folder", unlabelled_dir=taught.data_dir)
-    with pytest.raises(InputError, match=r"--unlabelled folder: holds 2 of the pictures that the student is measured"):
-        unlabelled_records(own, held_out[:2])
+def test_pictures_of_labelled_cells_are_left_out(taught, tmp_path, caplog):
+    labelled = load("folder", taught.data_dir)
+    assert len(unlabelled_records(taught.unlabelled, labelled)) == 12
+    with Image.open(taught.data_dir / "Normal" / "3.png") as opened:
+        opened.save(tmp_path / "copy.bmp")  # the same pixels
+        opened.save(tmp_path / "again.jpg", quality=90)  # nearly
+        opened.crop((0, 0, 76, 76)).save(tmp_path / "crop.png")  # an overlapping crop
+    files = [*taught.unlabelled, tmp_path]
+    found = unlabelled_records(files, labelled)
+    assert found["file"] == unlabelled_records(taught.unlabelled, labelled)["file"]
+    assert "left out 3 of 15 pictures, of labelled cells" in caplog.text
+    with pytest.raises(InputError, match="all of the 3 pictures show cells of the labelled ones"):
+        unlabelled_records([tmp_path], labelled)
+    with pytest.raises(InputError, match=r"--unlabelled .*nowhere: no such file or folder"):
+        unlabelled_records([tmp_path / "nowhere"], labelled)
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"bad\.png: can't read it as a picture"):
+        unlabelled_records(files, labelled)
 
 
 def test_answers_are_the_teachers_of_the_unchanged_pictures(taught, tmp_path):
@@ -57,7 +67,7 @@ def test_answers_are_the_teachers_of_the_unchanged_pictures(taught, tmp_path):
     teacher, config = folder.load(), folder.data_config
     from madrnet_timm.data.pipelines import prepare
 
-    records = unlabelled_records(taught, set())
+    records = unlabelled_records(taught.unlabelled, load("folder", taught.data_dir))
     clear = torch.from_numpy(np.stack([prepare(image, folder.pipeline, 48) for image in pictures(records)])) / 255
     mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
     with torch.no_grad():
@@ -82,8 +92,11 @@ def test_the_loss_is_of_labels_where_there_are_some_and_of_answers_everywhere(ta
     with torch.no_grad():
         total, parts = run._loss(batch, more)
         images = run._input(torch.cat([batch["image"], more[0]]))
-        logits = run.model(images)[0]
-        told = torch.cat([run.teachers([images[:8]])[0][0], more[1][0][0]])
+        logits, embeddings = run.model(images)
+        told, ideals = (
+            torch.cat([now[0], before[0]]) for now, before in zip(run.teachers([images[:8]]), more[1], strict=True)
+        )
+        known = run.hybrid(logits[:8], embeddings[:8], batch["label"], batch["aspect_ratio"].float())[1]
     assert len(logits) == 13
     smoothed = torch.full((8, 2), 0.05)
     smoothed[range(8), batch["label"]] += 0.9
@@ -93,6 +106,11 @@ def test_the_loss_is_of_labels_where_there_are_some_and_of_answers_everywhere(ta
     p, q = (told / 2).softmax(1), (logits / 2).softmax(1)
     divergence = 4 * (p * (p / q).log()).sum(1).mean().item()
     assert parts["distill_probabilities"].item() == pytest.approx(divergence, rel=1e-3)
+    cosine = torch.nn.functional.cosine_similarity(embeddings, ideals, dim=1)
+    assert parts["distill_embedding"].item() == pytest.approx(1 - cosine.mean().item(), rel=1e-3)
+    assert {name: parts[name].item() for name in ("triplet", "harc")} == pytest.approx(
+        {name: known[name].item() for name in ("triplet", "harc")}
+    )
     weights = {"cross_entropy": 1, "triplet": 0.4, "harc": 0.3, "distill_probabilities": 1, "distill_embedding": 0.5}
     assert total.item() == pytest.approx(sum(w * parts[name].item() for name, w in weights.items()), rel=1e-4)
 
@@ -122,21 +140,54 @@ def test_a_training_goes_through_them_and_goes_on_where_it_was_cut_off(taught, t
     assert rows(tmp_path / "whole/history.csv") == rows(tmp_path / "cut/history.csv")
 
 
-def test_a_training_says_what_it_learned_from(taught):
-    loop.train(taught)
-    assert float(rows(taught.output / "history.csv")[1]["loss_distill_probabilities"]) > 0
-    folder = ModelFolder(taught.output / "model")
-    assert folder.learned_before == {"smids"}
+def test_a_training_says_what_it_learned_from(taught, tmp_path):
+    more = [Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in taught.unlabelled]
+    options = replace(taught, output=tmp_path / "student", unlabelled=tuple(more))
+    loop.train(options)
+    assert float(rows(options.output / "history.csv")[1]["loss_distill_probabilities"]) > 0
+    folder = ModelFolder(options.output / "model")
     card = (folder.path / "README.md").read_text()
-    assert "It followed its teachers on pictures of SMIDS, too, without their labels." in card
+    assert "It followed its teachers on 12 pictures without their labels, too." in card
+    assert "had been trained on" not in card
+    assert folder.learned_before == set()
+    pixels = {row["pixel_sha256"] for row in rows(options.output / "unlabelled.csv")}
+    assert len(pixels) == 12
+    assert seen_by(folder.path, "hushem", [*pixels, "other"]) == pixels
+    (more[0] / "5.png").unlink()
+    with pytest.raises(InputError, match=r"unlabelled\.csv: the pictures, .* are not what they were"):
+        loop.train(replace(options, resume=True))
+
+
+def test_published_pictures_are_known_by_their_pixels():
+    pixels = [next(iter(read_manifest(name).values()))["pixel_sha256"] for name in MANIFESTS]
+    assert data_sets_of(pixels) == list(MANIFESTS)
+    assert data_sets_of([pixels[1], "x"]) == [MANIFESTS[1]]
+    assert data_sets_of(["x"]) == []
 
 
 def test_the_command_and_a_mistake(taught):
     command = training_command(taught, [0], "runs/x")
     assert command.startswith("python examples/distill.py runs/cv --dataset folder")
-    assert "--unlabelled smids --unlabelled-dir SMIDS" in command
+    assert "--unlabelled more/Pyriform more/Amorphous --" in command
     assert "--unlabelled-batch 5" in command
-    with pytest.raises(InputError, match="--unlabelled smids: pictures without labels need a teacher"):
+    with pytest.raises(InputError, match=r"--unlabelled .*: pictures without labels need a teacher"):
         check(replace(taught, teachers=()))
     again = RunOptions.from_config(taught.to_config(), taught.output)
-    assert (again.unlabelled, again.unlabelled_dir) == ("smids", taught.unlabelled_dir)
+    assert again.unlabelled == taught.unlabelled
+    alone = replace(taught, unlabelled=())
+    assert not {"unlabelled", "unlabelled_batch"} & alone.to_config().keys()  # as in runs before there was such a thing
+
+
+def test_distill_finds_a_mistake_before_anything_is_trained(example, taught, tmp_path):
+    teacher, output = taught.teachers[0].parent, tmp_path / "out"
+    arguments = [teacher, *SMALL, "--epochs", 1, "--dataset", "folder", "--data-dir", taught.data_dir]
+    run = example("distill.py", *arguments, "--output", output, "--unlabelled", tmp_path / "nowhere")
+    assert run.returncode == 2
+    assert "--unlabelled" in run.stderr
+    assert "no such file or folder" in run.stderr
+    assert not output.exists()
+    run = example("distill.py", *arguments, "--output", output, "--unlabelled", *taught.unlabelled)
+    assert run.returncode == 0, run.stderr
+    assert "gain, points" in run.stdout
+    assert not (output / "alone/seed0-fold0/unlabelled.csv").exists()
+    assert len(rows(output / "distilled/seed0-fold1/unlabelled.csv")) == 12

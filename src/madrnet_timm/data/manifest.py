@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -13,7 +13,7 @@ from ..errors import InputError
 from .reading import decode, pictures_below, pixel_sha256, read
 from .sources import SOURCES
 
-__all__ = ["MANIFESTS", "Verification", "read_manifest", "verify"]
+__all__ = ["MANIFESTS", "Verification", "data_sets_of", "read_manifest", "verify"]
 
 MANIFESTS = ("hushem", "smids")
 """Data sets whose manifest comes with the package."""
@@ -60,6 +60,12 @@ def read_manifest(name: str) -> dict[str, dict[str, str]]:
         raise InputError(f"data set {name!r}: only {' and '.join(MANIFESTS)} have a manifest")
     with (resources.files(__package__) / "published" / f"{name}_manifest.csv").open(encoding="utf-8") as opened:
         return {row.pop("name"): row for row in csv.DictReader(opened)}
+
+
+def data_sets_of(pixels: Iterable[str]) -> list[str]:
+    """Which of `MANIFESTS` pictures belong to, some of them at least, by their ``pixel_sha256``."""
+    wanted = set(pixels)
+    return [name for name in MANIFESTS if any(row["pixel_sha256"] in wanted for row in read_manifest(name).values())]
 
 
 def _is_published(path: Path, expected: Mapping[str, str]) -> bool:

@@ -9,10 +9,10 @@ import hashlib
 import io
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,20 @@ from . import groups, sessions, synthetic
 from .reading import decode, pictures_below, pixel_sha256, read
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, Features
 
-__all__ = ["PROFILES", "SOURCES", "Source", "class_names", "drop_conflicts", "drop_unused_classes", "load", "pictures"]
+__all__ = [
+    "PROFILES",
+    "SOURCES",
+    "Source",
+    "class_names",
+    "code_digest",
+    "drop_conflicts",
+    "drop_unused_classes",
+    "generated",
+    "load",
+    "pictures",
+]
 
 PROFILES = ("stain_profile", "width_profile")
 """Measurements of ten numbers each."""
@@ -147,7 +158,7 @@ def _content(root: str | None, name: str, seed: int) -> bytes:
     return read(Path(root, name))
 
 
-def _code_digest() -> str:
+def code_digest() -> str:
     """Hash of the code that reads, groups and measures, so that no cached record outlives a change of it."""
     package = Path(__file__).parents[1]
     own = (package / "data" / f"{name}.py" for name in ("groups", "reading", "sessions", "sources", "synthetic"))
@@ -200,9 +211,7 @@ def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: i
     Raises:
         InputError: Unknown name; a folder that is missing, empty or not of the data set; a picture that can't be read.
     """
-    from datasets import ClassLabel, Dataset, Features, Image, List, Value
-    from datasets.config import HF_DATASETS_CACHE
-    from datasets.exceptions import DatasetGenerationError
+    from datasets import ClassLabel, Features, Image, List, Value
 
     if name not in SOURCES:
         raise InputError(f"data set {name!r}: expected one of {', '.join(SOURCES)}")
@@ -241,12 +250,31 @@ def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: i
             "image_height": Value("int32"),
         }
     )
-    digest = hashlib.sha256(content).hexdigest() + _code_digest()
+    digest = hashlib.sha256(content).hexdigest() + code_digest()
     arguments = {"names": tuple(names), "labels": tuple(labels), "seed": seed, "digest": digest}
+    root_path = None if root is None else str(root)
+    return generated(_records, features, {"root": root_path, **arguments})
+
+
+def generated(
+    generator: Callable[..., Iterator[dict]], features: "Features", arguments: Mapping[str, Any]
+) -> "Dataset":
+    """Records of a generator, kept in the cache of `datasets` under a key that covers its arguments.
+
+    Args:
+        generator: Of dicts.
+        features: Their columns.
+        arguments: Of the generator.
+
+    Raises:
+        InputError: The generator raised it, or the cache can't be written.
+    """
+    from datasets import Dataset
+    from datasets.config import HF_DATASETS_CACHE
+    from datasets.exceptions import DatasetGenerationError
+
     try:
-        return Dataset.from_generator(
-            _records, features=features, gen_kwargs={"root": None if root is None else str(root), **arguments}
-        )
+        return Dataset.from_generator(generator, features=features, gen_kwargs=dict(arguments))
     except (DatasetGenerationError, OSError) as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None

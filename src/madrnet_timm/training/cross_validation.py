@@ -14,6 +14,7 @@ import numpy as np
 from accelerate import PartialState
 
 from ..data.sources import class_names
+from ..data.unlabelled import unlabelled_records
 from ..errors import InputError
 from ..evaluation.comparison import Comparison, compare_predictions
 from ..evaluation.figures import confusion_matrix_figure, mean_curves_figure
@@ -46,13 +47,15 @@ def fold_options(options: RunOptions, seeds: Sequence[int] = (0,)) -> list[RunOp
     """The runs of a cross-validation, each in a folder of its own below ``options.output``, continued if it was begun.
 
     Raises:
-        InputError: See `RunOptions.divided_records`, `check_unseen` and `check_teachers`.
+        InputError: See `RunOptions.divided_records`, `unlabelled_records`, `check_unseen` and `check_teachers`.
     """
     runs = []
     for seed in seeds:
         seeded = replace(options, seed=seed)
         check(seeded)
         records, folds, _ = seeded.divided_records()
+        if options.unlabelled:
+            unlabelled_records(options.unlabelled, records)
         for fold in range(int(folds.max()) + 1):
             runs.append(_fold(options, seed, fold))
             teachers = runs[-1].teachers

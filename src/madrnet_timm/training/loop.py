@@ -23,9 +23,11 @@ from tqdm import tqdm
 
 from ..data.domain import domain_features, domain_ranges
 from ..data.folds import LEFT_OUT, divided_groups, fold_rows
+from ..data.manifest import data_sets_of
 from ..data.pictures import PictureDataset, View, normalized, start_worker
 from ..data.sampler import PartSampler, PerClassSampler
 from ..data.sources import SOURCES, class_names, pictures
+from ..data.unlabelled import unlabelled_records
 from ..errors import InputError
 from ..evaluation.calibration import calibrate
 from ..evaluation.controls import Controls
@@ -43,7 +45,7 @@ from .run_folder import RunFolder
 from .seen import data_sets_before
 from .start import check_unseen, create_model
 from .teachers import Answers, Teachers, check_teachers
-from .unlabelled import Unlabelled, unlabelled_records
+from .unlabelled import Unlabelled
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -102,6 +104,7 @@ class _Run:
         self.source = SOURCES[options.dataset]
         with self.accelerator.main_process_first():
             records, self.folds, self.conflicts = options.divided_records()
+            self.more_records = unlabelled_records(options.unlabelled, records) if options.unlabelled else None
         if options.fold is not None:
             check_fold(options.fold, int(self.folds.max()) + 1)
         self.names = class_names(records)
@@ -119,7 +122,8 @@ class _Run:
         self.learned_before = data_sets_before(options)
         if self.accelerator.is_main_process:
             columns = ("pixel_sha256", "file", "group", "session", "label")
-            self.folder.begin(options.to_config(), fold_rows(records, self.folds, columns))
+            more = [] if self.more_records is None else self.more_records.select_columns(["file", "pixel_sha256"])
+            self.folder.begin(options.to_config(), fold_rows(records, self.folds, columns), list(more))
         self.accelerator.wait_for_everyone()
         self._prepare(model)
 
@@ -197,11 +201,9 @@ class _Run:
 
     def _create_unlabelled(self) -> Unlabelled | None:
         options, batch, teachers = self.options, self.options.recipe.unlabelled_batch, self.teachers
-        if options.unlabelled is None or teachers is None:
+        if self.more_records is None or teachers is None:
             return None
-        with self.accelerator.main_process_first():
-            records = unlabelled_records(options, self.test_records["pixel_sha256"])
-        pictures = self._pictures(records, options.recipe.augmentation, teachers.others)
+        pictures = self._pictures(self.more_records, options.recipe.augmentation, teachers.others)
         count = len(self.loader) * batch * self.accelerator.num_processes
         sampler = PartSampler(len(pictures), count, options.seed)
         loader = self.accelerator.prepare(self._loader(pictures, batch, sampler=sampler))
@@ -372,9 +374,12 @@ class _Run:
         before = [SOURCES[name].title if name in SOURCES else name for name in self.learned_before]
         they = "The teachers, or the weights" if options.teachers else "The weights"
         start = f"{they} that it began with had been trained on {', '.join(before)}. " if before else ""
-        if options.unlabelled is not None:
-            title = SOURCES[options.unlabelled].title
-            start += f"It followed its teachers on pictures of {title}, too, without their labels. "
+        learned_before = set(self.learned_before)
+        if self.more_records is not None:
+            known = data_sets_of(self.more_records["pixel_sha256"])
+            of = f" of {' and '.join(SOURCES[name].title for name in known)}" if known else ""
+            start += f"It followed its teachers on {len(self.more_records)} pictures{of} without their labels, too. "
+            learned_before.update(known)
         images = pictures(self.train_records)
         normal = self.source.normal if self.source.normal in self.names else None
         save_model_folder(
@@ -385,7 +390,7 @@ class _Run:
             madrnet={
                 "version": version("madrnet-timm"),
                 "dataset": options.dataset,
-                "learned_before": self.learned_before,
+                "learned_before": sorted(learned_before),
                 "pipeline": options.recipe.pipeline,
                 "normal_class": normal,
                 "no_head_class": self.source.no_head if self.source.no_head in self.names else None,

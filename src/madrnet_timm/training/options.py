@@ -46,8 +46,7 @@ class RunOptions:
         pretrained_backbone: Let timm fetch the backbone's weights.
         model_kwargs: Further arguments of the model.
         teachers: Run folders of models that the model follows (distillation).
-        unlabelled: A name of `SOURCES`: on its pictures, too, the model follows its teachers; no label is looked at.
-        unlabelled_dir: Its folder.
+        unlabelled: Pictures on which, too, the model follows its teachers, see `unlabelled_records`.
         output: Run folder.
         resume: Continue the run in it.
         tracker: Name of one of Accelerate's trackers.
@@ -70,8 +69,7 @@ class RunOptions:
     pretrained_backbone: bool = False
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     teachers: tuple[Path, ...] = ()
-    unlabelled: str | None = None
-    unlabelled_dir: Path | None = None
+    unlabelled: tuple[Path, ...] = ()
     resume: bool = False
     tracker: str | None = None
     mixed_precision: str = field(default_factory=lambda: os.environ.get("ACCELERATE_MIXED_PRECISION", "no"))
@@ -95,7 +93,10 @@ class RunOptions:
             config.pop(key)
         if self.weights is not None and (path := Path(self.weights.removeprefix("local-dir:"))).exists():
             config["weights"] = str(path.resolve())
-        config["teachers"] = [str(path.resolve()) for path in self.teachers]
+        for key in ("teachers", "unlabelled"):
+            config[key] = [str(path.resolve()) for path in config[key]]
+        if not self.unlabelled:
+            del config["unlabelled"], recipe["unlabelled_batch"]
         return {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in (config | recipe).items()}
 
     @classmethod
@@ -103,11 +104,9 @@ class RunOptions:
         """What `to_config` gave, as ``config.yaml`` of a run holds it."""
         values = {f.name: config[f.name] for f in fields(cls) if f.name in config}
         values |= {
-            name: Path(values[name])
-            for name in ("data_dir", "backbone_weights", "unlabelled_dir")
-            if values.get(name) is not None
+            name: Path(values[name]) for name in ("data_dir", "backbone_weights") if values.get(name) is not None
         }
-        values["teachers"] = tuple(Path(path) for path in values.get("teachers", ()))
+        values |= {name: tuple(Path(path) for path in values.get(name, ())) for name in ("teachers", "unlabelled")}
         if isinstance(values["folds"], str):
             values["folds"] = Path(values["folds"])
         recipe = Recipe(**{f.name: config[f.name] for f in fields(Recipe) if f.name in config})
@@ -230,7 +229,7 @@ def check(options: RunOptions) -> None:
             f"--teacher: {name} gives no embedding; distillation needs a madrnet_* student with --loss hybrid"
         )
     if options.unlabelled and not options.teachers:
-        raise InputError(f"--unlabelled {options.unlabelled}: pictures without labels need a teacher")
+        raise InputError(f"--unlabelled {options.unlabelled[0]}: pictures without labels need a teacher")
     if options.hybrid and not name.startswith("madrnet_"):
         raise InputError(f"--loss hybrid needs embeddings, which plain {name} does not give; use --loss ce")
 
@@ -244,8 +243,8 @@ def training_command(options: RunOptions, seeds: Sequence[int], output: str) -> 
     words += [f"runs/{name}" for name in teachers]
     words += ["--dataset", options.dataset, "--model", options.model]
     words += ["--data-dir", SOURCES[options.dataset].title] if options.data_dir else []
-    words += ["--unlabelled", options.unlabelled] if options.unlabelled else []
-    words += ["--unlabelled-dir", SOURCES[options.unlabelled or ""].title] if options.unlabelled_dir else []
+    more = [str(Path(*path.parts[-2:])) for path in options.unlabelled]
+    words += ["--unlabelled", *more] if more else []
     words += ["--backbone-weights", _weights_file(options.backbone_weights)] if options.backbone_weights else []
     words += ["--weights", _model_name(options.weights)] if options.weights else []
     words += ["--pretrained-backbone"] if options.pretrained_backbone else []

@@ -27,6 +27,7 @@ class RunFolder:
         self.config = self.path / "config.yaml"
         self.folds = self.path / "folds.csv"
         self.history = self.path / "history.csv"
+        self.unlabelled = self.path / "unlabelled.csv"
         self.metrics = self.path / "metrics.json"
         self.predictions = self.path / "predictions.csv"
         self.learning_curves = self.path / "learning_curves.png"
@@ -72,9 +73,10 @@ class RunFolder:
         return self.config.is_file() and self.folds.is_file()
 
     def trained_on(self) -> set[str]:
-        """``pixel_sha256`` of the pictures that the run was trained on."""
+        """``pixel_sha256`` of the pictures that the run was trained on, with and without labels."""
         held_out = str(self.options()["fold"])
-        return {row["pixel_sha256"] for row in read_csv(self.folds) if row["fold"] != held_out}
+        more = read_csv(self.unlabelled) if self.unlabelled.is_file() else []
+        return {row["pixel_sha256"] for row in [*read_csv(self.folds), *more] if row.get("fold") != held_out}
 
     def learned_from(self) -> list[str | Path]:
         """Models that the run's weights came from and those that taught it, as `find_model` takes them."""
@@ -83,21 +85,29 @@ class RunFolder:
         starts = [weights, model_folder_of(Path(file)) if file else None]
         return [*filter(None, starts), *(RunFolder(path).model for path in options.get("teachers", ()))]
 
-    def begin(self, config: Mapping[str, Any], folds: Sequence[Mapping[str, Any]]) -> None:
-        """Write ``config.yaml`` and ``folds.csv``.
+    def begin(
+        self,
+        config: Mapping[str, Any],
+        folds: Sequence[Mapping[str, Any]],
+        unlabelled: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Write ``config.yaml``, ``folds.csv`` and, if there are pictures without labels, ``unlabelled.csv``.
 
         Raises:
             InputError: The folder can't be written, or the run that is continued had other pictures or other folds.
         """
-        if self.folds.exists() and self.folds.read_text(encoding="utf-8") != as_csv(folds):
-            raise InputError(
-                f"{self.folds}: the pictures, their labels or their folds are not what they were when that run began; "
-                "bring the data back, or start again with another --output"
-            )
+        tables = {self.folds: folds} | ({self.unlabelled: unlabelled} if unlabelled else {})
+        for path, table in tables.items():
+            if path.exists() and path.read_text(encoding="utf-8") != as_csv(table):
+                raise InputError(
+                    f"{path}: the pictures, their labels or their folds are not what they were when that run began; "
+                    "bring the data back, or start again with another --output"
+                )
         with reporting_disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.config, _as_yaml(config))
-        write_text(self.folds, as_csv(folds))
+        for path, table in tables.items():
+            write_text(path, as_csv(table))
 
 
 def _as_yaml(config: Mapping[str, Any]) -> str:

@@ -24,15 +24,13 @@ def start_of(options: RunOptions) -> Path | None:
 
 
 def data_sets_before(options: RunOptions) -> list[str]:
-    """Data sets that a training's start and teachers learned from, with what those had begun with, and that of its
-    pictures without labels.
+    """Data sets that a training's start and teachers learned from, with what those had begun with.
 
     Raises:
         InputError: See `find_model` and `ModelFolder`.
     """
     folders = [start_of(options), *(RunFolder(path).model for path in options.teachers)]
-    found = {name for folder in folders if folder is not None for name in ModelFolder(folder).data_sets}
-    return sorted(found | ({options.unlabelled} if options.unlabelled else set()))
+    return sorted({name for folder in folders if folder is not None for name in ModelFolder(folder).data_sets})
 
 
 def seen_by(model: Path, dataset: str, pictures: Iterable[str]) -> set[str]:
@@ -61,8 +59,6 @@ def seen_by(model: Path, dataset: str, pictures: Iterable[str]) -> set[str]:
             if dataset in ModelFolder(folder).data_sets:
                 return wanted
             continue
-        if run.options().get("unlabelled") == dataset:
-            return wanted
         seen |= run.trained_on() & wanted
         for given in run.learned_from():
             try:

@@ -1,50 +1,22 @@
 """Pictures without labels, for which a student learns what its teachers answer."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from accelerate.data_loader import DataLoaderShard
 from tqdm import tqdm
 
 from ..data.pictures import PictureDataset
 from ..data.sampler import PartSampler
-from ..data.sources import SOURCES, class_names, load
-from ..errors import InputError
-from .options import RunOptions
 from .teachers import Answers
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    pass
 
-__all__ = ["Unlabelled", "unlabelled_records"]
+__all__ = ["Unlabelled"]
 
 _ASKED_AT_ONCE = 64
-
-
-def unlabelled_records(options: RunOptions, held_out: Collection[str]) -> "Dataset":
-    """The pictures of ``--unlabelled``, but those of its class without a head; no other label of them is looked at.
-
-    Args:
-        options: Of the training.
-        held_out: ``pixel_sha256`` of the pictures that it is measured on.
-
-    Raises:
-        InputError: See `load`; a picture that is held out is among them.
-    """
-    assert options.unlabelled is not None
-    records = load(options.unlabelled, options.unlabelled_dir)
-    if common := set(records["pixel_sha256"]) & set(held_out):
-        raise InputError(
-            f"--unlabelled {options.unlabelled}: holds {len(common)} of the pictures that the student is measured on; "
-            "take pictures from elsewhere"
-        )
-    no_head = SOURCES[options.unlabelled].no_head
-    names = class_names(records)
-    if no_head in names:
-        records = records.select(np.flatnonzero(np.array(records["label"]) != names.index(no_head)))
-    return records
 
 
 class Unlabelled:
