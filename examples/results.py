@@ -52,7 +52,8 @@ prints. **Research use only; not a medical device.**
 - **Differences** are means over the folds of the seeds that both have, paired, with half of their 95 % t interval, a
   little too narrow since the trainings of different folds share pictures; p is that of the exact McNemar test on the
   pictures. *Noise* where the interval contains 0 or p is 0.05 or more. Of twenty differences that are none, one is
-  found to be some.
+  found to be some; and neither knows the chance of a training: of the same recipe trained again on another processor
+  (*nothing*, under What was tried) both found that it differs. Of one seed, believe no gain.
 """
 NOT_MEASURED = """
 - The paper's own recipe on all folds, and around a ResNet-50 with ImageNet weights; it needs a GPU:
