@@ -207,3 +207,15 @@ def test_measure_dataset_is_measure(processes):
         assert row["who_aspect_ratio"] == head.who_checks()["aspect_ratio"]
         assert row["flags"] == " ".join(sorted(head.flags))
     assert measured[0]["image"].size == (131, 131)
+
+
+def test_the_first_load_and_a_later_one_are_one_to_the_cache(tmp_path):
+    """What is computed of records is kept under a hash of theirs."""
+    import datasets
+    from datasets.fingerprint import Hasher
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+        first, later = load("synthetic", count=2), load("synthetic", count=2)
+    assert Hasher.hash(first) == Hasher.hash(later)
+    assert Hasher.hash(first.select([0, 3])) == Hasher.hash(later.select([0, 3])) != Hasher.hash(first)

@@ -15,10 +15,11 @@ from madrnet_timm.data.unlabelled import unlabelled_records
 from madrnet_timm.errors import InputError
 from madrnet_timm.hub.model_folder import ModelFolder
 from madrnet_timm.training import loop
-from madrnet_timm.training.cross_validation import cross_validate
+from madrnet_timm.training.cross_validation import cross_validate, fold_options
 from madrnet_timm.training.options import RunOptions, check, training_command
 from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.seen import seen_by
+from madrnet_timm.training.shipping import ship
 
 from .conftest import SMALL, killed_in, rows, write_heads
 
@@ -153,8 +154,14 @@ def test_a_training_says_what_it_learned_from(taught, tmp_path):
     pixels = {row["pixel_sha256"] for row in rows(options.output / "unlabelled.csv")}
     assert len(pixels) == 12
     assert seen_by(folder.path, "hushem", [*pixels, "other"]) == pixels
+    other = replace(options, output=tmp_path, teachers=(taught.teachers[0].parent,))
+    options.output.rename(tmp_path / "seed0-fold0")
+    options = replace(options, output=tmp_path / "seed0-fold0")
+    assert len(fold_options(other)) == 2
     (more[0] / "5.png").unlink()
-    with pytest.raises(InputError, match=r"unlabelled\.csv: the pictures, .* are not what they were"):
+    with pytest.raises(InputError, match=r"seed0-fold0/unlabelled\.csv: the pictures of --unlabelled"):
+        fold_options(other)
+    with pytest.raises(InputError, match=r"unlabelled\.csv: the pictures of --unlabelled are not what they were"):
         loop.train(replace(options, resume=True))
 
 
@@ -189,5 +196,12 @@ def test_distill_finds_a_mistake_before_anything_is_trained(example, taught, tmp
     run = example("distill.py", *arguments, "--output", output, "--unlabelled", *taught.unlabelled)
     assert run.returncode == 0, run.stderr
     assert "gain, points" in run.stdout
+    shutil.rmtree(output / "alone/seed0-fold1")
+    again = example("distill.py", *arguments, "--output", output, "--unlabelled", taught.unlabelled[0])
+    assert again.returncode == 2
+    assert "that run has unlabelled = " in again.stderr
+    assert not (output / "alone/seed0-fold1").exists()
+    with pytest.raises(InputError, match="distilled, and its teachers"):
+        ship(output / "distilled", "madrnet_test_resnet.x", tmp_path / "hub")
     assert not (output / "alone/seed0-fold0/unlabelled.csv").exists()
     assert len(rows(output / "distilled/seed0-fold1/unlabelled.csv")) == 12

@@ -25,6 +25,7 @@ __all__ = ["find_groups", "overlapping_pairs", "twin_pairs"]
 _ALIKE = 0.955  # correlation of thumbnails from which on a pair is registered
 _SURELY = 0.98  # and from which on it is one cell whatever lies around it
 _SAME_BACKGROUND = 0.5  # HuSHeM's twins have 0.94 to 0.98 and the next pair 0.44; on SMIDS other cells begin below 0.6
+_ROWS = 1024  # pictures that are compared with all others at once
 _FRAME = 160  # side in pixels at which pairs are registered
 _HEAD_RADIUS = 45
 _BORDER = 6
@@ -64,12 +65,14 @@ def twin_pairs(images: Images) -> Pairs:
     x = np.stack([_gray(image, 32) for image in images]).reshape(len(images), -1).astype(np.float32)
     x -= x.mean(axis=1, keepdims=True)
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6)
-    alike = np.triu(x @ x.T, 1)
-    pairs = np.argwhere(alike > _ALIKE).tolist()
+    pairs: dict[tuple[int, int], float] = {}
+    for start in range(0, len(x), _ROWS):  # all at once would take the square of their number
+        alike = np.triu(x[start : start + _ROWS] @ x[start:].T, 1)
+        pairs |= {(start + i, start + j): alike[i, j] for i, j in np.argwhere(alike > _ALIKE).tolist()}
     return {
         (i, j)
-        for i, j in tqdm(pairs, desc="registering", unit="pair", disable=len(pairs) < 300)
-        if alike[i, j] > _SURELY or _background_correlation(images[i], images[j]) > _SAME_BACKGROUND
+        for (i, j), value in tqdm(pairs.items(), desc="registering", unit="pair", disable=len(pairs) < 300)
+        if value > _SURELY or _background_correlation(images[i], images[j]) > _SAME_BACKGROUND
     }
 
 

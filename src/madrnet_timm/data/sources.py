@@ -161,7 +161,10 @@ def _content(root: str | None, name: str, seed: int) -> bytes:
 def code_digest() -> str:
     """Hash of the code that reads, groups and measures, so that no cached record outlives a change of it."""
     package = Path(__file__).parents[1]
-    own = (package / "data" / f"{name}.py" for name in ("groups", "reading", "sessions", "sources", "synthetic"))
+    own = (
+        package / "data" / f"{name}.py"
+        for name in ("groups", "reading", "sessions", "sources", "synthetic", "unlabelled")
+    )
     paths = [*own, *sorted(package.glob("morphology/*.py"))]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
@@ -242,10 +245,10 @@ def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: i
             "pixel_sha256": Value("string"),
             "group": Value("int32"),
             "session": Value("int32"),
-            **dict.fromkeys(MEASUREMENTS, Value("float32")),
+            **{measurement: Value("float32") for measurement in MEASUREMENTS},  # equal objects would change the hash
             "ok": Value("bool"),
             "flags": Value("string"),
-            **dict.fromkeys(PROFILES, List(Value("float32"))),
+            **{profile: List(Value("float32")) for profile in PROFILES},
             "image_width": Value("int32"),
             "image_height": Value("int32"),
         }

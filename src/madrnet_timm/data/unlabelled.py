@@ -48,7 +48,7 @@ def unlabelled_records(paths: Sequence[Path], labelled: "Dataset") -> "Dataset":
 
     Args:
         paths: Picture files, folders, which are searched to the bottom, and patterns.
-        labelled: All records of the data set that is trained and measured on.
+        labelled: All records of the data set that is trained and measured on, also those that a protocol leaves out.
 
     Returns:
         A `datasets.Dataset` with the columns that `PictureDataset` needs, and ``pixel_sha256``; no label is known.
@@ -59,7 +59,7 @@ def unlabelled_records(paths: Sequence[Path], labelled: "Dataset") -> "Dataset":
     from datasets import Features, Image, Value
 
     try:
-        files = picture_files(paths)
+        files = picture_files([Path(path).resolve() for path in paths])
     except InputError as error:
         raise InputError(f"--unlabelled {error}") from None
     features = Features(

@@ -14,7 +14,6 @@ import numpy as np
 from accelerate import PartialState
 
 from ..data.sources import class_names
-from ..data.unlabelled import unlabelled_records
 from ..errors import InputError
 from ..evaluation.comparison import Comparison, compare_predictions
 from ..evaluation.figures import confusion_matrix_figure, mean_curves_figure
@@ -47,15 +46,14 @@ def fold_options(options: RunOptions, seeds: Sequence[int] = (0,)) -> list[RunOp
     """The runs of a cross-validation, each in a folder of its own below ``options.output``, continued if it was begun.
 
     Raises:
-        InputError: See `RunOptions.divided_records`, `unlabelled_records`, `check_unseen` and `check_teachers`.
+        InputError: See `RunOptions.divided_records`, `unlabelled_records`, `check_unseen`, `check_teachers` and
+            `RunFolder.check`.
     """
     runs = []
     for seed in seeds:
         seeded = replace(options, seed=seed)
         check(seeded)
         records, folds, _ = seeded.divided_records()
-        if options.unlabelled:
-            unlabelled_records(options.unlabelled, records)
         for fold in range(int(folds.max()) + 1):
             runs.append(_fold(options, seed, fold))
             teachers = runs[-1].teachers
@@ -63,6 +61,11 @@ def fold_options(options: RunOptions, seeds: Sequence[int] = (0,)) -> list[RunOp
             check_unseen(runs[-1], held_out)
             size = (3, options.recipe.img_size, options.recipe.img_size)
             check_teachers(teachers, class_names(records), size, options.dataset, held_out)
+    for run in runs:
+        RunFolder(run.output).check(run.to_config(), run.resume)
+    if (unlabelled := options.unlabelled_records()) is not None:
+        for path in options.output.glob("seed*-fold*"):
+            RunFolder(path).check_unlabelled(unlabelled["pixel_sha256"])
     return runs
 
 
@@ -95,8 +98,6 @@ def cross_validate(options: RunOptions, seeds: Sequence[int] = (0,)) -> str:
         InputError: See `train`.
     """
     output, runs = options.output, fold_options(options, seeds)
-    for run in runs:  # before the first is trained
-        RunFolder(run.output).check(run.to_config(), run.resume)
     asked = {run.output for run in runs}
     for path in sorted(output.glob("seed*-fold*")):
         if path in asked:

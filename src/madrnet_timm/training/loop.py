@@ -27,7 +27,6 @@ from ..data.manifest import data_sets_of
 from ..data.pictures import PictureDataset, View, normalized, start_worker
 from ..data.sampler import PartSampler, PerClassSampler
 from ..data.sources import SOURCES, class_names, pictures
-from ..data.unlabelled import unlabelled_records
 from ..errors import InputError
 from ..evaluation.calibration import calibrate
 from ..evaluation.controls import Controls
@@ -104,7 +103,7 @@ class _Run:
         self.source = SOURCES[options.dataset]
         with self.accelerator.main_process_first():
             records, self.folds, self.conflicts = options.divided_records()
-            self.more_records = unlabelled_records(options.unlabelled, records) if options.unlabelled else None
+            self.unlabelled_records = options.unlabelled_records()
         if options.fold is not None:
             check_fold(options.fold, int(self.folds.max()) + 1)
         self.names = class_names(records)
@@ -122,8 +121,11 @@ class _Run:
         self.learned_before = data_sets_before(options)
         if self.accelerator.is_main_process:
             columns = ("pixel_sha256", "file", "group", "session", "label")
-            more = [] if self.more_records is None else self.more_records.select_columns(["file", "pixel_sha256"])
-            self.folder.begin(options.to_config(), fold_rows(records, self.folds, columns), list(more))
+            self.folder.begin(
+                options.to_config(),
+                fold_rows(records, self.folds, columns),
+                None if self.unlabelled_records is None else self.unlabelled_records["pixel_sha256"],
+            )
         self.accelerator.wait_for_everyone()
         self._prepare(model)
 
@@ -201,9 +203,10 @@ class _Run:
 
     def _create_unlabelled(self) -> Unlabelled | None:
         options, batch, teachers = self.options, self.options.recipe.unlabelled_batch, self.teachers
-        if self.more_records is None or teachers is None:
+        if self.unlabelled_records is None or teachers is None:
             return None
-        pictures = self._pictures(self.more_records, options.recipe.augmentation, teachers.others)
+        pictures = self._pictures(self.unlabelled_records, options.recipe.augmentation, teachers.others)
+        batch = min(batch, len(pictures))
         count = len(self.loader) * batch * self.accelerator.num_processes
         sampler = PartSampler(len(pictures), count, options.seed)
         loader = self.accelerator.prepare(self._loader(pictures, batch, sampler=sampler))
@@ -375,10 +378,10 @@ class _Run:
         they = "The teachers, or the weights" if options.teachers else "The weights"
         start = f"{they} that it began with had been trained on {', '.join(before)}. " if before else ""
         learned_before = set(self.learned_before)
-        if self.more_records is not None:
-            known = data_sets_of(self.more_records["pixel_sha256"])
+        if self.unlabelled_records is not None:
+            known, count = data_sets_of(self.unlabelled_records["pixel_sha256"]), len(self.unlabelled_records)
             of = f" of {' and '.join(SOURCES[name].title for name in known)}" if known else ""
-            start += f"It followed its teachers on {len(self.more_records)} pictures{of} without their labels, too. "
+            start += f"It followed its teachers on {count} pictures{of} without their labels, too. "
             learned_before.update(known)
         images = pictures(self.train_records)
         normal = self.source.normal if self.source.normal in self.names else None

@@ -14,7 +14,8 @@ import timm
 
 from ..data.arguments import add_data_arguments, add_fold_arguments
 from ..data.folds import divided_records
-from ..data.sources import SOURCES
+from ..data.sources import SOURCES, load
+from ..data.unlabelled import unlabelled_records
 from ..errors import InputError
 from ..hub.lookup import find_model
 from ..hub.model_folder import ModelFolder
@@ -52,7 +53,8 @@ class RunOptions:
         tracker: Name of one of Accelerate's trackers.
         mixed_precision: What Accelerate computes in: ``no``, ``bf16``, ``fp16``; as ``accelerate launch`` was told.
         workers: Processes that change the training pictures, for each process that trains; 0: that process itself.
-            None: 0 on the CPU, on a GPU its share of the cores, at most 8. The result is the same.
+            None: 0 on the CPU, on a GPU its share of the cores, at most 8. As many again for pictures without labels.
+            The result is the same.
         recipe: How it is trained.
     """
 
@@ -84,6 +86,12 @@ class RunOptions:
     def divided_records(self) -> tuple["Dataset", "NDArray[np.int64]", list[str]]:
         """See `madrnet_timm.data.folds.divided_records`."""
         return divided_records(self.dataset, self.data_dir, self.protocol, self.folds, self.seed)
+
+    def unlabelled_records(self) -> "Dataset | None":
+        """See `madrnet_timm.data.unlabelled.unlabelled_records`; None without such pictures."""
+        if not self.unlabelled:
+            return None
+        return unlabelled_records(self.unlabelled, load(self.dataset, self.data_dir))
 
     def to_config(self) -> dict[str, Any]:
         """Everything that decides the result, for ``config.yaml``."""

@@ -17,9 +17,10 @@ __all__ = ["RunFolder"]
 class RunFolder:
     """Paths of a run.
 
-    ``config.yaml`` (every option), ``folds.csv`` (which picture is held out in which fold), ``history.csv`` (a row an
-    epoch), ``metrics.json``, ``predictions.csv`` (a row a held-out picture), ``learning_curves.png``,
-    ``confusion_matrix.png``, ``checkpoint/`` (the last one, for ``--resume``) and ``model/``, the model folder.
+    ``config.yaml`` (every option), ``folds.csv`` (which picture is held out in which fold), ``unlabelled.csv`` (the
+    pictures without labels, if there are such, by their pixels), ``history.csv`` (a row an epoch), ``metrics.json``,
+    ``predictions.csv`` (a row a held-out picture), ``learning_curves.png``, ``confusion_matrix.png``, ``checkpoint/``
+    (the last one, for ``--resume``) and ``model/``, the model folder.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -85,29 +86,51 @@ class RunFolder:
         starts = [weights, model_folder_of(Path(file)) if file else None]
         return [*filter(None, starts), *(RunFolder(path).model for path in options.get("teachers", ()))]
 
+    def check_unlabelled(self, pixels: Sequence[str]) -> None:
+        """Refuse other pictures without labels than those that the run, if there is one, began with.
+
+        Args:
+            pixels: Their ``pixel_sha256``.
+
+        Raises:
+            InputError: They are not the same, or not in the same order.
+        """
+        if self.unlabelled.exists() and self.unlabelled.read_text(encoding="utf-8") != _hashes(pixels):
+            raise InputError(
+                f"{self.unlabelled}: the pictures of --unlabelled are not what they were when that run began; bring "
+                "them back, or start again with another --output"
+            )
+
     def begin(
-        self,
-        config: Mapping[str, Any],
-        folds: Sequence[Mapping[str, Any]],
-        unlabelled: Sequence[Mapping[str, Any]] = (),
+        self, config: Mapping[str, Any], folds: Sequence[Mapping[str, Any]], unlabelled: Sequence[str] | None = None
     ) -> None:
-        """Write ``config.yaml``, ``folds.csv`` and, if there are pictures without labels, ``unlabelled.csv``.
+        """Write ``config.yaml``, ``folds.csv`` and ``unlabelled.csv``, if there are pictures without labels.
+
+        Args:
+            config: Every option.
+            folds: A row a picture.
+            unlabelled: ``pixel_sha256`` of the pictures without labels.
 
         Raises:
             InputError: The folder can't be written, or the run that is continued had other pictures or other folds.
         """
-        tables = {self.folds: folds} | ({self.unlabelled: unlabelled} if unlabelled else {})
-        for path, table in tables.items():
-            if path.exists() and path.read_text(encoding="utf-8") != as_csv(table):
-                raise InputError(
-                    f"{path}: the pictures, their labels or their folds are not what they were when that run began; "
-                    "bring the data back, or start again with another --output"
-                )
+        if self.folds.exists() and self.folds.read_text(encoding="utf-8") != as_csv(folds):
+            raise InputError(
+                f"{self.folds}: the pictures, their labels or their folds are not what they were when that run began; "
+                "bring the data back, or start again with another --output"
+            )
+        if unlabelled is not None:
+            self.check_unlabelled(unlabelled)
         with reporting_disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.config, _as_yaml(config))
-        for path, table in tables.items():
-            write_text(path, as_csv(table))
+        write_text(self.folds, as_csv(folds))
+        if unlabelled is not None:
+            write_text(self.unlabelled, _hashes(unlabelled))
+
+
+def _hashes(pixels: Sequence[str]) -> str:
+    return as_csv([{"pixel_sha256": value} for value in pixels])
 
 
 def _as_yaml(config: Mapping[str, Any]) -> str:

@@ -110,9 +110,15 @@ def ship(output: Path, name: str, hub: Path, models: Path | None = None, note: s
         The folder.
 
     Raises:
-        InputError: No finished cross-validation, another architecture, no such ``models``, or see `train`.
+        InputError: No finished cross-validation, a distilled one, another architecture, no such ``models``, or see
+            `train`.
     """
     options, evidence = cross_validated_options(output), evidence_of(output, note)
+    if options.teachers:
+        raise InputError(
+            f"{output}: distilled, and its teachers were trained on folds of their own, none on all pictures; ship a "
+            "cross-validation without teachers"
+        )
     if name.split(".")[0] != options.model or name.count(".") != 1:
         raise InputError(f"--name {name}: expected {options.model}.<tag>, the model that was cross-validated")
     extras = [output / file for file in ("summary.json", "predictions.csv", "confusion_matrix.png")]

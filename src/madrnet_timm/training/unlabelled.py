@@ -1,7 +1,6 @@
 """Pictures without labels, for which a student learns what its teachers answer."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from accelerate.data_loader import DataLoaderShard
@@ -10,9 +9,6 @@ from tqdm import tqdm
 from ..data.pictures import PictureDataset
 from ..data.sampler import PartSampler
 from .teachers import Answers
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Unlabelled"]
 
