@@ -245,7 +245,8 @@ def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: i
             "pixel_sha256": Value("string"),
             "group": Value("int32"),
             "session": Value("int32"),
-            **{measurement: Value("float32") for measurement in MEASUREMENTS},  # equal objects would change the hash
+            # each a Value of its own: with a shared one the hash of what is read from the cache is another
+            **{measurement: Value("float32") for measurement in MEASUREMENTS},
             "ok": Value("bool"),
             "flags": Value("string"),
             **{profile: List(Value("float32")) for profile in PROFILES},
