@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from madrnet_timm.data.manifest import MANIFESTS, data_sets_of, read_manifest
+from madrnet_timm.data.pipelines import prepare
 from madrnet_timm.data.sources import load, pictures
 from madrnet_timm.data.unlabelled import unlabelled_records
 from madrnet_timm.errors import InputError
@@ -66,7 +67,6 @@ def test_answers_are_the_teachers_of_the_unchanged_pictures(taught, tmp_path):
     run = loop._Run(replace(taught, output=tmp_path / "run"))
     folder = ModelFolder(taught.teachers[0] / "model")
     teacher, config = folder.load(), folder.data_config
-    from madrnet_timm.data.pipelines import prepare
 
     records = unlabelled_records(taught.unlabelled, load("folder", taught.data_dir))
     clear = torch.from_numpy(np.stack([prepare(image, folder.pipeline, 48) for image in pictures(records)])) / 255

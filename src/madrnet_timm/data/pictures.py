@@ -105,10 +105,10 @@ class PictureDataset(TorchDataset):
         seed: int = 0,
         others: Sequence[View] = (),
     ) -> None:
+        views = [(pipeline, crop_pct), *others]
         prepared: list[list[NDArray[np.uint8]]] = []
         for image in tqdm(pictures(records), total=len(records), desc="preparing", disable=len(records) < 500):
-            morphology = measure(image) if others else None
-            views = [(pipeline, crop_pct), *others]
+            morphology = measure(image) if others else None  # once for all views
             prepared.append([prepare(image, name, size, crop, morphology) for name, crop in views])
         self.views = [
             torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()

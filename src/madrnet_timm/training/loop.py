@@ -43,7 +43,7 @@ from .options import RunOptions, check, check_fold
 from .run_folder import RunFolder
 from .seen import data_sets_before
 from .start import check_unseen, create_model
-from .teachers import Answers, Teachers, check_teachers
+from .teachers import Answers, Teachers, check_teachers, joined
 from .unlabelled import Unlabelled
 
 if TYPE_CHECKING:
@@ -253,11 +253,10 @@ class _Run:
         total, parts = self.hybrid(*known, batch["label"], batch["aspect_ratio"].float())
         if self.teachers is not None:
             others = [self._input(view) for view in batch.get("others", ())]
-            logits, embeddings = self.teachers([images[:labelled], *others])
+            answers = self.teachers([images[:labelled], *others])
             if more is not None:
-                pairs = (zip(*both, strict=True) for both in zip((logits, embeddings), more[1], strict=True))
-                logits, embeddings = ([torch.cat(pair) for pair in several] for several in pairs)
-            recipe, followed = self.options.recipe, self.distillation(*output, logits, embeddings)
+                answers = joined([answers, more[1]])
+            recipe, followed = self.options.recipe, self.distillation(*output, *answers)
             total = total + recipe.distill_probabilities * followed["probabilities"]
             total = total + recipe.distill_embedding * followed["embedding"]
             parts = parts | {f"distill_{name}": value for name, value in followed.items()}

@@ -95,11 +95,7 @@ class RunFolder:
         Raises:
             InputError: They are not the same, or not in the same order.
         """
-        if self.unlabelled.exists() and self.unlabelled.read_text(encoding="utf-8") != _hashes(pixels):
-            raise InputError(
-                f"{self.unlabelled}: the pictures of --unlabelled are not what they were when that run began; bring "
-                "them back, or start again with another --output"
-            )
+        _check_table(self.unlabelled, _hashes(pixels), "the pictures of --unlabelled")
 
     def begin(
         self, config: Mapping[str, Any], folds: Sequence[Mapping[str, Any]], unlabelled: Sequence[str] | None = None
@@ -114,11 +110,7 @@ class RunFolder:
         Raises:
             InputError: The folder can't be written, or the run that is continued had other pictures or other folds.
         """
-        if self.folds.exists() and self.folds.read_text(encoding="utf-8") != as_csv(folds):
-            raise InputError(
-                f"{self.folds}: the pictures, their labels or their folds are not what they were when that run began; "
-                "bring the data back, or start again with another --output"
-            )
+        _check_table(self.folds, as_csv(folds), "the pictures, their labels or their folds")
         if unlabelled is not None:
             self.check_unlabelled(unlabelled)
         with reporting_disk_errors(self.path):
@@ -127,6 +119,15 @@ class RunFolder:
         write_text(self.folds, as_csv(folds))
         if unlabelled is not None:
             write_text(self.unlabelled, _hashes(unlabelled))
+
+
+def _check_table(path: Path, table: str, what: str) -> None:
+    """Refuse another table than that which a begun run has written."""
+    if path.exists() and path.read_text(encoding="utf-8") != table:
+        raise InputError(
+            f"{path}: {what} are not what they were when that run began; bring the data back, or start again with "
+            "another --output"
+        )
 
 
 def _hashes(pixels: Sequence[str]) -> str:

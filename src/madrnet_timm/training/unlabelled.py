@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from ..data.pictures import PictureDataset
 from ..data.sampler import PartSampler
-from .teachers import Answers
+from .teachers import Answers, joined
 
 __all__ = ["Unlabelled"]
 
@@ -37,11 +37,8 @@ class Unlabelled:
     ) -> None:
         self.pictures, self.sampler, self.loader = pictures, sampler, loader
         parts = list(zip(*(view.split(_ASKED_AT_ONCE) for view in pictures.views), strict=True))
-        told = [ask(part) for part in tqdm(parts, desc="asking the teachers", disable=len(parts) < 10)]
+        self.answers = joined(ask(part) for part in tqdm(parts, desc="asking the teachers", disable=len(parts) < 10))
         del pictures.views[1:]  # the student's own is left
-        logits, embeddings = zip(*told, strict=True)
-        self.logits = [torch.cat(of_one) for of_one in zip(*logits, strict=True)]
-        self.embeddings = [torch.cat(of_one) for of_one in zip(*embeddings, strict=True)]
 
     def epoch(self, epoch: int) -> Iterator[tuple[torch.Tensor, Answers]]:
         """The batches of one epoch, as many as the training has steps."""
@@ -49,5 +46,5 @@ class Unlabelled:
         self.pictures.set_epoch(epoch)  # Accelerate passes it on in a single process only
         self.sampler.set_epoch(epoch)
         for batch in self.loader:
-            index = batch["index"]
-            yield batch["image"], ([x[index] for x in self.logits], [x[index] for x in self.embeddings])
+            logits, embeddings = ([of_one[batch["index"]] for of_one in of_all] for of_all in self.answers)
+            yield batch["image"], (logits, embeddings)
