@@ -1,6 +1,7 @@
 """Prepared pictures as tensors, with random changes for training."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -22,6 +23,8 @@ __all__ = ["AUGMENTATIONS", "PictureDataset", "View", "normalized", "start_worke
 
 View = tuple[str, float]
 """What a picture is prepared by: a name of `PIPELINES`, and the part of the shorter side that ``raw`` keeps."""
+
+_VIEW = 1  # of the random numbers of an image and epoch: those that draw its view
 
 
 class _AffineOnBackground(v2.RandomAffine):
@@ -75,6 +78,15 @@ AUGMENTATIONS: dict[str, v2.Transform] = {
 focus are not to be relied on, ``strong`` for pictures in which heads lie in any direction."""
 
 
+def _in_any_direction(augmentation: v2.Transform) -> v2.Transform:
+    """The same augmentation, turning by any angle."""
+    turned = deepcopy(augmentation)
+    for part in turned.modules():
+        if isinstance(part, _AffineOnBackground):
+            part.degrees = [-180.0, 180.0]
+    return turned
+
+
 class PictureDataset(TorchDataset):
     """Records of a `datasets.Dataset`, prepared once and kept in memory as uint8.
 
@@ -93,6 +105,9 @@ class PictureDataset(TorchDataset):
         augmentation: A name of `AUGMENTATIONS`.
         seed: Of the random changes.
         others: Views beside the one that is trained on.
+        mixed: Views that take the place of the one that is trained on, drawn at random for each image and epoch, all
+            with the same probability as that one. Heads lie in any direction in ``raw``, so that it is turned by any
+            angle.
     """
 
     def __init__(
@@ -104,22 +119,27 @@ class PictureDataset(TorchDataset):
         augmentation: str = "none",
         seed: int = 0,
         others: Sequence[View] = (),
+        mixed: Sequence[View] = (),
     ) -> None:
-        views = [(pipeline, crop_pct), *others]
+        views = [(pipeline, crop_pct), *mixed, *others]
         prepared: list[list[NDArray[np.uint8]]] = []
         for image in tqdm(pictures(records), total=len(records), desc="preparing", disable=len(records) < 500):
-            morphology = measure(image) if others else None  # once for all views
+            morphology = measure(image) if len(views) > 1 else None  # once for all views
             prepared.append([prepare(image, name, size, crop, morphology) for name, crop in views])
-        self.views = [
+        stacked = [
             torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
             for images in zip(*prepared, strict=True)
         ]
+        self.views, self.others = stacked[: 1 + len(mixed)], stacked[1 + len(mixed) :]
         self.labels = list(records["label"])
         self.aspect_ratios = [
             float(value) if ok and value is not None else float("nan")
             for value, ok in zip(records["aspect_ratio"], records["ok"], strict=True)
         ]
-        self.augmentation = AUGMENTATIONS[augmentation]
+        plain = AUGMENTATIONS[augmentation]
+        turning = _in_any_direction(plain) if mixed else plain
+        self.augmentation = plain
+        self.view_augmentations = [turning if name == "raw" else plain for name, _ in views[: 1 + len(mixed)]]
         self.seed = seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # a loader's worker processes see it change
 
@@ -131,7 +151,9 @@ class PictureDataset(TorchDataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        image, *others = (self._changed(view[index], index) for view in self.views)
+        number = self._drawn_view(index)
+        image = self._changed(self.views[number][index], index, self.view_augmentations[number])
+        others = [self._changed(view[index], index, self.augmentation) for view in self.others]
         return {
             "image": image,
             "label": self.labels[index],
@@ -140,13 +162,18 @@ class PictureDataset(TorchDataset):
             **({"others": others} if others else {}),
         }
 
-    def _changed(self, image: torch.Tensor, index: int) -> torch.Tensor:
-        if isinstance(self.augmentation, v2.Identity):
+    def _drawn_view(self, index: int) -> int:
+        if len(self.views) == 1:
+            return 0
+        return int(np.random.default_rng([self.seed, int(self._epoch), index, _VIEW]).integers(len(self.views)))
+
+    def _changed(self, image: torch.Tensor, index: int, augmentation: v2.Transform) -> torch.Tensor:
+        if isinstance(augmentation, v2.Identity):
             return image
         state = np.random.SeedSequence([self.seed, int(self._epoch), index]).generate_state(1)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(state[0]))  # the CPU's alone
-            return self.augmentation(image)
+            return augmentation(image)
 
 
 def normalized(images: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:

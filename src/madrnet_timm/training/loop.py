@@ -129,10 +129,18 @@ class _Run:
         self.accelerator.wait_for_everyone()
         self._prepare(model)
 
-    def _pictures(self, records: "Dataset", augmentation: str, others: Sequence[View] = ()) -> PictureDataset:
+    def _pictures(
+        self, records: "Dataset", augmentation: str, others: Sequence[View] = (), mixed: Sequence[View] = ()
+    ) -> PictureDataset:
         recipe, seed = self.options.recipe, self.options.seed
         crop_pct = self.data_config["crop_pct"]
-        return PictureDataset(records, recipe.pipeline, recipe.img_size, crop_pct, augmentation, seed, others)
+        return PictureDataset(records, recipe.pipeline, recipe.img_size, crop_pct, augmentation, seed, others, mixed)
+
+    def _mixed_views(self) -> list[View]:
+        """Views that are trained on beside the pipeline's."""
+        recipe = self.options.recipe
+        names = ("aligned-normalized", "raw") if recipe.views == "mixed" else ()
+        return [(name, self.data_config["crop_pct"]) for name in names if name != recipe.pipeline]
 
     def _input(self, images: torch.Tensor) -> torch.Tensor:
         images = normalized(images, self.data_config["mean"], self.data_config["std"])
@@ -141,7 +149,7 @@ class _Run:
     def _prepare(self, model: nn.Module) -> None:
         recipe = self.options.recipe
         others = self.teachers.others if self.teachers is not None else ()
-        self.pictures = self._pictures(self.train_records, recipe.augmentation, others)
+        self.pictures = self._pictures(self.train_records, recipe.augmentation, others, self._mixed_views())
         batch = min(recipe.batch_size, len(self.pictures))
         self.sampler = None
         if recipe.per_class:

@@ -25,6 +25,11 @@ class Recipe:
     )
     img_size: int = _option(112, "side of the network's input in pixels")
     pipeline: str = _option("head-only", "; ".join(f"{name}: {what}" for name, what in PIPELINES.items()))
+    views: str = _option(
+        "pipeline",
+        "what is trained on: pipeline, or mixed (each image at random as the pipeline has it, as an aligned head, or "
+        "as it lies and turned by any angle, so that timm's own transform will do, too)",
+    )
     augmentation: str = _option(
         "medium",
         "random changes in training: none, light (the paper's), medium, varied (more of stain, and focus), strong "
@@ -56,6 +61,7 @@ class Recipe:
         check_pipeline(self.pipeline)
         for name, allowed in (
             ("augmentation", tuple(AUGMENTATIONS)),
+            ("views", ("pipeline", "mixed")),
             ("loss", ("auto", "hybrid", "ce")),
             ("harc", ("coupled", "literal")),
             ("loss_weights", ("fixed", "learned")),

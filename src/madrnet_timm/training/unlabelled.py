@@ -36,9 +36,9 @@ class Unlabelled:
         ask: Callable[[Sequence[torch.Tensor]], Answers],
     ) -> None:
         self.pictures, self.sampler, self.loader = pictures, sampler, loader
-        parts = list(zip(*(view.split(_ASKED_AT_ONCE) for view in pictures.views), strict=True))
+        parts = list(zip(*(view.split(_ASKED_AT_ONCE) for view in (*pictures.views, *pictures.others)), strict=True))
         self.answers = joined(ask(part) for part in tqdm(parts, desc="asking the teachers", disable=len(parts) < 10))
-        del pictures.views[1:]  # the student's own is left
+        pictures.others.clear()  # the student's own is left
 
     def epoch(self, epoch: int) -> Iterator[tuple[torch.Tensor, Answers]]:
         """The batches of one epoch, as many as the training has steps."""

@@ -1,0 +1,49 @@
+"""``madrnet explain``: what a model looks at."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..errors import InputError
+from .arguments import add_images, add_model, report_skipped
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb and its options."""
+    explain = verbs.add_parser(
+        "explain",
+        help="what a model looks at",
+        description="Grad-CAM++ of the predicted class on the backbone's map, behind R and in P, a PNG file a picture.",
+    )
+    add_images(explain)
+    add_model(explain)
+    explain.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the pictures")
+    explain.set_defaults(verb=_explain)
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from ..data.reading import decode, names_below, picture_files, read
+    from ..files import reporting_disk_errors
+    from ..inference import Classifier
+    from ..inference.explain import attention_figure, attention_overlays
+
+    paths = picture_files(args.images)
+    classifier = Classifier(args.model)
+    with reporting_disk_errors(args.output):
+        args.output.mkdir(parents=True, exist_ok=True)
+    failures = []
+    named = zip(paths, names_below(paths), strict=True)
+    for path, name in tqdm(named, total=len(paths), unit="picture", disable=len(paths) < 5):
+        try:
+            prepared = [classifier.prepare(decode(read(path), str(path)))]
+        except InputError as error:
+            failures.append(str(error))
+            continue
+        overlays = attention_overlays(classifier, prepared)
+        (args.output / name).parent.mkdir(parents=True, exist_ok=True)
+        attention_figure(prepared, classifier.predict(prepared), overlays, args.output / name)
+    return report_skipped(failures)

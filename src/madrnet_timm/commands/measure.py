@@ -1,0 +1,54 @@
+"""``madrnet measure``: the head in each picture."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .arguments import add_images, add_scale, add_table, check_scale, report_skipped
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb and its options."""
+    measure = verbs.add_parser(
+        "measure",
+        help="measure the head in each picture",
+        description="Measure the sperm head nearest to the middle of each picture: length, width, aspect ratio, angle, "
+        "shape, acrosome, flags, and whether they lie in the ranges of a normal head. Lengths are in pixels, and in "
+        "micrometres where --um-per-px is given.",
+        epilog="Exit status: 0; 1 if some pictures could not be read (the others are measured); 2 after a mistake in "
+        "the arguments. Example: madrnet measure crops/ --um-per-px 0.1 --output heads.csv --overlay overlays",
+    )
+    add_images(measure)
+    add_scale(measure)
+    add_table(measure)
+    measure.add_argument("--overlay", type=Path, metavar="DIR", help="folder for pictures with outline, axes, acrosome")
+    measure.add_argument("--processes", type=int, metavar="N", help="number of processes (all cores)")
+    measure.set_defaults(verb=_measure)
+
+
+def _measure(args: argparse.Namespace) -> int:
+    from ..data.measuring import measure_files
+    from ..data.reading import picture_files
+    from ..files import as_csv, check_table_name, reporting_disk_errors, write_table
+
+    check_scale(args.um_per_px)
+    if args.processes is not None and args.processes < 1:
+        raise InputError(f"--processes {args.processes}: expected at least 1")
+    if args.output is not None:
+        check_table_name(args.output)
+    paths = picture_files(args.images)
+    if args.overlay is not None:
+        with reporting_disk_errors(args.overlay):
+            args.overlay.mkdir(parents=True, exist_ok=True)
+    rows, failures = measure_files(paths, args.um_per_px, args.overlay, args.processes)
+    if rows and args.output is not None:
+        write_table(args.output, rows)
+    elif rows:
+        sys.stdout.write(as_csv(rows))
+    doubtful = sum(not row["ok"] for row in rows)
+    print(f"{len(rows)} measured, {doubtful} of them not to be trusted (column flags)", file=sys.stderr)
+    return report_skipped(failures)

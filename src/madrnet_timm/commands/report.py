@@ -1,0 +1,34 @@
+"""``madrnet report``: a page of a table of predictions."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb and its options."""
+    report = verbs.add_parser(
+        "report",
+        help="one HTML page of a table of predictions",
+        description="Write one self-contained HTML page: share of normal heads with its interval, classes, aspect "
+        "ratios, what was left out, a gallery. Two tables are two slides of one sample, whose agreement is checked.",
+    )
+    report.add_argument("results", nargs="+", type=Path, metavar="TABLE", help="output of `madrnet predict`")
+    report.add_argument("--output", type=Path, metavar="HTML", help="(the table's name with .html)")
+    report.set_defaults(verb=_report)
+
+
+def _report(args: argparse.Namespace) -> int:
+    from ..inference.report import write_report
+    from ..inference.results import read_results
+
+    if len(args.results) > 2:
+        raise InputError(f"{len(args.results)} tables: expected that of one slide, or of two slides of one sample")
+    output = args.output or args.results[0].with_suffix(".html")
+    write_report([read_results(path) for path in args.results], output)
+    print(f"{output}: open it in a browser")
+    return 0

@@ -1,0 +1,52 @@
+"""``madrnet tsne``: the embeddings of a data set."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..data.arguments import add_data_arguments
+from .arguments import add_model
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb and its options."""
+    points = verbs.add_parser(
+        "tsne",
+        help="t-SNE of the embeddings of a data set, as a picture",
+        description="t-SNE of the embeddings of a data set. Where the model lies in a run (runs/heads/model), the "
+        "pictures that it was trained on are pale.",
+    )
+    add_data_arguments(points)
+    add_model(points)
+    points.add_argument("--output", type=Path, required=True, metavar="PNG")
+    points.set_defaults(verb=_tsne)
+
+
+def _tsne(args: argparse.Namespace) -> int:
+    import torch
+
+    from ..data.sources import class_names, load, pictures
+    from ..inference import Classifier
+    from ..inference.explain import embed, tsne, tsne_figure
+    from ..training.seen import seen_by
+
+    records = load(args.dataset, args.data_dir)
+    classifier = Classifier(args.model)
+    views = [classifier.prepare(image).view for image in tqdm(pictures(records), total=len(records), desc="preparing")]
+    points = tsne(embed(classifier.model, torch.from_numpy(classifier.normalized(views))))
+    shown, trained_on = records["pixel_sha256"], None
+    seen = seen_by(classifier.folder.path, args.dataset, shown)
+    if len(seen) < len(set(shown)):
+        trained_on = [pixels in seen for pixels in shown]
+    else:
+        print(
+            f"note: {args.model} was trained on all of these pictures; what it has seen lies apart by itself",
+            file=sys.stderr,
+        )
+    tsne_figure(points, records["label"], class_names(records), args.output, trained_on)
+    return 0
