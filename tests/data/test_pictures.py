@@ -6,7 +6,8 @@ import torch
 from torchvision.transforms import v2
 
 from madrnet_timm.data.pictures import AUGMENTATIONS, PictureDataset, _AffineOnBackground, normalized
-from madrnet_timm.data.sources import load
+from madrnet_timm.data.pipelines import prepare
+from madrnet_timm.data.sources import load, pictures
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.morphology import measure
 
@@ -22,6 +23,43 @@ def test_augmentation_depends_on_seed_epoch_and_index_alone():
     assert torch.equal(pictures[3]["image"], a)
     pictures.set_epoch(5)
     assert not torch.equal(pictures[3]["image"], a)
+
+
+def test_mixed_views_are_drawn_at_random_for_each_image_and_epoch():
+    records = load("synthetic", count=3)
+    names = ("head-only", "aligned-normalized", "raw")
+    mixed = PictureDataset(records, names[0], 48, mixed=[(name, 1.0) for name in names[1:]])
+    views = [[prepare(image, name, 48) for name in names] for image in pictures(records)]
+    drawn = []
+    for epoch in range(50):
+        mixed.set_epoch(epoch)
+        for index, own in enumerate(views):
+            image = mixed[index]["image"].permute(1, 2, 0).numpy()
+            (which,) = [number for number, view in enumerate(own) if np.array_equal(view, image)]
+            assert np.array_equal(mixed[index]["image"].permute(1, 2, 0).numpy(), image)
+            drawn.append(which)
+    shares = np.bincount(drawn, minlength=3) / len(drawn)
+    assert np.abs(shares - 1 / 3).max() < 4 * np.sqrt(2 / 9 / len(drawn))  # four standard deviations
+    alone = PictureDataset(records, "head-only", 48)
+    assert all(np.array_equal(alone[i]["image"].permute(1, 2, 0).numpy(), own[0]) for i, own in enumerate(views))
+
+
+def test_of_mixed_views_only_the_image_as_it_lies_is_turned_by_any_angle():
+    """By the bright corner of a drawn wedge: an aligned head never lies upside down, the whole image does."""
+    records = load("synthetic", count=1)
+    mixed = PictureDataset(records, "aligned", 48, augmentation="light", mixed=[("raw", 1.0)])
+    wedge = torch.zeros(3, 48, 48, dtype=torch.uint8)
+    wedge[:, 4:20, 20:28] = 255  # above the middle
+    for view, upside_down in ((0, False), (1, True)):
+        mixed.views[view][0] = wedge
+        lower = []
+        for epoch in range(200):
+            mixed.set_epoch(epoch)
+            if mixed._drawn_view(0) == view:
+                image = mixed[0]["image"].float()
+                lower.append(bool(image[:, 24:].sum() > image[:, :24].sum()))
+        assert len(lower) > 60
+        assert (0.3 < np.mean(lower) < 0.7) if upside_down else not any(lower)
 
 
 def test_turning_is_torchvisions_on_the_pictures_own_border():

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import timm
 import torch
 import yaml
 from PIL import Image
@@ -309,6 +310,28 @@ def test_ensemble_is_the_mean_of_the_probabilities(example, two, tmp_path):
         total += of_the_mirrored_head(folder, 1, row)
         total += probabilities(table[int(row["seed"]), int(row["fold"]), row["file"]])
     assert probabilities(row) == pytest.approx(total / 4, abs=1e-5)
+
+
+def test_timms_own_transform_is_what_the_models_are_fed(example, two, tmp_path):
+    folder, _, options = two[0][0]
+    run = example("timm_transform.py", folder, "--seeds", 1, "--output", tmp_path / "timm.csv")
+    assert run.returncode == 0, run.stderr
+    table = rows(tmp_path / "timm.csv")
+    assert {(row["seed"], row["file"]) for row in table} == {
+        ("1", row["file"]) for row in rows(folder / "predictions.csv") if row["seed"] == "1"
+    }
+    row = table[0]
+    model = timm.create_model(f"local-dir:{folder}/seed1-fold{row['fold']}/model", pretrained=True).eval()
+    image = Image.open(options.data_dir / row["file"]).convert("RGB").resize((48, 48), Image.Resampling.BICUBIC)
+    x = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255 - torch.tensor(model.pretrained_cfg["mean"]).view(
+        3, 1, 1
+    )
+    x = x / torch.tensor(model.pretrained_cfg["std"]).view(3, 1, 1)
+    with torch.inference_mode():
+        expected = model(x[None]).softmax(dim=1)[0]
+    found = [float(row[f"p_{name}"]) for name in model.pretrained_cfg["label_names"]]
+    assert found == pytest.approx(expected.tolist(), abs=2e-6)
+    assert f"{sum(r['label'] == r['prediction'] for r in table)} of {len(table)} right" in run.stdout
 
 
 def test_ensemble_with_what_is_measured(example, two, tmp_path):

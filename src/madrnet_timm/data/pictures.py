@@ -81,7 +81,7 @@ focus are not to be relied on, ``strong`` for pictures in which heads lie in any
 def _in_any_direction(augmentation: v2.Transform) -> v2.Transform:
     """The same augmentation, turning by any angle."""
     turned = deepcopy(augmentation)
-    for part in turned.modules():
+    for part in getattr(turned, "transforms", ()):
         if isinstance(part, _AffineOnBackground):
             part.degrees = [-180.0, 180.0]
     return turned
