@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from madrnet_timm.data.domain import outside_ranges
+from madrnet_timm.data.reading import pixel_sha256
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.calibration import tempered
 from madrnet_timm.evaluation.intervals import wilson_interval
@@ -53,6 +54,7 @@ def test_predict_is_the_model_on_the_prepared_picture(predicted, model_dir, crop
         head = measure(image, 0.1)
         assert float(row["aspect_ratio"]) == head.aspect_ratio
         assert float(row["length_um"]) == pytest.approx(0.1 * head.length)
+        assert row["pixel_sha256"] == pixel_sha256(image)
 
 
 def test_predict_lists_what_it_skips(predicted):

@@ -11,7 +11,7 @@ import cv2
 from tqdm import tqdm
 
 from ..data.measuring import measurement_row
-from ..data.reading import decode, read
+from ..data.reading import decode, pixel_sha256, read
 from ..errors import InputError
 from .classifier import Classifier, Prediction, Prepared
 
@@ -23,9 +23,11 @@ LARGEST_CROP = 800
 _THREADS = 2  # that decode and measure
 _AHEAD = 3  # batches that are prepared while one is computed
 
+_Ready = tuple[Prepared, str]  # and the hash of its pixels
 
-def prediction_row(file: str, prediction: Prediction) -> dict[str, Any]:
-    """A prediction as the cells of a table: class, probabilities, doubts, measurements."""
+
+def prediction_row(file: str, prediction: Prediction, pixels: str) -> dict[str, Any]:
+    """A prediction as the cells of a table: class, probabilities, doubts, measurements, `pixel_sha256` of the image."""
     return {
         "file": file,
         "prediction": prediction.label,
@@ -35,11 +37,12 @@ def prediction_row(file: str, prediction: Prediction) -> dict[str, Any]:
         "out_of_domain": " ".join(prediction.out_of_domain),
         **{f"p_{name}": value for name, value in prediction.probabilities.items()},
         **measurement_row(prediction.head),
+        "pixel_sha256": pixels,
     }
 
 
-def _prepare(path: Path, classifier: Classifier, um_per_px: float | None) -> Prepared | str:
-    """A picture ready for the network, or why there is none."""
+def _prepare(path: Path, classifier: Classifier, um_per_px: float | None) -> _Ready | str:
+    """A picture ready for the network and the hash of its pixels, or why there is none."""
     try:
         image = decode(read(path), str(path))
     except InputError as error:
@@ -50,15 +53,15 @@ def _prepare(path: Path, classifier: Classifier, um_per_px: float | None) -> Pre
             f"{path}: {width}×{height} pixels look like a whole field of view; expected crops of single heads, at most "
             f"{LARGEST_CROP} pixels wide (HuSHeM's have 131): cut them out, or make the picture smaller"
         )
-    return classifier.prepare(image, um_per_px)
+    return classifier.prepare(image, um_per_px), pixel_sha256(image)
 
 
 def _batches(
-    paths: Sequence[Path], batch_size: int, task: Callable[[Path], Prepared | str]
-) -> Iterator[list[tuple[Path, Prepared | str]]]:
+    paths: Sequence[Path], batch_size: int, task: Callable[[Path], _Ready | str]
+) -> Iterator[list[tuple[Path, _Ready | str]]]:
     """Prepared pictures in batches, a few of which are always under way."""
     with ThreadPoolExecutor(_THREADS) as pool:
-        waiting: deque[list[tuple[Path, Future[Prepared | str]]]] = deque()
+        waiting: deque[list[tuple[Path, Future[_Ready | str]]]] = deque()
         for start in range(0, len(paths), batch_size):
             waiting.append([(path, pool.submit(task, path)) for path in paths[start : start + batch_size]])
             if len(waiting) > _AHEAD:
@@ -92,12 +95,12 @@ def predict_files(
         batches = _batches(paths, batch_size, lambda path: _prepare(path, classifier, um_per_px))
         count = math.ceil(len(paths) / batch_size)
         for batch in tqdm(batches, total=count, unit="batch", desc="predicting", disable=count < 3):
-            ready = [(path, item) for path, item in batch if isinstance(item, Prepared)]
+            ready = [(path, *item) for path, item in batch if not isinstance(item, str)]
             skipped += [item for _, item in batch if isinstance(item, str)]
             if ready:
-                predictions = classifier.predict([item for _, item in ready])
+                predictions = classifier.predict([item for _, item, _ in ready])
                 found = zip(ready, predictions, strict=True)
-                rows += [prediction_row(str(path), prediction) for (path, _), prediction in found]
+                rows += [prediction_row(str(path), prediction, pixels) for (path, _, pixels), prediction in found]
     finally:
         cv2.setNumThreads(before)
     return rows, skipped

@@ -15,7 +15,7 @@ from .classifier import Classifier
 
 __all__ = ["Results", "info_path", "read_results", "write_results"]
 
-_TEXT = ("file", "prediction", "out_of_domain", "flags")
+_TEXT = ("file", "prediction", "out_of_domain", "flags", "pixel_sha256")
 
 
 @dataclass(frozen=True)
