@@ -6,7 +6,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
 
+from .cells import from_cell, to_cell
 from .errors import InputError
 
 __all__ = [
     "as_csv",
     "beside_path",
+    "check_output",
     "check_table_name",
+    "make_output_folder",
     "read_csv",
     "replacing",
     "replacing_folder",
@@ -34,6 +37,8 @@ __all__ = [
     "write_text",
 ]
 
+
+_LONGEST_NAME = 255  # bytes, on the usual file systems
 
 # torch.save reports a full disk as a RuntimeError
 _TORCH_WRITE_ERRORS = ("PytorchStreamWriter", "inline_container", "iostream", "No space", "File too large")
@@ -58,10 +63,18 @@ def beside_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
+def _beside_file(path: Path) -> Path:
+    ending = f".{os.getpid()}.part"  # two processes may write the same file
+    name = os.fsencode(path.name)
+    if len(name) + len(ending) + 1 > _LONGEST_NAME:
+        return path.with_name(f".{hashlib.sha256(name).hexdigest()[:32]}{ending}")
+    return path.with_name(f".{path.name}{ending}")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write to, renamed to ``path`` at the end; removed if anything fails."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may write the same file
+    beside = _beside_file(path)
     with reporting_disk_errors(path):
         try:
             yield beside
@@ -113,19 +126,59 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
         Image.fromarray(np.ascontiguousarray(image)).save(beside, format="PNG")
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table as text; the columns are those of the first row."""
+def _cells(rows: Sequence[Mapping[str, Any]], digits: int | None) -> Iterator[dict[str, Any]]:
+    """Rows as they are written: text by `to_cell`, numbers with so many significant digits."""
+
+    def cell(value: Any) -> Any:
+        if isinstance(value, str):
+            return to_cell(value)
+        if digits is not None and isinstance(value, float):
+            return float(f"{value:.{digits}g}")
+        return value
+
+    for row in rows:
+        yield {to_cell(name): cell(value) for name, value in row.items()}
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]], digits: int | None = None) -> str:
+    """A table as text; the columns are those of the first row.
+
+    Args:
+        rows: The table; text is written by `madrnet_timm.cells.to_cell`.
+        digits: Significant digits of the numbers; all if None.
+    """
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(buffer, fieldnames=[to_cell(name) for name in rows[0]], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(_cells(rows, digits))
     return buffer.getvalue()
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Rows of a table that `write_csv` wrote."""
-    with path.open(encoding="utf-8", newline="") as opened:
-        return list(csv.DictReader(opened))
+    """Rows of a table that `write_csv` wrote, or a spreadsheet saved: a byte order mark and semicolons are understood.
+
+    Raises:
+        InputError: It can't be read, is not UTF-8, or its rows do not have the columns of its first line.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        first = text.partition("\n")[0]
+        delimiter = ";" if first.count(";") > first.count(",") else ","
+        lines = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(row)]
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not in UTF-8; save it as CSV UTF-8") from None
+    except (OSError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: can't be read as CSV ({reason})") from None
+    if not lines:
+        return []
+    names, *rows = [[from_cell(cell) for cell in row] for row in lines]
+    if len(set(names)) < len(names):
+        raise InputError(f"{path}: two columns of the same name; give each a name of its own")
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(names):
+            raise InputError(f"{path}, row {number}: {len(row)} cells; expected {len(names)}, as in the first line")
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def sha256_of(path: Path) -> str:
@@ -153,7 +206,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     from pyarrow import parquet
 
     with replacing(path) as beside:
-        parquet.write_table(pyarrow.Table.from_pylist(list(rows)), beside)
+        parquet.write_table(pyarrow.Table.from_pylist(list(_cells(rows, None))), beside)
 
 
 def check_table_name(path: Path) -> None:
@@ -163,5 +216,39 @@ def check_table_name(path: Path) -> None:
         raise InputError(f"--output {path}: expected a name that ends in .csv or .parquet")
     if kind == ".parquet" and find_spec("pyarrow") is None:
         raise InputError(f"--output {path}: Parquet needs pyarrow; pip install 'madrnet-timm[train]', or write .csv")
+    check_output(path)
+
+
+def check_output(path: Path) -> None:
+    """Raise `InputError` where a file could not be written there, before any work is done for it."""
+    if path.is_dir():
+        raise InputError(f"--output {path}: a folder; expected the name of a file")
     if not path.parent.is_dir():
         raise InputError(f"--output {path}: no folder {path.parent}; make it first")
+    beside = _beside_file(path)
+    try:
+        with suppress(FileNotFoundError):
+            path.lstat()  # fails where the name is too long
+        beside.touch()
+        beside.unlink()
+    except OSError as error:
+        raise InputError(
+            f"--output {path}: can't be written ({error.strerror}); check the permissions, or choose another name"
+        ) from None
+
+
+def make_output_folder(path: Path, option: str) -> None:
+    """Make a folder for many files; raise `InputError` where it or a file in it can't be made.
+
+    Args:
+        path: The folder.
+        option: That it was given by, for the message.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        trial = path / f".{os.getpid()}.part"
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        reason = "a file lies there" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
+        raise InputError(f"{option} {path}: no folder to write to ({reason}); choose another one") from None

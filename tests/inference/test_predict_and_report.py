@@ -112,6 +112,8 @@ def test_parquet_and_onnx_give_the_same(madrnet, predicted, model_dir, crops, tm
         (["predict", "{crops}", "--model", "{crops}"], "config.json is missing"),
         (["predict", "{crops}", "--model", "{model}", "--device", "gpu"], "--device gpu"),
         (["report", "nowhere.csv"], "nowhere.csv: no such table"),
+        (["report", "r.csv", "--output", "r.csv"], "r.csv: expected a name that ends in .html"),
+        (["report", "r.csv", "--output", "/proc/r.html"], "/proc/r.html: can't be written"),
         (["export", "--model", "{model}", "--output", "model.pt"], "ends in .onnx"),
         (["explain", "{crops}", "--model", "madrnet_resnet50.hushem", "--output", "x"], "not published yet; train"),
     ],

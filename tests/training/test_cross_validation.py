@@ -385,7 +385,7 @@ def test_ensemble_says_what_is_wrong(example, two, tmp_path):
         ([folders[0], without, "--mirror"], "--mirror needs the models"),
         ([without, "--measured"], "--measured needs an output"),
         ([folders[0], folders[1] / "summary.csv"], "summary.csv: expected a CSV with the columns"),
-        ([folders[0], tmp_path / "latin.csv"], "latin.csv: expected a CSV with the columns"),
+        ([folders[0], tmp_path / "latin.csv"], "latin.csv: not in UTF-8; save it as CSV UTF-8"),
         ([folders[0], table("seed.csv", last(seed="x"))], "seed.csv, line 33: expected a seed, a fold"),
         ([folders[0], table("nan.csv", last(p_Normal="nan"))], "nan.csv, line 33: expected a seed, a fold"),
         ([folders[0], table("empty.csv", last(p_Tapered=""))], "empty.csv, line 33: expected a seed, a fold"),

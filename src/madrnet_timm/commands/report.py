@@ -23,12 +23,16 @@ def add_parser(verbs: Any) -> None:
 
 
 def _report(args: argparse.Namespace) -> int:
+    from ..files import check_output
     from ..inference.report import write_report
     from ..inference.results import read_results
 
     if len(args.results) > 2:
         raise InputError(f"{len(args.results)} tables: expected that of one slide, or of two slides of one sample")
     output = args.output or args.results[0].with_suffix(".html")
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--output {output}: expected a name that ends in .html")
+    check_output(output)
     write_report([read_results(path) for path in args.results], output)
     print(f"{output}: open it in a browser")
     return 0

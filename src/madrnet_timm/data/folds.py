@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..files import read_csv
 from .sources import class_names, drop_conflicts, drop_unused_classes, load
 
 if TYPE_CHECKING:
@@ -120,11 +121,7 @@ def read_folds(path: Path, dataset: "Dataset") -> Folds:
         InputError: Not such a file, a fold that is not a number from 0, a picture that the data set does not have, or
             twice in the file.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as opened:
-            rows = list(csv.DictReader(opened))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: can't be read as CSV ({error})") from None
+    rows = read_csv(path)
     key = next((name for name in ("file", "pixel_sha256") if rows and name in rows[0]), None)
     if key is None or "fold" not in rows[0]:
         raise InputError(f"{path}: expected a CSV with the columns file (or pixel_sha256) and fold")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..cells import printable
 from ..data.reading import decode, read
 from ..errors import InputError
 from ..evaluation.prevalence import (
@@ -41,7 +42,7 @@ def _percent(value: float) -> str:
 
 def _share(results: Results) -> NormalShare | None:
     """Normal heads among the pictures that show a head, or None without a class for them."""
-    normal, heads = results.info.get("normal_class"), _heads(results)
+    normal, heads = results.info.normal_class, _heads(results)
     if normal is None or not heads:
         return None
     return normal_share(sum(row["prediction"] == normal for row in heads), len(heads))
@@ -49,11 +50,11 @@ def _share(results: Results) -> NormalShare | None:
 
 def _heads(results: Results) -> list[dict[str, Any]]:
     """Rows of the pictures that are not of the class that shows no head."""
-    return [row for row in results.rows if row["prediction"] != results.info.get("no_head_class")]
+    return [row for row in results.rows if row["prediction"] != results.info.no_head_class]
 
 
 def _share_section(results: Results, share: NormalShare) -> str:
-    normal = results.info["normal_class"]
+    normal = results.info.normal_class
     figures = [
         f"<div class=figure>Normal heads<b>{_percent(share.share)}</b>{share.normal} of {share.total} heads; 95 % "
         "Wilson "
@@ -93,11 +94,11 @@ def _share_section(results: Results, share: NormalShare) -> str:
 
 def _correction(results: Results, share: NormalShare) -> str | None:
     """The share corrected by the model's errors among heads, or None where they are not known or too large."""
-    labels, confusion = results.info["label_names"], results.info.get("confusion_matrix") or []
-    heads = [index for index, name in enumerate(labels) if name != results.info.get("no_head_class")]
+    labels, confusion = results.info.label_names, results.info.confusion_matrix
+    heads = [index for index, name in enumerate(labels) if name != results.info.no_head_class]
     matrix = [[confusion[row][column] for column in heads] for row in heads] if confusion else []
-    normal = [labels[index] for index in heads].index(results.info["normal_class"])
     try:
+        normal = [labels[index] for index in heads].index(str(results.info.normal_class))
         sensitivity, specificity = sensitivity_specificity(matrix, normal)
     except (ValueError, IndexError):
         return None
@@ -107,7 +108,7 @@ def _correction(results: Results, share: NormalShare) -> str | None:
     return (
         f"<div class=figure>Corrected by the model's errors<b>{_percent(corrected)}</b>Rogan and Gladen, with the "
         f"sensitivity {_percent(sensitivity)} and specificity {_percent(specificity)} among the heads of the "
-        f"{results.info['held_out']} held-out pictures of its own data; on yours they may be others</div>"
+        f"{results.info.held_out} held-out pictures of its own data; on yours they may be others</div>"
     )
 
 
@@ -115,7 +116,7 @@ def _counts_section(results: Results) -> str:
     counts = Counter(row["prediction"] for row in results.rows)
     abstained = Counter(row["prediction"] for row in results.rows if row["abstain"])
     rows = []
-    for name in results.info["label_names"]:
+    for name in results.info.label_names:
         share = counts[name] / len(results.rows)
         rows.append(
             f"<tr><td>{html.escape(name)}<td class=number>{counts[name]}<td class=number>{_percent(share)}<td "
@@ -166,7 +167,7 @@ def _histogram(results: Results) -> str:
 
 
 def _excluded_section(results: Results) -> str:
-    skipped = results.info.get("skipped", [])
+    skipped = results.info.skipped
     doubtful = [row for row in results.rows if not row["ok"]]
     outside = Counter(name for row in results.rows for name in str(row["out_of_domain"] or "").split())
     abstained = sum(bool(row["abstain"]) for row in results.rows)
@@ -236,7 +237,7 @@ def _gallery(results: Results, classifier: Classifier | None) -> str:
         cards.append(
             f"<div class=card><div class=pair>{pictures}</div><b>{html.escape(row['prediction'])}</b> "
             f"{_percent(row['probability'])}{doubt}<br>γ {gamma} {flags}<div "
-            f"class=name>{html.escape(row['file'])}</div></div>"
+            f"class=name>{html.escape(printable(row['file']))}</div></div>"
         )
     left = "Left: outline (green where γ can be trusted), axes, direction of the acrosome."
     right = (
@@ -251,16 +252,14 @@ def _gallery(results: Results, classifier: Classifier | None) -> str:
 def _origin_section(results: Results) -> str:
     info = results.info
     entries = {
-        "Results": str(results.path),
-        "Model": f"{info['model']} ({info['architecture']})",
-        "Trained and measured": info.get("protocol"),
-        "Accuracy there": None if info.get("accuracy") is None else _percent(info["accuracy"]),
-        "Abstains below": None
-        if not info.get("calibration")
-        else f"{info['calibration']['threshold']:.3f} calibrated probability",
-        "Scale": f"{info['um_per_px']} µm a pixel" if info.get("um_per_px") else "not given: lengths in pixels only",
-        "Software": f"madrnet-timm {info['version']}",
-        "Predicted": info["created"],
+        "Results": printable(str(results.path)),
+        "Model": printable(f"{info.model} ({info.architecture})"),
+        "Trained and measured": info.protocol,
+        "Accuracy there": None if info.accuracy is None else _percent(info.accuracy),
+        "Abstains below": None if info.threshold is None else f"{info.threshold:.3f} calibrated probability",
+        "Scale": f"{info.um_per_px} µm a pixel" if info.um_per_px else "not given: lengths in pixels only",
+        "Software": f"madrnet-timm {info.version}",
+        "Predicted": info.created,
     }
     rows = "".join(f"<tr><th>{key}<td>{html.escape(str(value))}" for key, value in entries.items() if value is not None)
     return f"<div class=scroll><table>{rows}</table></div>"
@@ -268,10 +267,10 @@ def _origin_section(results: Results) -> str:
 
 def _classifier(results: Results) -> Classifier | None:
     try:
-        found = Classifier(results.info["model"])
+        found = Classifier(results.info.model)
     except InputError:
         return None
-    same = found.folder.digest() == results.info.get("digest")  # and not another by now
+    same = found.folder.digest() == results.info.digest  # and not another by now
     return found if same and found.folder.architecture.startswith("madrnet_") else None
 
 
@@ -285,9 +284,11 @@ def write_report(results: Sequence[Results], output: Path) -> None:
     Raises:
         InputError: No pictures in a table, or the file can't be written.
     """
-    for key in ("digest", "um_per_px"):
-        if len({str(result.info.get(key)) for result in results}) > 1:
-            what = "models" if key == "digest" else "scales (--um-per-px)"
+    for what, values in (
+        ("models", {result.info.digest for result in results}),
+        ("scales (--um-per-px)", {result.info.um_per_px for result in results}),
+    ):
+        if len(values) > 1:
             raise InputError(f"{results[0].path} and {results[1].path}: made with different {what}; predict both alike")
     sections, shares = [], []
     for number, result in enumerate(results, 1):

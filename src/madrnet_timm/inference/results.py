@@ -1,21 +1,186 @@
 """Tables of predictions, with what is known about how they were made in a file beside them."""
 
-import csv
 import datetime
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+import os
+import re
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..cells import from_cell, printable
 from ..errors import InputError
-from ..files import write_table, write_text
+from ..files import read_csv, write_table, write_text
+from ..morphology.head import MEASUREMENTS
 from .classifier import Classifier
 
-__all__ = ["Results", "info_path", "read_results", "write_results"]
+__all__ = ["Results", "ResultsInfo", "info_path", "read_results", "write_results"]
 
-_TEXT = ("file", "prediction", "out_of_domain", "flags", "pixel_sha256")
+_FORMAT = 1
+"""Of the two files; a later one is refused, unknown keys and columns of the same one are left out."""
+
+Checked = Callable[[Any], Any]
+"""Gives a value in its right type, or raises ValueError with what was expected."""
+
+
+def _number(low: float = -math.inf, high: float = math.inf, optional: bool = False) -> Checked:
+    bounds = f" from {low:g}" * math.isfinite(low) + f" to {high:g}" * math.isfinite(high)
+
+    def check(value: Any) -> float | None:
+        if optional and value in (None, ""):
+            return None
+        try:
+            found = float(value.strip().replace(",", ".") if isinstance(value, str) else value)
+        except (ValueError, TypeError, OverflowError):
+            found = math.nan
+        if isinstance(value, bool) or not math.isfinite(found) or not low <= found <= high:
+            raise ValueError(f"a number{bounds}")
+        return found
+
+    return check
+
+
+def _scale(value: Any) -> float | None:
+    found: float | None = _number(0, optional=True)(value)
+    if found == 0:
+        raise ValueError("micrometres per pixel, more than 0")
+    return found
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**9:
+        raise ValueError("a number of images")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("text")
+    return value
+
+
+def _name(value: Any) -> str:
+    if not _text(value).strip():
+        raise ValueError("a name")
+    return str(value)
+
+
+def _hash(value: Any) -> str:
+    if not re.fullmatch("|[0-9a-f]{64}", _text(value or "")):
+        raise ValueError("a sha256, 64 hexadecimal digits")
+    return value or ""
+
+
+_FLAGS = {
+    **dict.fromkeys(("true", "wahr", "vrai", "verdadero", "vero", "verdadeiro"), True),
+    **dict.fromkeys(("false", "falsch", "faux", "falso"), False),
+}
+"""As Python and the spreadsheets write them."""
+
+
+def _flag(value: Any) -> bool:
+    found = value if isinstance(value, bool) else _FLAGS.get(str(value).strip().lower())
+    if found is None:
+        raise ValueError("True or False")
+    return found
+
+
+def _optional(check: Checked) -> Checked:
+    return lambda value: None if value in (None, "") else check(value)
+
+
+def _tuple_of(check: Checked) -> Checked:
+    def checked(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise ValueError("a list")
+        return tuple(check(item) for item in value)
+
+    return checked
+
+
+def _labels(value: Any) -> tuple[str, ...]:
+    found = _tuple_of(_name)(value)
+    if not found or len(set(found)) < len(found):
+        raise ValueError("names of the classes, each another")
+    return found
+
+
+def _matrix(value: Any) -> tuple[tuple[int, ...], ...]:
+    found = _tuple_of(_tuple_of(_count))(value or [])
+    if any(len(row) != len(found) for row in found):
+        raise ValueError("a row and a column for each class")
+    return found
+
+
+@dataclass(frozen=True)
+class ResultsInfo:
+    """What is known about how a table of predictions was made.
+
+    Attributes:
+        label_names: The classes.
+        model: Its folder.
+        architecture: In timm's words.
+        digest: Of its weights and its config, see `ModelFolder.digest`; empty if unknown.
+        version: Of madrnet-timm.
+        normal_class: Name of the class of normal heads.
+        no_head_class: Name of the class without a head.
+        protocol: How the model was trained and measured.
+        accuracy: On held-out images.
+        confusion_matrix: On the same; a row for each true class, empty if unknown.
+        held_out: Number of them.
+        threshold: Lowest probability of the chosen class at which the model decides; below it abstains.
+        um_per_px: Micrometres per pixel.
+        skipped: A message for each file that was left out.
+        directory: Where `madrnet predict` ran, from which relative names are seen; empty if unknown.
+        created: Date and time.
+    """
+
+    label_names: tuple[str, ...]
+    model: str = ""
+    architecture: str = ""
+    digest: str = ""
+    version: str = ""
+    normal_class: str | None = None
+    no_head_class: str | None = None
+    protocol: str | None = None
+    accuracy: float | None = None
+    confusion_matrix: tuple[tuple[int, ...], ...] = ()
+    held_out: int | None = None
+    threshold: float | None = None
+    um_per_px: float | None = None
+    skipped: tuple[str, ...] = ()
+    directory: str = ""
+    created: str = ""
+
+
+_INFO: dict[str, Checked] = {
+    "label_names": _labels,
+    **dict.fromkeys(("model", "architecture", "version", "directory", "created"), _text),
+    "digest": _hash,
+    **dict.fromkeys(("normal_class", "no_head_class", "protocol"), _optional(_text)),
+    "accuracy": _number(0, 1, optional=True),
+    "confusion_matrix": _matrix,
+    "held_out": _optional(_count),
+    "threshold": _number(0, 1, optional=True),
+    "um_per_px": _scale,
+    "skipped": _tuple_of(_text),
+}
+
+_NEEDED: dict[str, Checked] = {"file": _name, "prediction": _name, "abstain": _flag, "ok": _flag}
+_NOT_NEGATIVE = ("head_length", "head_width", "area", "perimeter", "length_um", "width_um", "area_um2", "entropy")
+_OTHERS: dict[str, Checked] = {
+    "probability": _number(0, 1, optional=True),
+    **dict.fromkeys(MEASUREMENTS, _number(optional=True)),
+    **dict.fromkeys(_NOT_NEGATIVE, _number(0, optional=True)),
+    "aspect_ratio": _number(1 - 1e-6, optional=True),
+    **dict.fromkeys(("out_of_domain", "flags"), lambda value: _text(value or "")),
+    "pixel_sha256": _hash,
+    **{f"who_{name}": _optional(_flag) for name in ("length_um", "width_um", "aspect_ratio", "acrosome_fraction")},
+}
 
 
 @dataclass(frozen=True)
@@ -24,19 +189,18 @@ class Results:
 
     Attributes:
         path: The table.
-        rows: A row a picture, see `prediction_row`; missing values are None.
-        info: ``model``, ``architecture``, ``digest``, ``version``, ``label_names``, ``normal_class``,
-            ``no_head_class``, ``protocol``, ``accuracy``, ``confusion_matrix``, ``held_out``, ``calibration``,
-            ``um_per_px``, ``skipped``, ``created``.
+        rows: A row an image, with every column of `prediction_row`; what is missing is None, or empty text.
+        info: How it was made.
     """
 
     path: Path
     rows: list[dict[str, Any]]
-    info: dict[str, Any]
+    info: ResultsInfo
 
     def picture(self, file: str) -> Path | None:
-        """Where a picture of the table lies: as it was named, or seen from the table's folder."""
-        return next((path for path in (Path(file), self.path.parent / file) if path.is_file()), None)
+        """Where an image of the table lies: as named, seen from where it was predicted, or from the table's folder."""
+        places = (Path(), Path(self.info.directory), self.path.parent)
+        return next((place / file for place in places if os.path.isfile(place / file)), None)
 
 
 def info_path(table: Path) -> Path:
@@ -55,54 +219,135 @@ def write_results(
     folder = classifier.folder
     names = ("normal_class", "no_head_class", "protocol", "accuracy", "confusion_matrix", "held_out", "calibration")
     info = {
-        "model": str(folder.path),
+        "format": _FORMAT,
+        "model": os.path.abspath(folder.path),
         "architecture": folder.architecture,
         "digest": folder.digest(),
         "version": version("madrnet-timm"),
         "label_names": classifier.label_names,
         **{name: folder.info.get(name) for name in names},
+        "threshold": None if classifier.calibration is None else classifier.calibration.threshold,
         "um_per_px": um_per_px,
-        "skipped": list(skipped),
+        "skipped": [printable(reason) for reason in skipped],
+        "directory": os.getcwd(),
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     info_path(path).unlink(missing_ok=True)  # never beside a table that it does not describe
     write_table(path, rows)
-    write_text(info_path(path), json.dumps(info, indent=2, ensure_ascii=False) + "\n")
+    write_text(info_path(path), _as_json(info))
 
 
-def _value(name: str, text: str) -> Any:
-    if name in _TEXT:
-        return text
-    if text in ("", "True", "False"):
-        return {"": None, "True": True, "False": False}[text]
-    return float(text)
+def _as_json(info: Mapping[str, Any]) -> str:
+    text = json.dumps(info, indent=2, ensure_ascii=False)
+    # names that are not UTF-8, in JSON's own way
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
+
+
+def _checked(where: str, value: Any, check: Checked) -> Any:
+    try:
+        return check(value)
+    except ValueError as error:
+        raise InputError(f"{where}: {printable(reprlib.repr(value))}; expected {error}") from None
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _read_info(path: Path, columns: Sequence[str]) -> ResultsInfo:
+    """The file beside a table with these columns."""
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: missing; `madrnet predict` writes it beside the table, keep the two together"
+        ) from None
+    except (ValueError, OSError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "not JSON"
+        raise InputError(f"{path}: can't be read ({reason}); predict again, or bring the file back") from None
+    if not isinstance(info, dict):
+        raise InputError(f"{path}: not the file that `madrnet predict` writes beside a table; predict again")
+    made_as = info.get("format", _FORMAT)
+    if isinstance(made_as, bool) or not isinstance(made_as, int) or made_as > _FORMAT:
+        raise InputError(f"{path}: made by a later version of madrnet-timm; update it (pip install -U madrnet-timm)")
+    labels = [name.removeprefix("p_") for name in columns if name.startswith("p_")]
+    calibration = info.get("calibration")
+    if "threshold" not in info and isinstance(calibration, dict):  # as version 0.1.0 wrote it
+        info["threshold"] = calibration.get("threshold")
+    info = {"label_names": labels} | info
+    known = [field.name for field in fields(ResultsInfo) if field.name in info]
+    found = ResultsInfo(**{name: _checked(f"{path}, {name}", info[name], _INFO[name]) for name in known})
+    if columns and set(found.label_names) != set(labels):
+        raise InputError(
+            f"{path}: its label_names are not the classes of the table (columns p_...); the two do not belong together"
+        )
+    for name in ("normal_class", "no_head_class"):
+        _checked(f"{path}, {name}", getattr(found, name), _one_of((None, *found.label_names)))
+    if len(found.confusion_matrix) not in (0, len(found.label_names)):
+        raise InputError(f"{path}, confusion_matrix: {len(found.confusion_matrix)} rows; expected one for each class")
+    return found
+
+
+def _one_of(values: Sequence[Any]) -> Checked:
+    def check(value: Any) -> Any:
+        if value not in values:
+            raise ValueError(f"one of {', '.join(str(name) for name in values if name is not None)}")
+        return value
+
+    return check
+
+
+def _table(path: Path) -> list[dict[str, Any]]:
+    if path.suffix.lower() != ".parquet":
+        return list(read_csv(path))
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        reason = printable(str(error).splitlines()[0][:100]) if str(error) else type(error).__name__
+        raise InputError(f"{path}: can't be read as Parquet ({reason}); predict again") from None
+    return [
+        {from_cell(key): from_cell(value) if isinstance(value, str) else value for key, value in row.items()}
+        for row in rows
+    ]
+
+
+def _read_rows(path: Path, rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows in their types, with all columns."""
+    probabilities = {f"p_{name}": _number(0, 1) for name in labels}
+    columns = _NEEDED | _OTHERS | probabilities | {"prediction": _one_of(labels)}
+    out = []
+    for number, row in enumerate(rows, 1):
+        where = f"{path}, row {number}"
+        found = {name: _checked(f"{where}, {name}", row.get(name), check) for name, check in columns.items()}
+        total = sum(found[name] for name in probabilities)
+        if abs(total - 1) > 0.01:
+            raise InputError(f"{where}: its probabilities add up to {total:.3g}; expected 1")
+        if found["probability"] is None:
+            found["probability"] = found[f"p_{found['prediction']}"]
+        out.append(found)
+    return out
 
 
 def read_results(path: str | Path) -> Results:
     """Read a table of `madrnet predict` and the file beside it.
 
+    Types, ranges and the two files' agreement are checked; unknown columns and keys are left out, missing ones filled.
+
     Raises:
-        InputError: One of them is missing, or is not such a table.
+        InputError: One of them is missing, or is not such a table; the message names the row and the column.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such table; expected the output of `madrnet predict`")
-    beside = info_path(path)
-    try:
-        info = json.loads(beside.read_text(encoding="utf-8"))
-        if path.suffix.lower() == ".parquet":
-            from pyarrow import parquet
-
-            rows = parquet.read_table(path).to_pylist()
-        else:
-            with path.open(encoding="utf-8", newline="") as opened:
-                rows = [{name: _value(name, text) for name, text in row.items()} for row in csv.DictReader(opened)]
-    except FileNotFoundError:
-        raise InputError(
-            f"{beside}: missing; `madrnet predict` writes it beside the table, keep the two together"
-        ) from None
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise InputError(f"{path}: not a table of `madrnet predict` ({error})") from None
-    if rows and "prediction" not in rows[0]:
+    rows = _table(path)
+    columns = list(rows[0]) if rows else []
+    if rows and "prediction" not in columns:
         raise InputError(f"{path}: holds no predictions; expected the output of `madrnet predict`, not of `measure`")
-    return Results(path, rows, info)
+    missing = [name for name in _NEEDED if rows and name not in columns]
+    if missing:
+        raise InputError(f"{path}: has no column {missing[0]}; expected the output of `madrnet predict`")
+    info = _read_info(info_path(path), columns)
+    return Results(path, _read_rows(path, rows, info.label_names), info)

@@ -1,6 +1,5 @@
 """All folds of a recipe, for one seed or several, and what they say together."""
 
-import csv
 import json
 import math
 from collections import Counter, defaultdict
@@ -193,10 +192,7 @@ def _numbers(values: Collection[int]) -> str:
 
 def _read_predictions(path: Path) -> list[dict[str, Any]]:
     """Rows of a table of predictions, with seed and fold as numbers."""
-    try:
-        rows = read_csv(path) if path.suffix.lower() == ".csv" else []
-    except (UnicodeDecodeError, csv.Error):
-        rows = []
+    rows = read_csv(path) if path.suffix.lower() == ".csv" else []
     if not rows or not {"seed", "fold", "file", "label", "prediction"} <= rows[0].keys():
         raise InputError(f"{path}: expected a CSV with the columns seed, fold, file, label and prediction")
     out: list[dict[str, Any]] = []
