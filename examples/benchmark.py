@@ -97,17 +97,16 @@ class Bench:
     def onnx_session(self, model: Any) -> Callable[[], Any]:
         import tempfile
 
-        import onnxruntime
         import torch
+
+        from madrnet_timm.inference.runtime import create_session
 
         x = self.x[:1].contiguous()
         model = model.eval().to(memory_format=torch.contiguous_format)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             torch.onnx.export(model, (x,), path, input_names=["image"], dynamo=True, verbose=False)
-            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            session = create_session(path)
         return lambda: session.run(None, {"image": x.numpy()})
 
     def paired(self, run: Callable[[], Any], base: Callable[[], Any], repeats: int) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a process of pytest-xdist has one core, so have the subprocesses
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="madrnet-tests-")  # of the subprocesses, too

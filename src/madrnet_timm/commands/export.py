@@ -15,11 +15,16 @@ def add_parser(verbs: Any) -> None:
     export = verbs.add_parser(
         "export",
         help="a model as ONNX",
-        description="Write a model as one ONNX file with any batch size, labels and preparation in its metadata, after "
-        "ONNX Runtime gave the same logits as PyTorch.",
+        description="Write a model as one ONNX file with any batch size, after ONNX Runtime gave the same logits as "
+        "PyTorch. Its metadata has the labels, the calibration, and how images are prepared, which is not in the "
+        "graph: `madrnet prepare` writes prepared images.",
+        epilog="Example: madrnet export --model runs/crops/model --output model.onnx --probabilities",
     )
     add_model(export)
     export.add_argument("--output", type=Path, required=True, metavar="ONNX")
+    export.add_argument(
+        "--probabilities", action="store_true", help="the graph gives calibrated probabilities in place of logits"
+    )
     export.set_defaults(verb=_export)
 
 
@@ -30,6 +35,10 @@ def _export(args: argparse.Namespace) -> int:
 
     if args.output.suffix != ".onnx":
         raise InputError(f"--output {args.output}: expected a name that ends in .onnx")
-    difference = export_onnx(ModelFolder(find_model(args.model)), args.output)
-    print(f"{args.output}: ONNX Runtime gives PyTorch's logits to {difference:.0e}")
+    folder = ModelFolder(find_model(args.model))
+    difference = export_onnx(folder, args.output, args.probabilities)
+    what = "logits"
+    if args.probabilities:
+        what = "probabilities" if folder.calibration else "probabilities (not calibrated: the model has no calibration)"
+    print(f"{args.output}: ONNX Runtime gives PyTorch's {what} to {difference:.0e}")
     return 0

@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Calibration", "calibrate", "expected_calibration_error", "tempered"]
+__all__ = ["LOWEST", "Calibration", "calibrate", "expected_calibration_error", "tempered"]
 
-_LOWEST = 1e-7
+LOWEST = 1e-7
+"""A probability below it counts as this: its logarithm stays finite."""
+
 _BINS = 10
 
 
 def tempered(probabilities: ArrayLike, temperature: float) -> NDArray[np.float64]:
     """Probabilities ``(n, classes)`` with their logits divided by a temperature; above 1 they become less sure."""
-    logits = np.log(np.clip(np.asarray(probabilities, dtype=np.float64), _LOWEST, None)) / temperature
+    logits = np.log(np.clip(np.asarray(probabilities, dtype=np.float64), LOWEST, None)) / temperature
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)
 
@@ -75,7 +77,7 @@ def calibrate(probabilities: ArrayLike, labels: ArrayLike, wanted_accuracy: floa
 
     def loss(log_temperature: float) -> float:
         chosen = tempered(p, np.exp(log_temperature))[np.arange(len(y)), y]
-        return -float(np.log(np.clip(chosen, _LOWEST, None)).mean())
+        return -float(np.log(np.clip(chosen, LOWEST, None)).mean())
 
     temperature = round(float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x)), 4)
     fitted = tempered(p, temperature)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..files import replacing
 from .classifier import Classifier, Prediction, Prepared
+from .finite import check_finite
 from .gradcam import attention_maps
 
 __all__ = ["STAGES", "attention_figure", "attention_overlays", "embed", "tsne", "tsne_figure"]
@@ -81,9 +82,15 @@ def attention_figure(
 
 @torch.inference_mode()
 def embed(model: Any, x: torch.Tensor, batch_size: int = 32) -> NDArray[np.float32]:
-    """Embeddings ``(pictures, width)`` of normalised pictures, what stands in front of the classifier."""
+    """Embeddings ``(pictures, width)`` of normalised pictures, what stands in front of the classifier.
+
+    Raises:
+        InputError: They are not finite.
+    """
     parts = [model.forward_head(model.forward_features(part), pre_logits=True) for part in x.split(batch_size)]
-    return torch.cat(parts).float().numpy()
+    embeddings = torch.cat(parts).float().numpy()
+    check_finite(embeddings, model.pretrained_cfg.get("file") or model.pretrained_cfg["architecture"])
+    return embeddings
 
 
 def tsne(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
