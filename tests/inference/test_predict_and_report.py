@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import re
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from madrnet_timm.data.domain import outside_ranges
 from madrnet_timm.data.reading import pixel_sha256
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.calibration import tempered
-from madrnet_timm.evaluation.intervals import wilson_interval
 from madrnet_timm.hub.model_folder import ModelFolder
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.explain import embed, tsne
@@ -149,67 +147,10 @@ def test_damaged_model_folders(model_dir, tmp_path):
         Classifier(folder)
 
 
-def text_of(page):
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.split("</style>")[1]))
-
-
-def test_report_has_the_figures_of_the_table(madrnet, predicted, tmp_path):
-    run = madrnet("report", predicted[1], "--output", tmp_path / "report.html")
-    assert run.returncode == 0, run.stderr
-    page = (tmp_path / "report.html").read_text()
-    assert not re.search(r"(src|href)\s*=\s*['\"]?(https?:|//)", page)  # nothing from elsewhere
-    assert "<script" not in page
-    text = text_of(page)
-    rows = read_results(predicted[1]).rows
-    normal = sum(row["prediction"] == "Normal" for row in rows)
-    low, high = wilson_interval(normal, 13)
-    assert f"{100 * normal / 13:.1f} % {normal} of 13 heads; 95 % Wilson interval" in text
-    assert f"{100 * low:.1f} % to {100 * high:.1f} %" in text
-    corrected = min(max((normal / 13 + 145 / 150 - 1) / (0.9 + 145 / 150 - 1), 0), 1)
-    assert f"Corrected by the model's errors {100 * corrected:.1f} %" in text
-    assert "Research use only; not a medical device" in text
-    assert "2 files were skipped" in text
-    assert "broken.png: can&#x27;t read it" in text
-    assert page.count("<div class=card>") == 13
-    assert page.count("alt='what speaks for the class'") == 13
-    for name in ("Normal", "Tapered", "Pyriform", "Amorphous"):
-        assert re.search(rf"{name} {sum(row['prediction'] == name for row in rows)} ", text)
-
-
-def test_report_of_two_slides(madrnet, predicted, tmp_path):
-    run = madrnet("report", predicted[1], predicted[1], "--output", tmp_path / "two.html")
-    assert run.returncode == 0, run.stderr
-    text = text_of((tmp_path / "two.html").read_text())
-    assert "The two agree. They differ by 0.0 %" in text
-    assert "26 heads" in text
-    run = madrnet("report", *[predicted[1]] * 3)
-    assert "expected that of one slide, or of two" in run.stderr
-
-
-def test_report_without_pictures_or_model(madrnet, predicted, tmp_path):
-    """Moved elsewhere, the table still makes a report."""
-    rows = predicted[1].read_text().replace("/head", "/gone")
-    (tmp_path / "moved.csv").write_text(rows)
-    info = json.loads(predicted[1].with_name("results.csv.json").read_text()) | {"model": "gone"}
-    (tmp_path / "moved.csv.json").write_text(json.dumps(info))
-    run = madrnet("report", tmp_path / "moved.csv")
-    assert run.returncode == 0, run.stderr
-    page = (tmp_path / "moved.html").read_text()
-    assert page.count("the picture is not there any more") == 12
-    assert "what speaks for the class" not in page
-
-
 def test_a_table_without_its_companion(predicted, tmp_path):
     (tmp_path / "alone.csv").write_text(predicted[1].read_text())
     with pytest.raises(InputError, match=r"alone.csv.json: missing; `madrnet predict` writes it"):
         read_results(tmp_path / "alone.csv")
-
-
-def test_names_are_escaped(madrnet, predicted, tmp_path):
-    (tmp_path / "evil.csv").write_text(predicted[1].read_text().replace("head00", "<script>alert(1)</script>"))
-    (tmp_path / "evil.csv.json").write_text(predicted[1].with_name("results.csv.json").read_text())
-    assert madrnet("report", tmp_path / "evil.csv").returncode == 0
-    assert "<script" not in (tmp_path / "evil.html").read_text()
 
 
 def test_explain_draws_the_stages(madrnet, model_dir, crops, tmp_path):

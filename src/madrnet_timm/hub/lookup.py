@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..files import sha256_of
 from ..models.published import hub_repository, published_models
 
-__all__ = ["HASHED", "find_model", "find_weights"]
+__all__ = ["HASHED", "find_model", "find_weights", "published_folder"]
 
 _TIMEOUT = 5.0
 
@@ -57,11 +57,21 @@ def find_weights(name: str) -> Path:
     return _published(name) / "model.safetensors"
 
 
+def _places() -> list[Path]:
+    """Folders of model folders: the user's own, and that of a checkout."""
+    own = os.environ.get("MADRNET_HUB_DIR")
+    return [*([Path(own)] if own else []), Path(__file__).parents[3] / "hub"]
+
+
+def published_folder(name: str) -> Path | None:
+    """Where a published model lies on this machine; None if it would have to be fetched."""
+    found = [place / name for place in _places() if (place / name / "model.safetensors").is_file()]
+    return found[0] if found else _cached(hub_repository(name), published_models()[name]["revision"])
+
+
 def _published(name: str) -> Path:
     entry = published_models()[name]
-    places = [Path(os.environ["MADRNET_HUB_DIR"])] if os.environ.get("MADRNET_HUB_DIR") else []
-    places.append(Path(__file__).parents[3] / "hub")  # of a checkout
-    for place in places:
+    for place in _places():
         folder = place / name
         if (folder / "model.safetensors").is_file():
             wrong = _wrong_file(folder, entry)

@@ -20,12 +20,22 @@ from ..files import replacing_folder, sha256_of, write_text
 from ..models import MADRNet
 from .weights import check_safetensors
 
-__all__ = ["ModelFolder", "model_folder_of", "save_model_folder"]
+__all__ = ["ModelFolder", "folder_digest", "model_folder_of", "save_model_folder"]
 
 
 def model_folder_of(weights: Path) -> Path | None:
     """The model folder that a file of weights lies in; none for a file that stands alone, such as timm's."""
     return weights.parent if (weights.parent / "config.json").is_file() else None
+
+
+def folder_digest(path: Path) -> str:
+    """`ModelFolder.digest` of a folder, of which only bytes are read; empty where one of the files is missing."""
+    try:
+        content = hashlib.sha256((path / "config.json").read_bytes())
+        content.update(bytes.fromhex(sha256_of(path / "model.safetensors")))
+    except OSError:
+        return ""
+    return content.hexdigest()
 
 
 class ModelFolder:
@@ -103,9 +113,7 @@ class ModelFolder:
 
     def digest(self) -> str:
         """Hash of weights and config."""
-        content = hashlib.sha256((self.path / "config.json").read_bytes())
-        content.update(bytes.fromhex(sha256_of(self.weights)))
-        return content.hexdigest()
+        return folder_digest(self.path)
 
     def load(self, **kwargs: Any) -> nn.Module:
         """The model with its weights, in eval mode.

@@ -1,0 +1,120 @@
+"""What the images of a table count for: copies once, heads only, doubtful ones apart."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError
+from ..evaluation.prevalence import NormalShare, normal_share
+from .results import Results
+
+__all__ = ["HeadCount", "count_slides", "doubts", "normal_class", "share_of"]
+
+Row = dict[str, Any]
+
+_REASONS = ("the model abstains", "unlike its training images", "outline not to be trusted")
+
+
+@dataclass(frozen=True)
+class HeadCount:
+    """The images of a table, each in one of three lists, by `count_slides`.
+
+    Attributes:
+        copies: Number of rows that do not count, since an earlier one of the table has the same pixels.
+        shared: Number of images that do not count, since they are on the first slide, too.
+        no_head: Images that show no head: of the model's class for that, or with the flag ``no_head``.
+        doubtful: Heads with `doubts`.
+        decided: The other heads.
+    """
+
+    copies: int
+    shared: int
+    no_head: list[Row]
+    doubtful: list[Row]
+    decided: list[Row]
+
+    @property
+    def heads(self) -> list[Row]:
+        """All heads, doubtful ones too."""
+        return self.decided + self.doubtful
+
+    @property
+    def images(self) -> list[Row]:
+        """All images."""
+        return self.heads + self.no_head
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Number of heads with each doubt; a head may have several."""
+        return Counter(reason for row in self.doubtful for reason in doubts(row))
+
+
+def doubts(row: Row) -> list[str]:
+    """Why the class of a head is not to be counted without a look; empty where there is no reason."""
+    found = (row["abstain"], row["out_of_domain"], not row["ok"])
+    return [reason for reason, there in zip(_REASONS, found, strict=True) if there]
+
+
+def share_of(rows: Sequence[Row], normal: str | None) -> NormalShare | None:
+    """Share of the heads of the class ``normal``; None without such a class or without heads."""
+    if normal is None or not rows:
+        return None
+    return normal_share(sum(row["prediction"] == normal for row in rows), len(rows))
+
+
+def normal_class(results: Results, name: str | None = None) -> str | None:
+    """The class that means a normal head: the one named, the model's own, or one called "normal"; None without any.
+
+    Raises:
+        InputError: The model has no class of the name given, or it is the one without a head.
+    """
+    labels = [label for label in results.info.label_names if label != results.info.no_head_class]
+    if name is None and results.info.normal_class is not None:
+        return results.info.normal_class
+    wanted = (name or "normal").casefold()
+    found = [label for label in labels if label == name] or [label for label in labels if label.casefold() == wanted]
+    if name is not None and not found:
+        raise InputError(
+            f"--normal-class {name}: {results.path} has no such class; expected one of {', '.join(labels)}"
+        )
+    return found[0] if found else None
+
+
+def count_slides(slides: Sequence[Results]) -> list[HeadCount]:
+    """Count the images of one slide, or of two slides of one sample; what both show counts for the first one.
+
+    Raises:
+        InputError: A table without images, or one whose images are all in the other, too.
+    """
+    out: list[HeadCount] = []
+    before: dict[str, Row] = {}
+    for number, results in enumerate(slides):
+        if not results.rows:
+            raise InputError(f"{results.path}: holds no images; nothing to report")
+        own = {_identity(results, row): row for row in reversed(results.rows)}  # of copies the first one
+        if number and own.keys() <= before.keys():
+            raise InputError(
+                f"{slides[0].path} and {results.path}: all {len(own)} images of the second are in the first, too; "
+                "expected two slides of one sample, with images of their own"
+            )
+        rows = [row for key, row in reversed(own.items()) if key not in before]
+        out.append(_divided(results, rows, len(results.rows) - len(own), len(own) - len(rows)))
+        before |= own
+    return out
+
+
+def _identity(results: Results, row: Row) -> str:
+    """What copies of an image have in common; in tables of version 0.1.0 its path alone."""
+    return row["pixel_sha256"] or os.path.abspath(os.path.join(results.info.directory, row["file"]))
+
+
+def _divided(results: Results, rows: Sequence[Row], copies: int, shared: int) -> HeadCount:
+    no_head, doubtful, decided = [], [], []
+    for row in rows:
+        if row["prediction"] == results.info.no_head_class or "no_head" in row["flags"].split():
+            no_head.append(row)
+        else:
+            (doubtful if doubts(row) else decided).append(row)
+    return HeadCount(copies, shared, no_head, doubtful, decided)

@@ -1,0 +1,131 @@
+"""Images of a report: outline and axes of some heads, and what speaks for their class."""
+
+import base64
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from ..data.reading import decode, pixel_sha256, read
+from ..errors import InputError
+from ..hub.lookup import published_folder
+from ..hub.model_folder import folder_digest
+from ..models.published import published_models
+from ..morphology import draw_overlay, measure
+from .classifier import Classifier
+from .explain import attention_overlays
+from .results import Results
+
+__all__ = ["Card", "chosen_rows", "known_classifier", "make_cards"]
+
+_SIDE = 520  # px of an enlarged image
+_QUALITY = 90
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A head in the gallery.
+
+    Attributes:
+        row: Of the table.
+        outline: The image with what was measured, as a ``data:`` address; None where `missing` says why not.
+        attention: What speaks for the class, as the network sees the head; None without a model.
+        missing: Why there is no image; empty where there is one.
+    """
+
+    row: Row
+    outline: str | None = None
+    attention: str | None = None
+    missing: str = ""
+
+
+def chosen_rows(rows: Sequence[Row], count: int) -> list[Row]:
+    """Rows for the gallery: of each class in turn the least and the most certain."""
+    by_class: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row["probability"]):
+        by_class.setdefault(row["prediction"], []).append(row)
+    out: list[Row] = []
+    while len(out) < count and any(by_class.values()):
+        for waiting in by_class.values():
+            if waiting and len(out) < count:
+                out.append(waiting.pop(0 if len(out) // max(len(by_class), 1) % 2 == 0 else -1))
+    return out
+
+
+def known_classifier(results: Results) -> Classifier:
+    """The model that made a table, for its attention maps: from this machine's disk, and only if it is the very one.
+
+    A table may come from anywhere, and so may the model that it names. Nothing is asked of a network, and nothing is
+    loaded before the hash of the folder's two files has been found to be the table's.
+
+    Raises:
+        InputError: The model is not there, is another by now, or has no attention maps; the message says which.
+    """
+    name = results.info.model
+    folder = Path(name)
+    if not os.path.isdir(folder) and folder.name in published_models():  # made on another machine
+        folder = published_folder(folder.name) or folder
+    if not os.path.isdir(folder):
+        raise InputError(
+            f"the model {name} is not on this machine; put its folder back there (a report fetches no model)"
+        )
+    if folder_digest(folder) != results.info.digest:
+        raise InputError(f"the model in {folder} is not, or no longer, the one that made the table; predict again")
+    if not results.info.architecture.startswith("madrnet_"):
+        raise InputError(f"{results.info.architecture} is a plain timm model, which has none")
+    return Classifier(folder)
+
+
+def _image_of(results: Results, row: Row) -> NDArray[np.uint8]:
+    """The image of a row, which must have the very pixels that were classified."""
+    if not row["pixel_sha256"]:
+        raise InputError("the table does not say which pixels it was; predict again")
+    path = results.picture(row["file"])
+    if path is None:
+        raise InputError("the image is not there any more")
+    image = decode(read(path), str(path))
+    if pixel_sha256(image) != row["pixel_sha256"]:
+        raise InputError("the image is not, or no longer, the one that was classified")
+    return image
+
+
+def _data_address(image: NDArray[np.uint8]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _card(results: Results, row: Row, classifier: Classifier | None) -> Card:
+    try:
+        image = _image_of(results, row)
+    except InputError as error:
+        return Card(row, missing=str(error))
+    prepared = None if classifier is None else classifier.prepare(image)
+    head = measure(image) if prepared is None else prepared.head
+    scale = max(round(_SIDE / max(image.shape[:2])), 1)
+    outline = _data_address(draw_overlay(image, head, scale)[: scale * image.shape[0]])
+    if classifier is None or prepared is None:
+        return Card(row, outline)
+    maps = attention_overlays(classifier, [prepared])[0]
+    stage = "reversible" if "reversible" in maps else next(iter(maps))
+    return Card(row, outline, _data_address(maps[stage]))
+
+
+def make_cards(results: Results, rows: Sequence[Row], classifier: Classifier | None) -> list[Card]:
+    """Cards of some rows of a table, with a progress bar.
+
+    Args:
+        results: The table.
+        rows: Some of its rows.
+        classifier: The model that made it; without it there are no attention maps.
+    """
+    return [_card(results, row, classifier) for row in tqdm(rows, desc="drawing", unit="image", disable=None)]

@@ -1,0 +1,70 @@
+"""What each column and each flag of a table of predictions means: for docs/predict.md and the report's tooltips."""
+
+from ..morphology import HeadRanges
+
+__all__ = ["COLUMNS", "DOMAIN", "FLAGS", "explain_word"]
+
+_RANGES = HeadRanges()
+
+
+def _range(name: str) -> str:
+    return "{} to {}".format(*getattr(_RANGES, name))
+
+
+COLUMNS = {
+    "file": "The image, as it was named.",
+    "prediction": "The most probable class.",
+    "probability": "Its probability, 0 to 1, calibrated where the model comes with a calibration.",
+    "abstain": "True: the probability lies below the model's threshold, or no head was found. Look yourself.",
+    "entropy": "Of the probabilities, in nats: 0 where the model is sure, log(classes) where it knows nothing.",
+    "out_of_domain": "In what the image is unlike those that the model was trained on, see below; empty: in nothing.",
+    "p_CLASS": "Probability of each class, 0 to 1.",
+    "aspect_ratio": "γ: length over width of the ellipse with the head's second moments; 1 for a circle.",
+    "head_length": "Long axis of the ellipse with the head's second moments, in pixels.",
+    "head_width": "Short axis of the ellipse with the head's second moments, in pixels.",
+    "angle": "Direction of the acrosome in degrees, counter-clockwise from the image's right.",
+    "area": "Of the head, in square pixels.",
+    "perimeter": "Length of the outline, in pixels.",
+    "solidity": "Area over the area of the convex hull: 1 without dents.",
+    "ellipticity": "Overlap (intersection over union) of the head and an ellipse with its second moments, 0 to 1.",
+    "regularity": "π · length · width / (4 · area), with the extents along the axes: 1 for an ellipse.",
+    "taper": "Width near the tail's end over width near the acrosome's: below 1 where the head narrows to the tail.",
+    "asymmetry": "Difference of the two sides of the long axis over the mean width: 0 for mirror symmetry.",
+    "acrosome_fraction": "Part of the head's area that the acrosome takes; empty where none can be told.",
+    "acrosome_contrast": "How much paler than the nucleus the acrosome is, 0 to 1; empty where none can be told.",
+    "ok": "True: γ and the lengths can be trusted; False with no_head, touches_border or low_contrast.",
+    "flags": "Reasons for care, see below.",
+    "length_um": "Length in µm; only with --um-per-px.",
+    "width_um": "Width in µm; only with --um-per-px.",
+    "area_um2": "Area in µm²; only with --um-per-px.",
+    "who_length_um": f"Whether the length lies in the range of a normal head, {_range('length_um')} µm.",
+    "who_width_um": f"Whether the width lies in the range of a normal head, {_range('width_um')} µm.",
+    "who_aspect_ratio": f"Whether γ lies in the range of a normal head, {_range('aspect_ratio')}.",
+    "who_acrosome_fraction": f"Whether the acrosome's part lies in a normal head's range, {_range('acrosome_fraction')}.",
+    "pixel_sha256": "Hash of the image's pixels: the same for copies, whatever their names and formats.",
+}
+
+FLAGS = {
+    "no_head": "No head was found: there is nothing to measure, and the class means nothing.",
+    "touches_border": "The head reaches the edge of the image, so that a part may be missing; γ can't be trusted.",
+    "low_contrast": "The head is hardly darker than the noise around it; γ can't be trusted.",
+    "two_heads": "Another dark object of this size is in the image: two heads, or a head and debris.",
+    "cut_neck": "The outline was cut at a neck: a midpiece or cytoplasm hung on to the head.",
+    "irregular": "The outline has dents that a single head does not have: debris, or a clump.",
+    "polarity": "Which end bears the acrosome is a guess.",
+}
+
+DOMAIN = {
+    "background_lightness": "The background is lighter or darker (L of CIE Lab).",
+    "background_red_green": "The background is redder or greener (a of CIE Lab).",
+    "background_blue_yellow": "The background is bluer or yellower (b of CIE Lab).",
+    "head_lightness": "The head is lighter or darker.",
+    "head_red_green": "The head is redder or greener.",
+    "head_blue_yellow": "The head is bluer or yellower.",
+    "relative_length": "The head is larger or smaller within its image: another magnification, or another way to crop.",
+}
+
+
+def explain_word(word: str) -> str:
+    """What a flag, a feature of the domain or a column means; empty for a word that the package does not know."""
+    return FLAGS.get(word) or DOMAIN.get(word) or COLUMNS.get(word, "")
