@@ -37,10 +37,10 @@ COLUMNS = {
     "length_um": "Length in µm; only with --um-per-px.",
     "width_um": "Width in µm; only with --um-per-px.",
     "area_um2": "Area in µm²; only with --um-per-px.",
-    "who_length_um": f"Whether the length lies in the range of a normal head, {_range('length_um')} µm.",
-    "who_width_um": f"Whether the width lies in the range of a normal head, {_range('width_um')} µm.",
-    "who_aspect_ratio": f"Whether γ lies in the range of a normal head, {_range('aspect_ratio')}.",
-    "who_acrosome_fraction": f"Whether the acrosome's part lies in a normal head's range, {_range('acrosome_fraction')}.",
+    "who_length_um": f"Whether the length lies in a normal head's range, {_range('length_um')} µm.",
+    "who_width_um": f"Whether the width lies in a normal head's range, {_range('width_um')} µm.",
+    "who_aspect_ratio": f"Whether γ lies in a normal head's range, {_range('aspect_ratio')}.",
+    "who_acrosome_fraction": f"Whether the acrosome's part is a normal head's, {_range('acrosome_fraction')}.",
     "pixel_sha256": "Hash of the image's pixels: the same for copies, whatever their names and formats.",
 }
 
