@@ -111,10 +111,10 @@ def _identity(results: Results, row: Row) -> str:
 
 
 def _divided(results: Results, rows: Sequence[Row], copies: int, shared: int) -> HeadCount:
-    no_head, doubtful, decided = [], [], []
+    count = HeadCount(copies, shared, [], [], [])
     for row in rows:
         if row["prediction"] == results.info.no_head_class or "no_head" in row["flags"].split():
-            no_head.append(row)
+            count.no_head.append(row)
         else:
-            (doubtful if doubts(row) else decided).append(row)
-    return HeadCount(copies, shared, no_head, doubtful, decided)
+            (count.doubtful if doubts(row) else count.decided).append(row)
+    return count

@@ -134,12 +134,10 @@ def _measurements(slide: _Slide) -> list[dict[str, Any]]:
         if not values:
             continue
         low, median, high = (f"{value:.{digits}f}" for value in np.percentile(values, (25, 50, 75)))
-        entry = {"name": name, "title": title, "median": median, "middle": f"{low} to {high}", "range": None}
-        if hasattr(ranges, name):
-            least, most = getattr(ranges, name)
-            inside = sum(least <= value <= most for value in values)
-            entry |= {"range": f"{least} to {most}", "inside": inside, "total": len(values)}
-        out.append(entry)
+        entry: dict[str, Any] = {"name": name, "title": title, "median": median, "middle": f"{low} to {high}"}
+        normal = getattr(ranges, name, None)  # of lengths in pixels there is none
+        inside = 0 if normal is None else sum(normal[0] <= value <= normal[1] for value in values)
+        out.append(entry | {"range": normal and "{} to {}".format(*normal), "inside": inside, "total": len(values)})
     return out
 
 
