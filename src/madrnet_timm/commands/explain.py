@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ..errors import InputError
+from ..progress import progress
 from .arguments import add_images, add_model, report_skipped
 
 __all__ = ["add_parser"]
@@ -37,7 +36,7 @@ def _explain(args: argparse.Namespace) -> int:
         args.output.mkdir(parents=True, exist_ok=True)
     failures = []
     named = zip(paths, names_below(paths), strict=True)
-    for path, name in tqdm(named, total=len(paths), unit="picture", disable=len(paths) < 5):
+    for path, name in progress(named, len(paths), "explaining", "picture", shown_from=5):
         try:
             prepared = [classifier.prepare(decode(read(path), str(path)))]
         except InputError as error:
@@ -46,4 +45,6 @@ def _explain(args: argparse.Namespace) -> int:
         overlays = attention_overlays(classifier, prepared)
         (args.output / name).parent.mkdir(parents=True, exist_ok=True)
         attention_figure(prepared, classifier.predict(prepared), overlays, args.output / name)
+    if len(failures) < len(paths):
+        print(f"{args.output}: maps of {len(paths) - len(failures)} pictures")
     return report_skipped(failures)

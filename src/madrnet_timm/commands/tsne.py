@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ..data.arguments import add_data_arguments
+from ..progress import progress
 from .arguments import add_model
 
 __all__ = ["add_parser"]
@@ -37,7 +36,8 @@ def _tsne(args: argparse.Namespace) -> int:
 
     records = load(args.dataset, args.data_dir)
     classifier = Classifier(args.model)
-    views = [classifier.prepare(image).view for image in tqdm(pictures(records), total=len(records), desc="preparing")]
+    images = progress(pictures(records), len(records), "preparing", "picture", shown_from=100)
+    views = [classifier.prepare(image).view for image in images]
     points = tsne(embed(classifier.model, torch.from_numpy(classifier.normalized(views))))
     shown, trained_on = records["pixel_sha256"], None
     seen = seen_by(classifier.folder.path, args.dataset, shown)
@@ -49,4 +49,5 @@ def _tsne(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     tsne_figure(points, records["label"], class_names(records), args.output, trained_on)
+    print(f"{args.output}: t-SNE of {len(views)} pictures")
     return 0

@@ -63,7 +63,7 @@ def _fetch_once(url: str, part: Path, note: Path) -> bool:
         write_text(note, json.dumps({"url": url, "validator": validator, "size": total}))
         with reporting_disk_errors(part):
             file = part.open("ab" if start else "wb")
-        bar = tqdm(total=total or None, initial=start, unit="B", unit_scale=True, desc="fetching")
+        bar = tqdm(total=total or None, initial=start, unit="B", unit_scale=True, desc="fetching", disable=None)
         with file, bar:
             while chunk := answer.read(_CHUNK):
                 with reporting_disk_errors(part):
@@ -140,7 +140,7 @@ _DAMAGED = (
 def _unpack(archive: Path, folder: Path) -> None:
     count = size = 0
     try:
-        for path, content in tqdm(_members(archive), desc="unpacking", unit="file", mininterval=1):
+        for path, content in tqdm(_members(archive), desc="unpacking", unit="file", mininterval=1, disable=None):
             count += 1
             if count > MAX_FILES:
                 raise InputError(f"{archive}: holds more than {MAX_FILES} files; not a data set of this package")

@@ -18,7 +18,8 @@ from itertools import pairwise
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
+
+from ..progress import progress
 
 __all__ = ["find_groups", "overlapping_pairs", "twin_pairs"]
 
@@ -71,7 +72,7 @@ def twin_pairs(images: Images) -> Pairs:
         pairs |= {(start + i, start + j): alike[i, j] for i, j in np.argwhere(alike > _ALIKE).tolist()}
     return {
         (i, j)
-        for (i, j), value in tqdm(pairs.items(), desc="registering", unit="pair", disable=len(pairs) < 300)
+        for (i, j), value in progress(pairs.items(), len(pairs), "registering", "pair", shown_from=300)
         if value > _SURELY or _background_correlation(images[i], images[j]) > _SAME_BACKGROUND
     }
 

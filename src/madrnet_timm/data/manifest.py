@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ..errors import InputError
+from ..progress import progress
 from .reading import decode, pictures_below, pixel_sha256, read
 from .sources import SOURCES
 
@@ -100,7 +99,7 @@ def verify(name: str, data_dir: str | Path) -> Verification:
             again.append(path.relative_to(root).as_posix())
         found.setdefault(stem, path)
     known = [stem for stem in found if stem in manifest]
-    bar = tqdm(known, desc="verifying", unit="picture", disable=len(known) < 500)
+    bar = progress(known, len(known), "verifying", "picture", shown_from=500)
     altered = [stem for stem in bar if not _is_published(found[stem], manifest[stem])]
     return Verification(
         right=len(known) - len(altered),

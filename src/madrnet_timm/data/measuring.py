@@ -2,20 +2,19 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from ..errors import InputError
 from ..files import write_image
 from ..morphology import HeadMorphology, HeadRanges, draw_overlay, measure
+from ..progress import progress
 from .reading import decode, names_below, read
+from .workers import map_in_processes
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -79,10 +78,9 @@ def measure_files(
         if count == 1:
             yield from map(task, paths, names)
             return
-        with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-            yield from pool.map(task, paths, names, chunksize=16)
+        yield from map_in_processes(task, paths, names, processes=count, chunksize=16)
 
-    found = list(tqdm(results(), total=len(paths), unit="picture", desc="measuring", disable=len(paths) < 100))
+    found = list(progress(results(), len(paths), "measuring", "picture", shown_from=100))
     return [row for row in found if isinstance(row, dict)], [why for why in found if isinstance(why, str)]
 
 

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import v2
-from tqdm import tqdm
 
 from ..morphology import measure
+from ..progress import progress
 from .pipelines import prepare
 from .sources import pictures
 
@@ -123,7 +123,7 @@ class PictureDataset(TorchDataset):
     ) -> None:
         views = [(pipeline, crop_pct), *mixed, *others]
         prepared: list[list[NDArray[np.uint8]]] = []
-        for image in tqdm(pictures(records), total=len(records), desc="preparing", disable=len(records) < 500):
+        for image in progress(pictures(records), len(records), "preparing", "picture", shown_from=500):
             morphology = measure(image) if len(views) > 1 else None  # once for all views
             prepared.append([prepare(image, name, size, crop, morphology) for name, crop in views])
         stacked = [

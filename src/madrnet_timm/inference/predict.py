@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from tqdm import tqdm
 
 from ..data.measuring import measurement_row
 from ..data.reading import decode, pixel_sha256, read
 from ..errors import InputError
+from ..progress import progress
 from .classifier import Classifier, Prediction, Prepared
 
 __all__ = ["LARGEST_CROP", "predict_files", "prediction_row"]
@@ -94,7 +94,7 @@ def predict_files(
     try:
         batches = _batches(paths, batch_size, lambda path: _prepare(path, classifier, um_per_px))
         count = math.ceil(len(paths) / batch_size)
-        for batch in tqdm(batches, total=count, unit="batch", desc="predicting", disable=count < 3):
+        for batch in progress(batches, count, "predicting", "batch", shown_from=3):
             ready = [(path, *item) for path, item in batch if not isinstance(item, str)]
             skipped += [item for _, item in batch if isinstance(item, str)]
             if ready:

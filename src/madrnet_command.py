@@ -1,0 +1,59 @@
+"""The command ``madrnet`` up to its verb: help and version come at once, PyTorch is imported for a verb alone."""
+
+import argparse
+import platform
+import sys
+from importlib.metadata import version
+from typing import Any
+
+__all__ = ["VERBS", "command_parser", "main"]
+
+VERBS = {
+    "measure": "measure the head in each picture",
+    "data": "fetch, verify, divide and describe data sets",
+    "predict": "classify and measure pictures of heads",
+    "report": "one HTML page of a table of predictions",
+    "explain": "what a model looks at",
+    "tsne": "t-SNE of the embeddings of a data set, as a picture",
+    "export": "a model as ONNX",
+    "publish": "put a model on the Hugging Face Hub",
+}
+"""Each verb and its line of help, as `madrnet_timm.commands` has them."""
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        packages = ", ".join(f"{name} {version(name)}" for name in ("madrnet-timm", "torch", "timm"))
+        print(f"{packages}, Python {platform.python_version()}")
+        parser.exit()
+
+
+def command_parser() -> tuple[argparse.ArgumentParser, Any]:
+    """The parser, and where verbs are added to it."""
+    parser = argparse.ArgumentParser(
+        prog="madrnet",
+        description="Sperm heads classified and measured. Research use only; not a medical device.",
+        epilog="madrnet VERB --help tells what a verb does and takes.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of package, PyTorch and timm")
+    parser.add_argument("--debug", action="store_true", help="after a mistake show the traceback, too (with any verb)")
+    return parser, parser.add_subparsers(required=True, metavar="VERB")
+
+
+def main() -> None:
+    """Run ``madrnet`` with the arguments of the command line and exit with its status."""
+    if not VERBS.keys() & set(sys.argv[1:]):
+        parser, verbs = command_parser()
+        for name, line in VERBS.items():
+            verbs.add_parser(name, help=line)
+        parser.parse_args()  # exits: there is no verb
+    try:
+        from madrnet_timm.cli import main as run_verb
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+    run_verb()
+
+
+if __name__ == "__main__":
+    main()

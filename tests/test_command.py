@@ -1,0 +1,255 @@
+"""How commands end: a user's mistake is one line, a bug of ours a traceback; pipes, Ctrl-C and `kill -9`."""
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from PIL import Image
+
+import madrnet_command
+from madrnet_timm import cli
+from madrnet_timm.command import EXTRAS, run_command
+from madrnet_timm.data.synthetic import draw_head
+from madrnet_timm.errors import InputError
+
+PYPROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc and /dev/full")
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory):
+    """64 drawn heads: enough for two processes."""
+    folder = tmp_path_factory.mktemp("crops")
+    for number in range(64):
+        Image.fromarray(draw_head("Normal", seed=number % 4).image).save(folder / f"{number:02}.png")
+    return folder
+
+
+def test_help_and_version_need_no_pytorch():
+    """What takes long is not imported; `python -c 'import timm'` takes a dozen times as long."""
+    script = """
+import sys
+import madrnet_command
+try:
+    madrnet_command.main()
+finally:
+    print(sorted({"torch", "timm", "numpy", "madrnet_timm"} & set(sys.modules)))
+"""
+    for word, shown in (("--help", "measure the head in each"), ("--version", "madrnet-timm 0.")):
+        run = subprocess.run([sys.executable, "-c", script, word], capture_output=True, text=True, timeout=60)
+        assert (run.returncode, run.stderr) == (0, "")
+        assert shown in run.stdout
+        assert run.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_quick_help_is_that_of_the_real_verbs():
+    quick, verbs = madrnet_command.command_parser()
+    for name, line in madrnet_command.VERBS.items():
+        verbs.add_parser(name, help=line)
+    assert quick.format_help() == cli.parser().format_help()
+    assert PYPROJECT["project"]["scripts"] == {"madrnet": "madrnet_command:main"}
+
+
+def test_a_verb_through_the_command_of_the_package(fresh_python, crops):
+    run = fresh_python("-m", "madrnet_command", "measure", crops / "00.png")
+    assert run.returncode == 0
+    assert len(run.stdout.splitlines()) == 2
+    misspelt = fresh_python("-m", "madrnet_command", "mesure", crops)
+    assert misspelt.returncode == 2
+    assert "invalid choice: 'mesure' (choose from" in misspelt.stderr
+
+
+def test_debug_shows_where_and_the_hidden_cause(madrnet, tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text("{")
+    run = madrnet("export", "--model", tmp_path, "--output", "x.onnx", "--debug")
+    assert run.returncode == 2
+    assert "JSONDecodeError" in run.stderr
+    assert run.stderr.splitlines()[-1].startswith(f"error: {config}")
+    assert madrnet("export", "--model", tmp_path, "--output", "x.onnx").stderr.count("\n") == 1
+
+
+OUTPUT = "import os, sys; {}; from madrnet_timm.cli import main; main(sys.argv[1:])"
+
+
+@needs_linux
+def test_output_to_a_full_disk_is_one_line(fresh_python, crops):
+    script = OUTPUT.format("os.dup2(os.open('/dev/full', os.O_WRONLY), 1)")
+    run = fresh_python("-c", script, "measure", crops / "00.png")
+    assert run.returncode == 2
+    *_, last = run.stderr.splitlines()
+    assert last == "error: the output can't be written: No space left on device (--debug shows where)"
+    assert "Traceback" not in run.stderr
+    assert "Exception ignored" not in run.stderr
+
+
+def test_a_closed_pipe_ends_it_quietly(fresh_python, crops):
+    """As ``| head``."""
+    script = OUTPUT.format("r, w = os.pipe(); os.close(r); os.dup2(w, 1)")
+    run = fresh_python("-c", script, "measure", crops / "00.png")
+    assert run.returncode == 141
+    assert run.stderr in ("", "1 measured, 0 of them not to be trusted (column flags)\n")
+
+
+def test_output_that_is_closed(fresh_python, crops, tmp_path):
+    """Neither a traceback nor what belongs to stderr in the file that gets its number."""
+    script = OUTPUT.format("sys.stdout = sys.stderr = None")
+    run = fresh_python("-c", script, "measure", crops / "00.png", "--output", tmp_path / "a.csv")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 2
+
+
+def test_opencv_without_the_libraries_of_a_desktop(fresh_python, crops, tmp_path):
+    words = "libGL.so.1: cannot open shared object file: No such file or directory"
+    (tmp_path / "cv2.py").write_text(f"raise ImportError({words!r}, name='cv2')")
+    forget = "[sys.modules.pop(name) for name in list(sys.modules) if name.partition('.')[0] == 'cv2']"
+    script = OUTPUT.format(f"{forget}; sys.path.insert(0, {str(tmp_path)!r})")
+    run = fresh_python("-c", script, "measure", crops / "00.png")
+    assert run.returncode == 2
+    assert run.stderr == (
+        "error: OpenCV needs libGL.so.1, which is not on this system; apt-get install libgl1 libglib2.0-0, or put "
+        "opencv-python-headless in the place of opencv-python\n"
+    )
+
+
+def _raise(error):
+    raise error
+
+
+def _latin1():
+    return "é".encode("latin-1").decode("utf-8")
+
+
+USERS = {
+    "a file that is gone": (lambda: os.stat("/no/such/file"), [], "error: /no/such/file: No such file or directory"),
+    "an encoding": (_latin1, [], "error: 'utf-8' codec can't decode byte 0xe9 in position 0"),
+    "an address": (lambda: urlsplit("http://[::1"), [], "error: Invalid IPv6 URL"),
+    "JSON": (lambda: json.loads("{"), [], "error: Expecting property name"),
+    "a NUL": (lambda: os.stat("a\0b"), [], "error: embedded null byte"),
+    "a word": (lambda: int("²"), ["--fold", "²"], "error: invalid literal for int() with base 10: '²'"),
+    "ours": (lambda: _raise(InputError("x: expected y")), [], "error: x: expected y"),
+    "an extra": (lambda: _raise(ModuleNotFoundError("x", name="onnx")), [], "error: onnx is not installed; pip inst"),
+}
+
+
+@pytest.mark.parametrize("name", USERS)
+def test_the_last_net_catches_what_the_user_has_caused(name, monkeypatch, capsys):
+    main, words, line = USERS[name]
+    monkeypatch.setattr(sys, "argv", ["madrnet", *words])
+    with pytest.raises(SystemExit) as stop:
+        run_command(main)
+    assert stop.value.code == 2
+    found = capsys.readouterr().err
+    assert found.startswith(line)
+    assert found.count("\n") == 1
+
+
+BUGS = {
+    "a value": lambda: [1].index(2),
+    "two lengths": lambda: list(zip([1], [], strict=True)),
+    "a key": lambda: {}["x"],
+    "a module of nobody": lambda: _raise(ModuleNotFoundError("x", name="nobody")),
+    "a part of an extra": lambda: _raise(ModuleNotFoundError("x", name="datasets.nothing")),
+    "another library": lambda: _raise(ImportError("libfoo.so: cannot open shared object file: No such file")),
+    "a file of the package": lambda: (Path(cli.__file__).parent / "gone.yaml").open(),
+    "an error without a number": lambda: _raise(OSError("something")),
+    "a descriptor": lambda: _raise(OSError(errno.EBADF, "Bad file descriptor")),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_bug_of_ours_keeps_its_traceback(name, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["madrnet", "measure", "crops"])
+    with pytest.raises((ValueError, KeyError, ImportError, OSError)):
+        run_command(BUGS[name])
+
+
+def test_the_extras_are_those_of_the_project():
+    modules = {"scikit-learn": "sklearn"}
+    for extra, known in EXTRAS.items():
+        wanted = [re.match("[a-z0-9-]+", line)[0] for line in PYPROJECT["project"]["optional-dependencies"][extra]]
+        assert {modules.get(name, name) for name in wanted} == set(known) - {"pyarrow"}
+
+
+def _children(pid):
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _measured_and_stopped(fresh_python, crops, stop):
+    """Run ``measure`` with two processes, stop it when they are there; how it ended, and who is left."""
+    helpers = []
+
+    def watch(pid):
+        while len(_children(pid)) < 3:  # the workers, and who keeps their semaphores
+            time.sleep(0.01)
+        helpers.extend(_children(pid))
+        stop(pid)
+
+    script = OUTPUT.format("os.setsid()")
+    started = lambda pid: threading.Thread(target=watch, args=(pid,), daemon=True).start()  # noqa: E731
+    run = fresh_python("-c", script, "measure", crops, "--processes", "2", started=started, timeout=120)
+    patience = time.monotonic() + 90
+    while any(map(_runs, helpers)) and time.monotonic() < patience:
+        time.sleep(0.05)
+    left = [pid for pid in helpers if _runs(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert len(helpers) == 3
+    return run, left
+
+
+@needs_linux
+def test_an_interrupted_measurement_is_one_line_and_leaves_nobody(fresh_python, crops):
+    """Ctrl-C reaches every process of the terminal."""
+    run, left = _measured_and_stopped(fresh_python, crops, lambda pid: os.killpg(pid, signal.SIGINT))
+    assert run.returncode == 130
+    assert run.stderr == "\ninterrupted\n"
+    assert left == []
+
+
+@needs_linux
+def test_a_killed_measurement_leaves_nobody(fresh_python, crops):
+    run, left = _measured_and_stopped(fresh_python, crops, lambda pid: os.kill(pid, signal.SIGKILL))
+    assert run.returncode == -signal.SIGKILL
+    assert left == []
+
+
+def test_processes_need_no_main_guard(fresh_python, crops, tmp_path):
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from madrnet_timm.data.measuring import measure_files\n"
+        "rows, failures = measure_files(sorted(Path(sys.argv[1]).iterdir()), processes=2)\n"
+        "print(len(rows), len({row['file'] for row in rows}), failures)\n"
+    )
+    run = fresh_python(script, crops)
+    assert (run.returncode, run.stdout) == (0, "64 64 []\n"), run.stderr
+
+
+def test_no_bars_where_nobody_looks(madrnet, crops, tmp_path):
+    for number in range(100, 140):
+        (tmp_path / f"{number}.png").write_bytes((crops / f"{number % 64:02}.png").read_bytes())
+    run = madrnet("measure", crops, tmp_path, "--processes", "1", "--output", tmp_path / "a.csv")
+    assert run.returncode == 0
+    assert re.fullmatch(r"104 measured, \d+ of them not to be trusted \(column flags\)\n", run.stderr)
