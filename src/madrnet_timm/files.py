@@ -1,9 +1,11 @@
 """Files that are either whole or not there: written beside, then renamed."""
 
 import csv
+import errno
 import hashlib
 import io
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +26,7 @@ __all__ = [
     "beside_path",
     "check_output",
     "check_table_name",
+    "disk_reason",
     "make_output_folder",
     "read_csv",
     "replacing",
@@ -40,19 +43,51 @@ __all__ = [
 
 _LONGEST_NAME = 255  # bytes, on the usual file systems
 
-# torch.save reports a full disk as a RuntimeError
-_TORCH_WRITE_ERRORS = ("PytorchStreamWriter", "inline_container", "iostream", "No space", "File too large")
+_DISK_ERRNOS = frozenset(
+    {errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPERM, errno.ENOSPC, errno.EROFS}
+    | {errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.ENOTEMPTY}
+)
+# torch.save reports a full disk as a RuntimeError, in these words
+_TORCH_WRITE_ERRORS = ("PytorchStreamWriter", "unexpected pos", "iostream")
+
+
+def disk_reason(error: BaseException, *places: Path) -> str | None:
+    """Why the disk did not take what was written to one of the places; None if the error is about something else.
+
+    An error that names no file is taken to be about them, such as that of a full disk; one that names another file is
+    not.
+    """
+    if isinstance(error, RuntimeError):
+        return "no space left" if any(words in str(error) for words in _TORCH_WRITE_ERRORS) else None
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, SafetensorError) and (found := re.search(r"\(os error (\d+)\)", str(error))):
+        number = int(found[1])
+    if number not in _DISK_ERRNOS:
+        return None
+    names = [name for name in (getattr(error, key, None) for key in ("filename", "filename2")) if name is not None]
+    named = [Path(os.fsdecode(name)).absolute() for name in names if not isinstance(name, int)]
+    theirs = [place.absolute() for place in places]
+    if named:
+        ours = any(one.is_relative_to(place) or place.is_relative_to(one) for one in named for place in theirs)
+    else:
+        ours = number != errno.ENOENT or any(str(place.parent) in str(error) for place in places)
+    return os.strerror(number) if ours else None
 
 
 @contextmanager
-def reporting_disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a folder that can't be written into one clear `InputError`."""
+def reporting_disk_errors(path: Path, *besides: Path) -> Iterator[None]:
+    """Turn what the disk says against writing ``path`` into one clear `InputError`; other errors are left alone.
+
+    Args:
+        path: What is written.
+        besides: Where it is written until it is whole.
+    """
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(word in str(error) for word in _TORCH_WRITE_ERRORS):
+        reason = disk_reason(error, path, *besides)
+        if reason is None:
             raise
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise InputError(
             f"{path}: can't be written ({reason}); free some space, check the permissions or choose another --output"
         ) from error
@@ -75,7 +110,9 @@ def _beside_file(path: Path) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write to, renamed to ``path`` at the end; removed if anything fails."""
     beside = _beside_file(path)
-    with reporting_disk_errors(path):
+    with reporting_disk_errors(path, beside):
+        if path.exists() and not path.is_file():  # renaming would put a file in the place of /dev/null
+            raise InputError(f"{path}: expected the name of a file, not of a folder or a device")
         try:
             yield beside
             os.replace(beside, path)
@@ -98,7 +135,7 @@ def _old_path(path: Path) -> Path:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A folder beside ``path`` to fill, put in its place at the end; removed if anything fails."""
     beside, old = beside_path(path), _old_path(path)
-    with reporting_disk_errors(path):
+    with reporting_disk_errors(path, beside, old):
         settle_folder(path)
         shutil.rmtree(beside, ignore_errors=True)  # left by a process that was killed
         shutil.rmtree(old, ignore_errors=True)

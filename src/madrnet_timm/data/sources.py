@@ -5,9 +5,11 @@ pixels, the group of pictures that show the same cell, and what was measured on 
 seconds; it is cached as Arrow, under a key that covers the content of every file and the code that measured it.
 """
 
+import errno
 import hashlib
 import io
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import InputError
+from ..files import disk_reason
 from ..morphology import MEASUREMENTS, measure
 from . import groups, sessions, synthetic
 from .reading import decode, pictures_below, pixel_sha256, read
@@ -280,11 +283,17 @@ def generated(
     try:
         return Dataset.from_generator(generator, features=features, gen_kwargs=dict(arguments))
     except (DatasetGenerationError, OSError) as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from None
+        cause = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
+        if isinstance(cause, InputError):
+            raise cause from None
+        reason = disk_reason(cause, Path(HF_DATASETS_CACHE))
+        if str(cause).startswith("Not enough disk space"):  # asked beforehand by `datasets`, and no error of the system
+            reason = os.strerror(errno.ENOSPC)
+        if reason is None:
+            raise
         raise InputError(
-            f"{HF_DATASETS_CACHE}: the cache of the data set can't be written ({error.__cause__ or error}); free some "
-            "space, or name another folder in the environment variable HF_DATASETS_CACHE"
+            f"{HF_DATASETS_CACHE}: the cache of the data set can't be written ({reason}); free some space, or name "
+            "another folder in the environment variable HF_DATASETS_CACHE"
         ) from error
 
 

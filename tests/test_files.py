@@ -1,0 +1,74 @@
+"""Files that are whole or not there, and what is said when the disk does not take them."""
+
+import errno
+import os
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from madrnet_timm.errors import InputError
+from madrnet_timm.files import replacing, replacing_folder, reporting_disk_errors, write_text
+
+
+def test_what_the_disk_does_not_take_is_told_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    for path, reason in (
+        (tmp_path / "none" / "a.txt", os.strerror(errno.ENOENT)),
+        (tmp_path / "file" / "a.txt", os.strerror(errno.ENOTDIR)),
+        (tmp_path / ("n" * 300), os.strerror(errno.ENAMETOOLONG)),
+        (tmp_path / "folder", "not of a folder or a device"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            write_text(path, "text")
+    with pytest.raises(InputError, match="can't be written"), replacing_folder(tmp_path / "file" / "model"):
+        pass
+    with pytest.raises(InputError, match=os.strerror(errno.EEXIST)), reporting_disk_errors(tmp_path / "file"):
+        (tmp_path / "file").mkdir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_told_by_whatever_writes(tmp_path):
+    with (
+        pytest.raises(InputError, match="No space left on device") as told,
+        reporting_disk_errors(tmp_path / "a"),
+        open("/dev/full", "w") as full,
+    ):
+        full.write("x")
+    assert isinstance(told.value.__cause__, OSError)
+    with pytest.raises(InputError, match="no space left"), reporting_disk_errors(tmp_path / "a"):
+        torch.save(torch.zeros(300_000), "/dev/full")
+
+
+def test_the_errors_of_safetensors(tmp_path):
+    path = tmp_path / "none" / "model.safetensors"
+    with pytest.raises(InputError, match=os.strerror(errno.ENOENT)), reporting_disk_errors(path):
+        save_file({"a": torch.zeros(3)}, path)
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    with pytest.raises(Exception, match="Error while deserializing"), replacing(tmp_path / "table.csv"):
+        load_file(tmp_path / "broken.safetensors")
+
+
+def test_a_failed_read_or_a_bug_is_no_full_disk(tmp_path):
+    with pytest.raises(FileNotFoundError, match="other"), replacing(tmp_path / "a.txt") as beside:
+        beside.write_text((tmp_path / "other.txt").read_text())
+    with pytest.raises(FileNotFoundError), replacing_folder(tmp_path / "model"):
+        (tmp_path / "elsewhere" / "config.json").read_bytes()
+    with pytest.raises(RuntimeError, match="shape"), replacing(tmp_path / "a.txt"):
+        torch.zeros(3).reshape(2, 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a named pipe")
+def test_a_device_is_not_replaced(tmp_path):
+    """The user root can do so with /dev/null."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe: expected the name of a file, not of a folder or a device"):
+        write_text(tmp_path / "pipe", "text")
+    assert (tmp_path / "pipe").is_fifo()
+    os.symlink("/dev/null", tmp_path / "null")
+    with pytest.raises(InputError, match="device"):
+        write_text(tmp_path / "null", "text")
