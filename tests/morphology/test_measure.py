@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from madrnet_timm.data.synthetic import SHAPES, draw_head
+from madrnet_timm.errors import InputError
 from madrnet_timm.morphology import (
     HeadRanges,
     align,
@@ -105,10 +106,17 @@ def test_never_raises(shape, kind):
 
 
 @pytest.mark.parametrize(
-    "image", [np.zeros((7, 20), np.uint8), np.zeros((20, 20)), np.zeros((20, 20, 4), np.uint8), np.zeros(20, np.uint8)]
+    ("image", "words"),
+    [
+        (np.zeros((7, 20), np.uint8), "20×7 pixels, expected at least 8×8"),
+        (np.zeros((20, 20), bool), "expected numbers"),
+        (np.zeros((20, 20, 5), np.uint8), "expected numbers"),
+        (np.zeros(20, np.uint8), "expected numbers"),
+        (np.full((20, 20), np.nan), "not finite"),
+    ],
 )
-def test_other_arrays_are_refused(image):
-    with pytest.raises(ValueError, match="expected uint8"):
+def test_other_arrays_are_refused(image, words):
+    with pytest.raises(InputError, match=words):
         measure(image)
 
 

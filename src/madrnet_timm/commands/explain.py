@@ -25,7 +25,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from ..data.reading import decode, names_below, picture_files, read
+    from ..data.reading import names_below, picture_files, read_image
     from ..files import reporting_disk_errors
     from ..inference import Classifier
     from ..inference.explain import attention_figure, attention_overlays
@@ -38,7 +38,7 @@ def _explain(args: argparse.Namespace) -> int:
     named = zip(paths, names_below(paths), strict=True)
     for path, name in progress(named, len(paths), "explaining", "picture", shown_from=5):
         try:
-            prepared = [classifier.prepare(decode(read(path), str(path)))]
+            prepared = [classifier.prepare(read_image(path, crop=True))]
         except InputError as error:
             failures.append(str(error))
             continue

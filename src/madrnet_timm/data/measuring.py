@@ -1,7 +1,9 @@
 """Head measurements of many pictures at once, by several processes."""
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +15,31 @@ from ..errors import InputError
 from ..files import write_image
 from ..morphology import HeadMorphology, HeadRanges, draw_overlay, measure
 from ..progress import progress
-from .reading import decode, names_below, read
+from .reading import names_below, read_image
 from .workers import map_in_processes
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["measure_dataset", "measure_files", "measurement_row"]
+__all__ = ["measure_dataset", "measure_files", "measurement_row", "single_threaded_opencv"]
+
+_lock = threading.Lock()
+_inside: list[int] = []  # OpenCV's threads as they were when each that is in `single_threaded_opencv` came
+
+
+@contextmanager
+def single_threaded_opencv() -> Iterator[None]:
+    """OpenCV computes with one thread, and as before when the last that is in here has left."""
+    with _lock:
+        _inside.append(cv2.getNumThreads() if not _inside else _inside[0])
+        cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        with _lock:
+            before = _inside.pop()
+            if not _inside:
+                cv2.setNumThreads(before)
 
 
 def measurement_row(head: HeadMorphology, ranges: HeadRanges | None = None) -> dict[str, Any]:
@@ -38,9 +58,8 @@ def measurement_row(head: HeadMorphology, ranges: HeadRanges | None = None) -> d
 
 def _measure_file(path: Path, name: str, um_per_px: float | None, overlay: Path | None) -> dict[str, Any] | str:
     """The row of one file, or why there is none."""
-    cv2.setNumThreads(1)
     try:
-        image = decode(read(path), str(path))
+        image = read_image(path)
     except InputError as error:
         return str(error)
     head = measure(image, um_per_px)
@@ -49,6 +68,12 @@ def _measure_file(path: Path, name: str, um_per_px: float | None, overlay: Path 
         target.parent.mkdir(parents=True, exist_ok=True)
         write_image(target, draw_overlay(image, head))
     return {"file": str(path)} | measurement_row(head)
+
+
+def _measure_file_alone(path: Path, name: str, **options: Any) -> dict[str, Any] | str:
+    """`_measure_file` in a process of its own."""
+    cv2.setNumThreads(1)
+    return _measure_file(path, name, **options)
 
 
 def measure_files(
@@ -71,25 +96,27 @@ def measure_files(
     if not paths:
         return [], []
     count = min(processes or os.cpu_count() or 1, -(-len(paths) // 32))
-    task = partial(_measure_file, um_per_px=um_per_px, overlay=overlay)
+    options = {"um_per_px": um_per_px, "overlay": overlay}
     names = names_below(paths)
 
     def results() -> Iterator[dict[str, Any] | str]:
         if count == 1:
-            yield from map(task, paths, names)
+            with single_threaded_opencv():
+                yield from map(partial(_measure_file, **options), paths, names)
             return
+        task = partial(_measure_file_alone, **options)
         yield from map_in_processes(task, paths, names, processes=count, chunksize=16)
 
     found = list(progress(results(), len(paths), "measuring", "picture", shown_from=100))
     return [row for row in found if isinstance(row, dict)], [why for why in found if isinstance(why, str)]
 
 
-def _measure_record(record: dict[str, Any], um_per_px: float | None) -> dict[str, Any]:
-    cv2.setNumThreads(1)
+def _measure_record(record: dict[str, Any], um_per_px: float | None, alone: bool) -> dict[str, Any]:
+    if alone:  # in a process of its own
+        cv2.setNumThreads(1)
     stored = record["image"]
-    name = stored["path"] or "image"
-    data = read(Path(stored["path"])) if stored["bytes"] is None else stored["bytes"]
-    return measurement_row(measure(decode(data, name), um_per_px))
+    image = Path(stored["path"]) if stored["bytes"] is None else stored["bytes"]
+    return measurement_row(measure(read_image(image, stored["path"] or "image"), um_per_px))
 
 
 def measure_dataset(dataset: "Dataset", um_per_px: float | None = None, processes: int | None = None) -> "Dataset":
@@ -114,10 +141,11 @@ def measure_dataset(dataset: "Dataset", um_per_px: float | None = None, processe
     new = {key: Value("bool" if key.startswith("who_") else kinds.get(key, "float64")) for key in columns}
     stored = dataset.cast_column("image", Image(decode=False))
     count = min(processes or os.cpu_count() or 1, max(len(dataset) // 32, 1))
-    measured = stored.map(
-        partial(_measure_record, um_per_px=um_per_px),
-        features=Features({**stored.features, **new}),
-        num_proc=count if count > 1 else None,
-        desc="measuring",
-    )
+    with single_threaded_opencv():
+        measured = stored.map(
+            partial(_measure_record, um_per_px=um_per_px, alone=count > 1),
+            features=Features({**stored.features, **new}),
+            num_proc=count if count > 1 else None,
+            desc="measuring",
+        )
     return measured.cast_column("image", Image())

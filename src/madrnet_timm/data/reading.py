@@ -1,73 +1,157 @@
-"""Reading picture files: one way for training and prediction."""
+"""Reading image files: one gate for training, measurement and prediction."""
 
 import hashlib
 import io
+import logging
 import os
-import warnings
+import stat
 from collections.abc import Sequence
+from functools import cache
 from glob import glob
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
+from tqdm import tqdm
 
+from ..cells import printable
 from ..errors import InputError
+from ..morphology import as_rgb
+from ..morphology.pixels import LARGEST_CROP
 
-__all__ = ["SUFFIXES", "decode", "names_below", "picture_files", "pictures_below", "pixel_sha256", "read"]
+__all__ = [
+    "FORMATS",
+    "SUFFIXES",
+    "Picture",
+    "check_crop",
+    "decode",
+    "names_below",
+    "picture_files",
+    "pictures_below",
+    "pixel_sha256",
+    "read",
+    "read_image",
+    "shown",
+]
 
-SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga"}
-    | {".tif", ".tiff", ".webp"}
-)
+FORMATS = {
+    "AVIF": {".avif"},
+    "BMP": {".bmp"},
+    "GIF": {".gif"},
+    "JPEG": {".jfif", ".jpeg", ".jpg"},
+    "JPEG2000": {".jp2"},
+    "PNG": {".png"},
+    "PPM": {".pbm", ".pgm", ".pnm", ".ppm"},
+    "TIFF": {".tif", ".tiff"},
+    "WEBP": {".webp"},
+    "TGA": {".tga"},  # last, since it has no mark to be known by
+}
+"""Pillow's names of the formats that are read, whatever a file's name says, and the usual endings. No other is tried:
+some start programs."""
+
+SUFFIXES = frozenset().union(*FORMATS.values())
 """Files that are taken for pictures."""
 
+Picture = str | Path | bytes | Image.Image | NDArray[np.generic]
+"""A path, a file's bytes, a Pillow image, or an array, see `madrnet_timm.morphology.as_rgb`."""
 
-_BROKEN = (
-    OSError, SyntaxError, ValueError, RuntimeError,  # what Pillow's formats raise for broken files
-    Image.DecompressionBombError, Image.DecompressionBombWarning,
-)  # fmt: skip
+_LARGEST_FILE = 2**29  # bytes
+_LONGEST_NAME = 300  # in a message
+
+_logger = logging.getLogger(__name__)
+
+
+def shown(path: str | Path) -> str:
+    """A path as a message shows it: on one line, not without end."""
+    text = printable(str(path))
+    return text if len(text) <= _LONGEST_NAME else f"{text[:150]}...{text[-100:]}"
 
 
 def read(path: Path) -> bytes:
     """The bytes of a file.
 
     Raises:
-        InputError: It can't be read.
+        InputError: It can't be read, is not a file, or has more than half a GB.
     """
     try:
-        return path.read_bytes()
+        found = path.stat()
+        if stat.S_ISREG(found.st_mode) and found.st_size <= _LARGEST_FILE:
+            return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{shown(path)}: no such file") from None
     except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror}); check its permissions") from None
+        raise InputError(f"{shown(path)}: can't be read ({error.strerror}); check its permissions") from None
+    except ValueError as error:
+        raise InputError(f"{shown(path)}: not the name of a file ({error})") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{shown(path)}: not a file; expected an image")
+    raise InputError(f"{shown(path)}: {found.st_size / 2**30:.1f} GB; expected the image of a single head")
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """Picture files in a folder and all below it, sorted; hidden ones (``.name``) are left out."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path for path in found if not path.name.startswith("."))
+    """Picture files in a folder and all below it, sorted; hidden files and folders (``.name``) are left out.
+
+    Folders that can't be searched are left out, with a warning. Links to folders are not followed.
+    """
+    closed: list[OSError] = []
+    found = []
+    walk = os.walk(folder, onerror=closed.append)
+    # a bar on the terminal after two seconds
+    for root, folders, files in tqdm(walk, desc="searching", unit=" folders", delay=2, leave=False, disable=None):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (Path(root, name) for name in files if not name.startswith("."))
+        found += [path for path in paths if path.suffix.lower() in SUFFIXES and _is_file(path)]
+    if there := [error for error in closed if not isinstance(error, FileNotFoundError | ProcessLookupError)]:
+        first = f"{shown(there[0].filename)}: {there[0].strerror}"
+        _logger.warning("%s: %d folders below can't be searched, the first: %s", shown(folder), len(there), first)
+    return sorted(found)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def picture_files(paths: Sequence[str | Path]) -> list[Path]:
     """Picture files among files, folders (searched to the bottom) and patterns like ``*.png``, in a stable order.
 
+    A file that is named twice, by whatever path, counts once, by the first.
+
     Raises:
         InputError: A path that is not there, or a folder or pattern without a picture.
     """
-    out: dict[Path, None] = {}
+    out: dict[str, Path] = {}
     for given in paths:
-        path = Path(given)
-        if path.is_file():
-            found = [path]
-        elif path.is_dir():
-            found = pictures_below(path)
-        elif any(sign in str(given) for sign in "*?["):
-            found = [Path(name) for name in sorted(glob(str(given), recursive=True)) if Path(name).is_file()]
-        else:
-            raise InputError(f"{given}: no such file or folder")
+        found = _files_of(given)
         if not found:
-            raise InputError(f"{given}: no picture there; expected one of {', '.join(sorted(SUFFIXES))}")
-        out |= dict.fromkeys(found)
-    return list(out)
+            raise InputError(f"{shown(given)}: no picture there; expected one of {', '.join(sorted(SUFFIXES))}")
+        for path in found:
+            out.setdefault(os.path.realpath(path), path)
+    return list(out.values())
+
+
+def _files_of(given: str | Path) -> list[Path]:
+    if str(given) == "":
+        raise InputError(
+            "'': an empty name; expected an image file, a folder or a pattern (. is the folder you are in)"
+        )
+    path = Path(given)
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        if any(sign in str(given) for sign in "*?["):
+            return [Path(name) for name in sorted(glob(str(given), recursive=True)) if _is_file(Path(name))]
+        raise InputError(f"{shown(given)}: no such file or folder") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{shown(given)}: can't be read ({getattr(error, 'strerror', None) or error})") from None
+    if stat.S_ISDIR(mode):
+        return pictures_below(path)
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{shown(given)}: neither a file nor a folder")
+    return [path]
 
 
 def names_below(paths: Sequence[Path]) -> list[str]:
@@ -77,35 +161,67 @@ def names_below(paths: Sequence[Path]) -> list[str]:
     return [f"{path.relative_to(root)}.png" for path in resolved]
 
 
-def decode(data: bytes, name: str) -> NDArray[np.uint8]:
-    """A picture file's bytes as RGB ``(height, width, 3)`` uint8.
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
-    EXIF orientation is honoured; gray, palette and 16-bit pictures are converted, transparency is laid on white.
+
+def check_crop(width: int, height: int, name: str) -> None:
+    """Raise `InputError` for an image that is too large to be the crop of a single head."""
+    if max(height, width) > LARGEST_CROP:
+        raise InputError(
+            f"{name}: {width}×{height} pixels look like a whole field of view; expected crops of single heads, at most "
+            f"{LARGEST_CROP} pixels wide (HuSHeM's have 131): cut them out, or make the picture smaller"
+        )
+
+
+def decode(data: bytes, name: str, crop: bool = False) -> NDArray[np.uint8]:
+    """An image file's bytes as RGB ``(height, width, 3)`` uint8, see `madrnet_timm.morphology.as_rgb`.
+
+    Args:
+        data: The bytes; what format they are in is told from them, not from the name.
+        name: For messages.
+        crop: Refuse what is too large for the crop of a single head, before it is decoded.
 
     Raises:
-        InputError: Not a picture, truncated, or smaller than 8×8; the message names ``name``.
+        InputError: Not an image in one of `FORMATS`, truncated, smaller than 8×8 or too large; the message names
+            ``name``.
     """
+    name = shown(name)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as opened:
-                image: Image.Image = ImageOps.exif_transpose(opened)
-                image.load()
-    except _BROKEN as error:
-        reason = "empty file" if not data else str(error).split(" <")[0]
+        opened = Image.open(io.BytesIO(data), formats=_formats())
+    except Exception as error:  # which ones Pillow's formats raise for broken files is nowhere written
+        reason = "empty file" if not data else str(error).split(" <")[0] or type(error).__name__
         raise InputError(f"{name}: can't read it as a picture ({reason}); replace or remove the file") from None
-    if image.mode.startswith(("I", "F")):
-        values = np.asarray(image, dtype=np.float64)
-        if image.mode == "F" and values.max() <= 1:
-            values = values * 255
-        values = values / 257 if values.max() > 255 else values  # 16 bits to 8
-        image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
-    elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    if min(image.size) < 8:
-        raise InputError(f"{name}: {image.width}×{image.height} pixels, expected at least 8×8; remove the file")
-    return np.asarray(image.convert("RGB"))
+    with opened:
+        if crop:
+            check_crop(*opened.size, name)
+        return as_rgb(opened, name)
+
+
+def read_image(image: Picture, name: str = "image", crop: bool = False) -> NDArray[np.uint8]:
+    """An image in any form as RGB ``(height, width, 3)`` uint8, the same for each.
+
+    Args:
+        image: A path, a file's bytes, a Pillow image or an array.
+        name: For messages; that of a path is the path.
+        crop: Refuse what is too large for the crop of a single head.
+
+    Raises:
+        InputError: See `read`, `decode` and `madrnet_timm.morphology.as_rgb`.
+    """
+    if isinstance(image, str | Path):
+        return decode(read(Path(image)), str(image), crop)
+    if isinstance(image, bytes):
+        return decode(image, name, crop)
+    if crop:
+        width, height = (
+            image.size if isinstance(image, Image.Image) else image.shape[1::-1] if image.ndim > 1 else (0, 0)
+        )
+        check_crop(width, height, name)
+    return as_rgb(image, name)
 
 
 def pixel_sha256(image: NDArray[np.uint8]) -> str:

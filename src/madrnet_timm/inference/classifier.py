@@ -8,22 +8,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..data.domain import domain_features, outside_ranges
 from ..data.pipelines import prepare
-from ..data.reading import decode, read
+from ..data.reading import Picture, check_crop, read_image
 from ..errors import InputError
 from ..evaluation.calibration import tempered
 from ..hub.lookup import find_model
 from ..hub.model_folder import ModelFolder
 from ..morphology import HeadMorphology, measure
-from ..morphology.head import as_rgb
 from .backends import BACKENDS, create_backend
 
 __all__ = ["Classifier", "Prediction", "Prepared"]
-
-Picture = str | Path | Image.Image | NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,8 @@ class Prediction:
         label: Name of the most probable class.
         probabilities: Probability of each class by name, calibrated where the model comes with a calibration.
         entropy: Of the probabilities, in nats: 0 where the model is sure, log(classes) where it knows nothing.
-        abstain: The probability lies below the model's threshold: better look yourself.
+        abstain: The probability lies below the model's threshold, or no head was found (flag ``no_head``): better look
+            yourself.
         out_of_domain: In what the picture is unlike the training pictures (stain, size), see `domain_features`.
         head: The measurement.
     """
@@ -83,7 +80,12 @@ class Classifier:
         return self.folder.load()
 
     def prepare(self, image: NDArray[np.uint8], um_per_px: float | None = None) -> Prepared:
-        """Measure a picture ``(h, w, 3)`` and bring it into the form that the network was trained on."""
+        """Measure a picture ``(h, w, 3)`` RGB and bring it into the form that the network was trained on.
+
+        Raises:
+            InputError: It is too large for the crop of a single head.
+        """
+        check_crop(image.shape[1], image.shape[0], "image")
         head = measure(image, um_per_px)
         config = self.folder.data_config
         view = prepare(image, self.pipeline, config["input_size"][-1], config["crop_pct"], head)
@@ -100,9 +102,9 @@ class Classifier:
         """Pictures as the network sees them, ``(pictures, 3, size, size)`` float32, normalised.
 
         Raises:
-            InputError: A file that can't be read as a picture.
+            InputError: See `prepare` and `read_image`.
         """
-        return torch.from_numpy(self.normalized([self.prepare(_rgb(image)).view for image in images]))
+        return torch.from_numpy(self.normalized([self.prepare(_crop(image)).view for image in images]))
 
     def probabilities(self, views: Sequence[NDArray[np.uint8]], batch_size: int = 32) -> NDArray[np.float64]:
         """The network's own probabilities ``(pictures, classes)`` for prepared pictures, not calibrated."""
@@ -122,7 +124,7 @@ class Classifier:
             best = int(row.argmax())
             entropy = float(-(row * np.log(np.clip(row, 1e-12, None))).sum())
             probabilities = dict(zip(self.label_names, row.tolist(), strict=True))
-            abstain = bool(row[best] < threshold)
+            abstain = bool(row[best] < threshold) or "no_head" in item.head.flags
             out.append(
                 Prediction(self.label_names[best], probabilities, entropy, abstain, item.out_of_domain, item.head)
             )
@@ -131,19 +133,17 @@ class Classifier:
     def __call__(
         self, images: Iterable[Picture], batch_size: int = 32, um_per_px: float | None = None
     ) -> list[Prediction]:
-        """Classify pictures: paths, Pillow images or RGB arrays ``(height, width, 3)`` uint8.
+        """Classify pictures in any form: paths, files' bytes, Pillow images or arrays, see `read_image`.
 
         Raises:
-            InputError: A file that can't be read as a picture.
+            InputError: A picture that can't be read, or is too large for the crop of a single head.
         """
         if isinstance(images, str | Path):
             raise InputError(f"{images}: expected a list of pictures; write [{str(images)!r}]")
-        prepared = [self.prepare(_rgb(image), um_per_px) for image in images]
+        prepared = [self.prepare(_crop(image), um_per_px) for image in images]
         batches = (prepared[start : start + batch_size] for start in range(0, len(prepared), batch_size))
         return [prediction for batch in batches for prediction in self.predict(batch)]
 
 
-def _rgb(image: Picture) -> NDArray[np.uint8]:
-    if isinstance(image, str | Path):
-        return decode(read(Path(image)), str(image))
-    return as_rgb(image)
+def _crop(image: Picture) -> NDArray[np.uint8]:
+    return read_image(image, crop=True)

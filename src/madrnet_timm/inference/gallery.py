@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from ..data.reading import decode, pixel_sha256, read
+from ..data.reading import pixel_sha256, read_image
 from ..errors import InputError
 from ..hub.lookup import published_folder
 from ..hub.model_folder import folder_digest
@@ -92,7 +92,7 @@ def _image_of(results: Results, row: Row) -> NDArray[np.uint8]:
     path = results.picture(row["file"])
     if path is None:
         raise InputError("the image is not there any more")
-    image = decode(read(path), str(path))
+    image = read_image(path, crop=True)
     if pixel_sha256(image) != row["pixel_sha256"]:
         raise InputError("the image is not, or no longer, the one that was classified")
     return image

@@ -7,18 +7,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import cv2
-
-from ..data.measuring import measurement_row
-from ..data.reading import decode, pixel_sha256, read
+from ..data.measuring import measurement_row, single_threaded_opencv
+from ..data.reading import pixel_sha256, read_image
 from ..errors import InputError
 from ..progress import progress
 from .classifier import Classifier, Prediction, Prepared
 
-__all__ = ["LARGEST_CROP", "predict_files", "prediction_row"]
-
-LARGEST_CROP = 800
-"""Longer side in pixels from which on a picture is taken for a whole field of view."""
+__all__ = ["predict_files", "prediction_row"]
 
 _THREADS = 2  # that decode and measure
 _AHEAD = 3  # batches that are prepared while one is computed
@@ -44,15 +39,9 @@ def prediction_row(file: str, prediction: Prediction, pixels: str) -> dict[str, 
 def _prepare(path: Path, classifier: Classifier, um_per_px: float | None) -> _Ready | str:
     """A picture ready for the network and the hash of its pixels, or why there is none."""
     try:
-        image = decode(read(path), str(path))
+        image = read_image(path, crop=True)
     except InputError as error:
         return str(error)
-    height, width = image.shape[:2]
-    if max(height, width) > LARGEST_CROP:
-        return (
-            f"{path}: {width}×{height} pixels look like a whole field of view; expected crops of single heads, at most "
-            f"{LARGEST_CROP} pixels wide (HuSHeM's have 131): cut them out, or make the picture smaller"
-        )
     return classifier.prepare(image, um_per_px), pixel_sha256(image)
 
 
@@ -89,9 +78,7 @@ def predict_files(
     """
     rows: list[dict[str, Any]] = []
     skipped: list[str] = []
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # the threads are ours
-    try:
+    with single_threaded_opencv():  # the threads are ours
         batches = _batches(paths, batch_size, lambda path: _prepare(path, classifier, um_per_px))
         count = math.ceil(len(paths) / batch_size)
         for batch in progress(batches, count, "predicting", "batch", shown_from=3):
@@ -101,6 +88,4 @@ def predict_files(
                 predictions = classifier.predict([item for _, item, _ in ready])
                 found = zip(ready, predictions, strict=True)
                 rows += [prediction_row(str(path), prediction, pixels) for (path, _, pixels), prediction in found]
-    finally:
-        cv2.setNumThreads(before)
     return rows, skipped

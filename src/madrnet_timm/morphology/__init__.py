@@ -3,6 +3,7 @@
 from .align import align, mask_background, normalize_background
 from .head import MEASUREMENTS, HeadMorphology, measure
 from .overlay import draw_overlay
+from .pixels import as_rgb
 from .who import HeadRanges
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "HeadMorphology",
     "HeadRanges",
     "align",
+    "as_rgb",
     "draw_overlay",
     "mask_background",
     "measure",

@@ -5,7 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .head import HeadMorphology, as_rgb
+from .head import HeadMorphology
+from .pixels import as_rgb
 from .segment import background_plane
 
 __all__ = ["REFERENCE_BACKGROUND", "align", "background_planes", "mask_background", "normalize_background"]

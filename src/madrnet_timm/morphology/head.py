@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .pixels import as_rgb
 from .segment import BoolArray, Profile, Segmentation, principal_axis, profile, segment
 from .shape import head_shape
 from .who import HeadRanges, who_checks
 
-__all__ = ["MEASUREMENTS", "HeadMorphology", "as_rgb", "measure"]
+__all__ = ["MEASUREMENTS", "HeadMorphology", "measure"]
 
 MEASUREMENTS = (
     "aspect_ratio",
@@ -42,7 +43,7 @@ class HeadMorphology:
     """What was measured on one head; lengths in pixels of the picture.
 
     Attributes:
-        mask: Head, ``(height, width)`` bool, of the picture's size.
+        mask: Head, ``(height, width)`` bool, of the picture's size, as `as_rgb` gives it.
         neck: What of the dark object goes on from the rear half of the head, up to half of the head's width: stem,
             neck, cytoplasm, the beginning of the midpiece, also a part of what touches it there. Bool, of the picture's
             size, without the head itself. Things thinner than 2.5 pixels of 131 are left out; a tail lies about there.
@@ -120,22 +121,6 @@ class HeadMorphology:
         return numbers | {"ok": self.ok, "flags": " ".join(sorted(self.flags))}
 
 
-def as_rgb(image: NDArray[np.uint8] | Image.Image) -> NDArray[np.uint8]:
-    """A picture as ``(height, width, 3)`` RGB uint8.
-
-    Raises:
-        ValueError: Neither a Pillow image nor a uint8 array of shape H×W, H×W×1 or H×W×3, or smaller than 8×8.
-    """
-    array = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3) or min(array.shape[:2]) < 8:
-        raise ValueError(
-            f"picture of type {array.dtype} and shape {array.shape}: expected uint8, H×W or H×W×3 (RGB), at least 8×8"
-        )
-    return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
-
-
 def _acrosome_vote(found: Segmentation, shape: Profile) -> tuple[float, tuple[float, float]]:
     """How clearly the acrosome lies at one end, and the unit vector ``(x, y)`` towards it.
 
@@ -181,11 +166,13 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
     least area is wrong for egg shapes.)
 
     Args:
-        image: ``(height, width, 3)`` RGB or ``(height, width)`` gray, uint8, at least 8×8, or a Pillow image.
+        image: A Pillow image, or an array ``(height, width, 3)`` RGB or ``(height, width)`` gray; what is not RGB uint8
+            is converted by `as_rgb`.
         um_per_px: Micrometres per pixel, if known.
 
     Raises:
-        ValueError: Not such a picture, or ``um_per_px`` not positive.
+        InputError: Not such an image.
+        ValueError: ``um_per_px`` not positive.
     """
     if um_per_px is not None and not um_per_px > 0:
         raise ValueError(f"um_per_px={um_per_px}: expected micrometres per pixel, more than 0")

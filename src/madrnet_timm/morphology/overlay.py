@@ -5,7 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .head import HeadMorphology, as_rgb
+from .head import HeadMorphology
+from .pixels import as_rgb
 
 __all__ = ["draw_overlay"]
 
