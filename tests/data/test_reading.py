@@ -324,8 +324,8 @@ def test_odd_names_given_to_the_gate(name, words):
 
 def test_a_huge_file_is_not_read(tmp_path):
     with (tmp_path / "x.png").open("wb") as opened:
-        opened.truncate(2**40)  # with holes
-    with pytest.raises(InputError, match=r"x\.png: 1024\.0 GB"):
+        opened.truncate(2**31)  # with holes
+    with pytest.raises(InputError, match=r"x\.png: 2\.0 GB"):
         read_image(tmp_path / "x.png")
 
 
