@@ -8,17 +8,12 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.metadata import requires
 from pathlib import Path
 
 from .errors import InputError
 
-__all__ = ["EXTRAS", "run_command"]
-
-EXTRAS = {
-    "train": ("accelerate", "datasets", "evaluate", "matplotlib", "pyarrow", "scipy", "sklearn", "torchvision"),
-    "onnx": ("onnx", "onnxruntime", "onnxscript"),
-}
-"""Modules that come with each extra of this package; `datasets` brings pyarrow along."""
+__all__ = ["run_command"]
 
 _INTERRUPTED, _NOBODY_READS = 130, 141  # as a shell tells of a process that SIGINT or SIGPIPE has ended
 
@@ -76,7 +71,7 @@ def _mistake(error: Exception) -> str | None:
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, ModuleNotFoundError):
-        extra = next((extra for extra, modules in EXTRAS.items() if error.name in modules), None)
+        extra = _extra_of(error.name or "")
         return extra and f"{error.name} is not installed; pip install 'madrnet-timm[{extra}]'"
     if isinstance(error, ImportError):
         return _missing_library(error)
@@ -84,6 +79,13 @@ def _mistake(error: Exception) -> str | None:
     if isinstance(error, ValueError) and _is_about_users_words(error):
         reason = str(error).splitlines()[0]
     return reason and f"{reason} (--debug shows where)"
+
+
+def _extra_of(module: str) -> str | None:
+    """The extra of this package that brings a module along, or None."""
+    project = {"sklearn": "scikit-learn", "pyarrow": "datasets"}.get(module, module)
+    lines = (re.fullmatch(r"([\w.-]+).*extra == ['\"](\w+)['\"]", line) for line in requires("madrnet-timm") or ())
+    return next((line[2] for line in lines if line and line[1] == project), None)
 
 
 def _missing_library(error: ImportError) -> str | None:

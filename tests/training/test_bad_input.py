@@ -3,10 +3,16 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+import timm
 import torch
 from PIL import Image
+
+from madrnet_timm.errors import InputError
+from madrnet_timm.training.options import RunOptions
+from madrnet_timm.training.start import create_model
 
 from .conftest import EXAMPLES, SMALL
 
@@ -107,6 +113,16 @@ def test_unknown_model_argument(refused):
 )
 def test_model_that_can_not_be_made(refused, args):
     assert "can't be made" in refused(*args)
+
+
+def test_a_bug_of_a_model_is_no_mistake_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setattr(timm.models.resnet.ResNet, "forward", lambda model, x: model.nowhere)
+    options = RunOptions("test_resnet", "synthetic", tmp_path / "run")
+    with pytest.raises(AttributeError, match="nowhere"):
+        create_model(options, ["a", "b"])
+    with pytest.raises(InputError, match="can't be made") as told:
+        create_model(replace(options, model_kwargs={"depth": 2}), ["a", "b"])
+    assert isinstance(told.value.__cause__, TypeError)
 
 
 def test_seed_folds_and_tracker(refused):

@@ -31,15 +31,14 @@ _logger = logging.getLogger(__name__)
 
 
 def _torch_backend(folder: ModelFolder, device: str | torch.device) -> Backend:
+    model: Any = folder.load()
     try:
         target = torch.device(device)
-        model = folder.load().to(target).to(memory_format=torch.channels_last)
+        model = model.to(target).to(memory_format=torch.channels_last)
     except (RuntimeError, AssertionError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(
             f"--device {device}: {str(error).splitlines()[0]}; expected cpu, or a device that is here"
-        ) from None
+        ) from error
 
     def run(x: Floats) -> Floats:
         with torch.inference_mode():

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..files import replacing
+from ..models import MADRNet
 from .classifier import Classifier, Prediction, Prepared
 from .finite import check_finite
 from .gradcam import attention_maps
@@ -32,11 +33,10 @@ def attention_overlays(classifier: Classifier, prepared: Sequence[Prepared]) -> 
     Raises:
         InputError: A plain timm model, which has no R and no P.
     """
+    if not isinstance(classifier.model, MADRNet):
+        raise InputError("attention maps need a MADRNet: a plain timm model has no R and no P")
     x = torch.from_numpy(classifier.normalized([item.view for item in prepared]))
-    try:
-        maps = attention_maps(classifier.model, x)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    maps = attention_maps(classifier.model, x)
     out = []
     for index, item in enumerate(prepared):
         overlays = {}

@@ -33,7 +33,9 @@ def _need_onnx() -> None:
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name not in ("onnx", "onnxscript"):  # one of theirs
+            raise
         raise InputError(f"ONNX needs {error.name}; pip install 'madrnet-timm[onnx]'") from None
 
 

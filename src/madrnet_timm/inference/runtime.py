@@ -23,8 +23,10 @@ def import_onnxruntime() -> Any:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
-    except ImportError as error:
-        raise InputError(f"ONNX Runtime can't be imported ({error}); pip install 'madrnet-timm[onnx]'") from None
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":  # one of its own
+            raise
+        raise InputError("ONNX Runtime is not installed; pip install 'madrnet-timm[onnx]'") from None
     return onnxruntime
 
 

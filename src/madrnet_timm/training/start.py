@@ -23,6 +23,14 @@ def _load_start(model: Any, options: RunOptions) -> None:
         load_model_weights(model, find_model(options.weights) / "model.safetensors")
 
 
+def _refusals(options: RunOptions) -> tuple[type[Exception], ...]:
+    """How timm and its models refuse what the options say: sizes, names, arguments; other errors are bugs."""
+    kinds: tuple[type[Exception], ...] = (ValueError, RuntimeError, AssertionError)
+    if options.model_kwargs:
+        kinds += (TypeError, KeyError, AttributeError)
+    return (*kinds, OSError) if options.pretrained_backbone else kinds
+
+
 def create_model(options: RunOptions, names: Sequence[str]) -> nn.Module:
     """The model that a training begins with, its weights loaded.
 
@@ -48,11 +56,11 @@ def create_model(options: RunOptions, names: Sequence[str]) -> nn.Module:
             logits = model.eval()(torch.zeros(1, 3, recipe.img_size, recipe.img_size))
             if logits.shape != (1, len(names)):
                 raise ValueError(f"gives an output of shape {tuple(logits.shape)}, expected one logit a class")
-    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OSError, AssertionError) as error:
+    except _refusals(options) as error:
         raise InputError(
             f"--model {options.model} with --img-size {recipe.img_size} and --model-kwargs {options.model_kwargs} "
             f"can't be made: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
-        ) from None
+        ) from error
     _load_start(model, options)
     if is_madrnet and options.hybrid:
         model.set_embedding_training(True)
