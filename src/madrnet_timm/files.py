@@ -22,11 +22,14 @@ from .cells import from_cell, to_cell
 from .errors import InputError
 
 __all__ = [
+    "DIGITS",
+    "LONGEST_NAME",
     "as_csv",
     "beside_path",
     "check_output",
     "check_table_name",
     "disk_reason",
+    "fill_table",
     "make_output_folder",
     "read_csv",
     "replacing",
@@ -41,7 +44,11 @@ __all__ = [
 ]
 
 
-_LONGEST_NAME = 255  # bytes, on the usual file systems
+DIGITS = 6
+"""Significant digits of numbers that people read."""
+
+LONGEST_NAME = 255
+"""Bytes of a file's name on the usual file systems."""
 
 _DISK_ERRNOS = frozenset(
     {errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPERM, errno.ENOSPC, errno.EROFS}
@@ -101,7 +108,7 @@ def beside_path(path: Path) -> Path:
 def _beside_file(path: Path) -> Path:
     ending = f".{os.getpid()}.part"  # two processes may write the same file
     name = os.fsencode(path.name)
-    if len(name) + len(ending) + 1 > _LONGEST_NAME:
+    if len(name) + len(ending) + 1 > LONGEST_NAME:
         return path.with_name(f".{hashlib.sha256(name).hexdigest()[:32]}{ending}")
     return path.with_name(f".{path.name}{ending}")
 
@@ -177,14 +184,16 @@ def _cells(rows: Sequence[Mapping[str, Any]], digits: int | None) -> Iterator[di
         yield {to_cell(name): cell(value) for name, value in row.items()}
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]], digits: int | None = None) -> str:
+def as_csv(rows: Sequence[Mapping[str, Any]], digits: int | None = None, excel: bool = False) -> str:
     """A table as text; the columns are those of the first row.
 
     Args:
         rows: The table; text is written by `madrnet_timm.cells.to_cell`.
         digits: Significant digits of the numbers; all if None.
+        excel: Begin with the byte order mark by which Excel knows UTF-8.
     """
     buffer = io.StringIO()
+    buffer.write("\ufeff" * excel)
     writer = csv.DictWriter(buffer, fieldnames=[to_cell(name) for name in rows[0]], lineterminator="\n")
     writer.writeheader()
     writer.writerows(_cells(rows, digits))
@@ -229,21 +238,28 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, as_csv(rows))
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a table as ``.csv`` or ``.parquet``, by the name's ending; None is an empty cell or null.
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]], excel: bool = False) -> None:
+    """Write a table for people and other programs as ``.csv`` or ``.parquet``, by the name's ending.
+
+    None is an empty cell or null. Numbers in CSV have `DIGITS` significant digits, those in Parquet all.
 
     Raises:
         InputError: Another ending, Parquet without pyarrow, or a file that can't be written.
     """
     check_table_name(path)
-    if path.suffix.lower() == ".csv":
-        write_csv(path, rows)
+    with replacing(path) as beside:
+        fill_table(beside, rows, path.suffix, excel)
+
+
+def fill_table(beside: Path, rows: Sequence[Mapping[str, Any]], suffix: str, excel: bool = False) -> None:
+    """What `write_table` writes, to a file of any name; ``suffix`` says whether it is ``.csv`` or ``.parquet``."""
+    if suffix.lower() == ".csv":
+        beside.write_text(as_csv(rows, DIGITS, excel), encoding="utf-8", newline="")
         return
     import pyarrow
     from pyarrow import parquet
 
-    with replacing(path) as beside:
-        parquet.write_table(pyarrow.Table.from_pylist(list(_cells(rows, None))), beside)
+    parquet.write_table(pyarrow.Table.from_pylist(list(_cells(rows, None))), beside)
 
 
 def check_table_name(path: Path) -> None:

@@ -1,13 +1,23 @@
 """Options that several verbs share, and how they report what they skipped."""
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
 
-__all__ = ["add_images", "add_model", "add_scale", "add_table", "check_scale", "report_skipped"]
+__all__ = [
+    "add_images",
+    "add_model",
+    "add_scale",
+    "add_table",
+    "check_scale",
+    "check_table",
+    "number",
+    "report_skipped",
+]
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
@@ -25,18 +35,40 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_scale(parser: argparse.ArgumentParser) -> None:
     """``--um-per-px``."""
-    parser.add_argument("--um-per-px", type=float, metavar="X", help="micrometres per pixel")
+    parser.add_argument(
+        "--um-per-px", type=number, metavar="X",
+        help="micrometres per pixel, 0.1 or 0,1; one by which heads would not be 2 to 12 µm long is refused",
+    )  # fmt: skip
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
-    """``--output`` for a table."""
+    """``--output`` and ``--excel`` for a table."""
     parser.add_argument("--output", type=Path, metavar="FILE", help=".csv or .parquet; without it CSV on the screen")
+    parser.add_argument(
+        "--excel", action="store_true", help="begin the CSV with the byte order mark by which Excel knows UTF-8"
+    )
+
+
+def check_table(args: argparse.Namespace) -> None:
+    """Raise `InputError` where the table could not be written, before any work is done for it."""
+    from ..files import check_table_name
+
+    if args.output is None:
+        return
+    check_table_name(args.output)
+    if args.excel and args.output.suffix.lower() != ".csv":
+        raise InputError(f"--excel --output {args.output}: only a CSV has a byte order mark; leave --excel out")
+
+
+def number(text: str) -> float:
+    """A number with a decimal point or comma."""
+    return float(text.replace(",", "."))
 
 
 def check_scale(um_per_px: float | None) -> None:
     """Raise `InputError` for a scale that is none."""
-    if um_per_px is not None and not um_per_px > 0:
-        raise InputError(f"--um-per-px {um_per_px}: expected micrometres per pixel, more than 0")
+    if um_per_px is not None and not 0 < um_per_px < math.inf:
+        raise InputError(f"--um-per-px {um_per_px:g}: expected micrometres per pixel, more than 0, such as 0.1")
 
 
 def report_skipped(reasons: Sequence[str]) -> int:

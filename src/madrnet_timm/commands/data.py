@@ -7,7 +7,7 @@ from typing import Any
 
 from ..data.arguments import add_data_arguments, add_fold_arguments
 from ..data.manifest import MANIFESTS
-from .arguments import add_table
+from .arguments import add_table, check_table
 
 __all__ = ["add_parser"]
 
@@ -84,17 +84,16 @@ def _data_verify(args: argparse.Namespace) -> int:
 def _data_folds(args: argparse.Namespace) -> int:
     from ..data.folds import assign_folds, fold_rows
     from ..data.sources import drop_conflicts, load
-    from ..files import as_csv, check_table_name, write_table
+    from ..files import as_csv, write_table
 
-    if args.output is not None:
-        check_table_name(args.output)
+    check_table(args)
     records, _ = drop_conflicts(load(args.dataset, args.data_dir))
     folds = assign_folds(args.dataset, records, args.protocol, args.folds, args.seed)
     rows = fold_rows(records, folds, ("file", "pixel_sha256", "group", "session", "label"))
     if args.output is None:
-        sys.stdout.write(as_csv(rows))
+        sys.stdout.write(as_csv(rows, excel=args.excel))
     else:
-        write_table(args.output, rows)
+        write_table(args.output, rows, args.excel)
     return 0
 
 

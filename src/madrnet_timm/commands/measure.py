@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .arguments import add_images, add_scale, add_table, check_scale, report_skipped
+from .arguments import add_images, add_scale, add_table, check_scale, check_table, report_skipped
 
 __all__ = ["add_parser"]
 
@@ -33,22 +33,20 @@ def add_parser(verbs: Any) -> None:
 def _measure(args: argparse.Namespace) -> int:
     from ..data.measuring import measure_files
     from ..data.reading import picture_files
-    from ..files import as_csv, check_table_name, reporting_disk_errors, write_table
+    from ..files import DIGITS, as_csv, make_output_folder, write_table
 
     check_scale(args.um_per_px)
     if args.processes is not None and args.processes < 1:
         raise InputError(f"--processes {args.processes}: expected at least 1")
-    if args.output is not None:
-        check_table_name(args.output)
+    check_table(args)
     paths = picture_files(args.images)
     if args.overlay is not None:
-        with reporting_disk_errors(args.overlay):
-            args.overlay.mkdir(parents=True, exist_ok=True)
+        make_output_folder(args.overlay, "--overlay")
     rows, failures = measure_files(paths, args.um_per_px, args.overlay, args.processes)
     if rows and args.output is not None:
-        write_table(args.output, rows)
+        write_table(args.output, rows, args.excel)
     elif rows:
-        sys.stdout.write(as_csv(rows))
+        sys.stdout.write(as_csv(rows, DIGITS, args.excel))
     doubtful = sum(not row["ok"] for row in rows)
     print(f"{len(rows)} measured, {doubtful} of them not to be trusted (column flags)", file=sys.stderr)
     return report_skipped(failures)

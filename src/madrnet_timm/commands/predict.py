@@ -2,10 +2,16 @@
 
 import argparse
 import sys
-from typing import Any
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from .arguments import add_images, add_model, add_scale, add_table, check_scale, report_skipped
+from .arguments import add_images, add_model, add_scale, add_table, check_scale, check_table, number, report_skipped
+
+if TYPE_CHECKING:
+    from ..inference import Classifier
 
 __all__ = ["add_parser"]
 
@@ -31,29 +37,45 @@ def add_parser(verbs: Any) -> None:
         help="onnx: ONNX Runtime, faster on the CPU (%(default)s)",
     )
     predict.add_argument("--device", default="cpu", help="of the backend torch: cpu or cuda (%(default)s)")
+    predict.add_argument(
+        "--threshold",
+        type=number,
+        metavar="P",
+        help="abstain where the calibrated probability of the class lies below P, 0 to 1 (the model's own threshold)",
+    )
+    predict.add_argument(
+        "--resume",
+        action="store_true",
+        help="take up an interrupted prediction: the rows that were finished lie in FILE.part beside --output FILE",
+    )
     predict.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures a batch (%(default)s)")
     predict.set_defaults(verb=_predict)
 
 
 def _predict(args: argparse.Namespace) -> int:
     from ..data.reading import picture_files
-    from ..files import as_csv, check_table_name
+    from ..files import DIGITS, as_csv, check_output
     from ..inference import Classifier
     from ..inference.predict import predict_files
-    from ..inference.results import write_results
+    from ..inference.results import info_path
 
     check_scale(args.um_per_px)
     if args.batch_size < 1:
         raise InputError(f"--batch-size {args.batch_size}: expected at least 1")
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        raise InputError(f"--threshold {args.threshold:g}: expected a probability from 0 to 1")
+    if args.resume and args.output is None:
+        raise InputError("--resume: finished rows lie beside a table; give its --output")
+    check_table(args)
     if args.output is not None:
-        check_table_name(args.output)
+        check_output(info_path(args.output))
     paths = picture_files(args.images)
-    classifier = Classifier(args.model, args.device, args.backend)
-    rows, skipped = predict_files(paths, classifier, args.um_per_px, args.batch_size)
-    if args.output is not None and rows:
-        write_results(args.output, rows, skipped, classifier, args.um_per_px)
-    elif rows:
-        sys.stdout.write(as_csv(rows))
+    classifier = Classifier(args.model, args.device, args.backend, args.threshold)
+    if args.output is None:
+        rows, skipped = predict_files(paths, classifier, args.um_per_px, args.batch_size)
+        sys.stdout.write(as_csv(rows, DIGITS, args.excel) if rows else "")
+    else:
+        rows, skipped = _predict_table(args, paths, classifier)
     abstained, outside = sum(row["abstain"] for row in rows), sum(bool(row["out_of_domain"]) for row in rows)
     print(
         f"{len(rows)} classified; on {abstained} the model abstains, {outside} are unlike its training pictures. "
@@ -61,3 +83,34 @@ def _predict(args: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     return report_skipped(skipped)
+
+
+def _predict_table(
+    args: argparse.Namespace, paths: Sequence[Path], classifier: "Classifier"
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Predict into ``--output``; what is finished is kept beside it until then."""
+    from ..inference.finished import FinishedRows, finished_path
+    from ..inference.predict import predict_files
+    from ..inference.results import write_results
+
+    made_by = {
+        "the model": classifier.folder.digest(),
+        "madrnet-timm": version("madrnet-timm"),
+        "--backend": args.backend,
+        "--threshold": classifier.threshold,
+        "--um-per-px": args.um_per_px,
+    }
+    finished = FinishedRows(finished_path(args.output), made_by, args.resume)
+    if args.resume:
+        ready = sum(finished.get(path) is not None for path in paths)
+        done = f"{ready} of {len(paths)} images are done already" if ready else "nothing is begun there; starting anew"
+        print(f"{args.output}: {done}", file=sys.stderr)
+    try:
+        rows, skipped = predict_files(paths, classifier, args.um_per_px, args.batch_size, finished)
+    except KeyboardInterrupt:
+        print(f"\n{len(finished)} of {len(paths)} images are done; go on with --resume", file=sys.stderr)
+        raise
+    if rows:
+        write_results(args.output, rows, skipped, classifier, args.um_per_px, args.excel)
+    finished.remove()
+    return rows, skipped

@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
-from ..files import write_image
+from ..files import reporting_disk_errors, write_image
 from ..morphology import HeadMorphology, HeadRanges, draw_overlay, measure
 from ..progress import progress
 from .reading import names_below, read_image
+from .scale import check_scale_fits
 from .workers import map_in_processes
 
 if TYPE_CHECKING:
@@ -56,21 +57,29 @@ def measurement_row(head: HeadMorphology, ranges: HeadRanges | None = None) -> d
     return row | {f"who_{name}": ok for name, ok in checks.items() if head.um_per_px is not None or "_um" not in name}
 
 
-def _measure_file(path: Path, name: str, um_per_px: float | None, overlay: Path | None) -> dict[str, Any] | str:
-    """The row of one file, or why there is none."""
+_Measured = tuple[dict[str, Any] | None, str | None]
+"""The row of one file, and what went wrong with it or its overlay."""
+
+
+def _measure_file(path: Path, name: str, um_per_px: float | None, overlay: Path | None) -> _Measured:
     try:
         image = read_image(path)
     except InputError as error:
-        return str(error)
+        return None, str(error)
     head = measure(image, um_per_px)
+    row = {"file": str(path)} | measurement_row(head)
     if overlay is not None:
         target = overlay / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_image(target, draw_overlay(image, head))
-    return {"file": str(path)} | measurement_row(head)
+        try:
+            with reporting_disk_errors(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_image(target, draw_overlay(image, head))
+        except InputError as error:
+            return row, str(error)
+    return row, None
 
 
-def _measure_file_alone(path: Path, name: str, **options: Any) -> dict[str, Any] | str:
+def _measure_file_alone(path: Path, name: str, **options: Any) -> _Measured:
     """`_measure_file` in a process of its own."""
     cv2.setNumThreads(1)
     return _measure_file(path, name, **options)
@@ -91,15 +100,20 @@ def measure_files(
         processes: Number of processes; all cores if None.
 
     Returns:
-        A row for each file that could be read, in order, and a message for each of the others.
+        A row for each file that could be read, in order, and a message for each of the others and for each overlay
+        that could not be written.
+
+    Raises:
+        InputError: The scale does not fit, see `check_scale_fits`.
     """
     if not paths:
         return [], []
+    check_scale_fits(paths, um_per_px)
     count = min(processes or os.cpu_count() or 1, -(-len(paths) // 32))
     options = {"um_per_px": um_per_px, "overlay": overlay}
     names = names_below(paths)
 
-    def results() -> Iterator[dict[str, Any] | str]:
+    def results() -> Iterator[_Measured]:
         if count == 1:
             with single_threaded_opencv():
                 yield from map(partial(_measure_file, **options), paths, names)
@@ -108,7 +122,7 @@ def measure_files(
         yield from map_in_processes(task, paths, names, processes=count, chunksize=16)
 
     found = list(progress(results(), len(paths), "measuring", "picture", shown_from=100))
-    return [row for row in found if isinstance(row, dict)], [why for why in found if isinstance(why, str)]
+    return [row for row, _ in found if row is not None], [why for _, why in found if why is not None]
 
 
 def _measure_record(record: dict[str, Any], um_per_px: float | None, alone: bool) -> dict[str, Any]:

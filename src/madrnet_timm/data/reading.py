@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ..cells import printable
 from ..errors import InputError
+from ..files import LONGEST_NAME
 from ..morphology import as_rgb
 from ..morphology.pixels import LARGEST_CROP
 
@@ -155,10 +156,21 @@ def _files_of(given: str | Path) -> list[Path]:
 
 
 def names_below(paths: Sequence[Path]) -> list[str]:
-    """A name for a picture made from each file: its path below the folder that all have in common, and ``.png``."""
+    """A name for a picture made from each file: its path below the folder that all have in common, and ``.png``.
+
+    A name that would be too long for the file system is cut, and told from others by the first digits of its sha256.
+    """
     resolved = [path.resolve() for path in paths]
     root = Path(os.path.commonpath([path.parent for path in resolved]))
-    return [f"{path.relative_to(root)}.png" for path in resolved]
+    return [str(path.relative_to(root).with_name(_with_png(path.name))) for path in resolved]
+
+
+def _with_png(name: str) -> str:
+    data = os.fsencode(name)
+    if len(data) + 4 <= LONGEST_NAME:
+        return f"{name}.png"
+    kept = data[: LONGEST_NAME - 17].decode("utf-8", "ignore") or name[:100]
+    return f"{kept}-{hashlib.sha256(data).hexdigest()[:12]}.png"
 
 
 @cache

@@ -60,18 +60,31 @@ class Classifier:
         model: Path of a model folder, ``madrnet_<architecture>.<tag>``, or ``hf-hub:owner/name[@revision]``.
         device: Where to compute, with the backend ``torch``.
         backend: ``"torch"``, or ``"onnx"`` for ONNX Runtime on the CPU, which is faster there.
+        threshold: Lowest probability of the chosen class at which the model decides; below it abstains. The model's
+            own if None.
 
     Raises:
         InputError: No such model, not a model folder of this package, or a backend that is not installed.
     """
 
-    def __init__(self, model: str | Path, device: str | torch.device = "cpu", backend: str = "torch") -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        device: str | torch.device = "cpu",
+        backend: str = "torch",
+        threshold: float | None = None,
+    ) -> None:
         if backend not in BACKENDS:
             raise InputError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}")
         self.folder = ModelFolder(find_model(model))
         self.pipeline = self.folder.pipeline
         self.label_names = self.folder.label_names
         self.calibration = self.folder.calibration
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise InputError(f"threshold {threshold:g}: expected a probability from 0 to 1")
+        self.threshold = threshold
+        if threshold is None and self.calibration is not None:
+            self.threshold = self.calibration.threshold
         self.backend = create_backend(backend, self.folder, device)
 
     @cached_property
@@ -116,9 +129,9 @@ class Classifier:
     def predict(self, prepared: Sequence[Prepared]) -> list[Prediction]:
         """Classify prepared pictures in one batch."""
         rows = self.probabilities([item.view for item in prepared], len(prepared))
-        threshold = 0.0
         if self.calibration is not None:
-            rows, threshold = tempered(rows, self.calibration.temperature), self.calibration.threshold
+            rows = tempered(rows, self.calibration.temperature)
+        threshold = self.threshold or 0.0
         out = []
         for row, item in zip(rows, prepared, strict=True):
             best = int(row.argmax())

@@ -9,9 +9,11 @@ from typing import Any
 
 from ..data.measuring import measurement_row, single_threaded_opencv
 from ..data.reading import pixel_sha256, read_image
+from ..data.scale import check_scale_fits
 from ..errors import InputError
 from ..progress import progress
 from .classifier import Classifier, Prediction, Prepared
+from .finished import FinishedRows, Outcome
 
 __all__ = ["predict_files", "prediction_row"]
 
@@ -64,6 +66,7 @@ def predict_files(
     classifier: Classifier,
     um_per_px: float | None = None,
     batch_size: int = 32,
+    finished: FinishedRows | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Classify and measure many picture files, with a progress bar.
 
@@ -72,20 +75,31 @@ def predict_files(
         classifier: The model.
         um_per_px: Micrometres per pixel, if known.
         batch_size: Pictures a batch.
+        finished: Where each batch is kept as it comes, and what is done already.
 
     Returns:
         A row for each picture, in order, and a message for each file that was skipped.
+
+    Raises:
+        InputError: The scale does not fit, see `check_scale_fits`.
     """
-    rows: list[dict[str, Any]] = []
-    skipped: list[str] = []
+    check_scale_fits(paths, um_per_px)
+    outcomes: dict[Path, Outcome] = {}
+    if finished is not None:
+        outcomes = {path: outcome for path in paths if (outcome := finished.get(path)) is not None}
+    todo = [path for path in paths if path not in outcomes]
     with single_threaded_opencv():  # the threads are ours
-        batches = _batches(paths, batch_size, lambda path: _prepare(path, classifier, um_per_px))
-        count = math.ceil(len(paths) / batch_size)
+        batches = _batches(todo, batch_size, lambda path: _prepare(path, classifier, um_per_px))
+        count = math.ceil(len(todo) / batch_size)
         for batch in progress(batches, count, "predicting", "batch", shown_from=3):
+            done: list[tuple[Path, Outcome]] = [(path, item) for path, item in batch if isinstance(item, str)]
             ready = [(path, *item) for path, item in batch if not isinstance(item, str)]
-            skipped += [item for _, item in batch if isinstance(item, str)]
             if ready:
                 predictions = classifier.predict([item for _, item, _ in ready])
                 found = zip(ready, predictions, strict=True)
-                rows += [prediction_row(str(path), prediction, pixels) for (path, _, pixels), prediction in found]
-    return rows, skipped
+                done += [(path, prediction_row(str(path), given, pixels)) for (path, _, pixels), given in found]
+            outcomes.update(done)
+            if finished is not None:
+                finished.add(done)
+    ordered = [outcomes[path] for path in paths]
+    return [row for row in ordered if isinstance(row, dict)], [why for why in ordered if isinstance(why, str)]

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..cells import from_cell, printable
 from ..errors import InputError
-from ..files import read_csv, write_table, write_text
+from ..files import check_table_name, fill_table, read_csv, replacing
 from ..morphology.head import MEASUREMENTS
 from .classifier import Classifier
 
@@ -209,9 +209,16 @@ def info_path(table: Path) -> Path:
 
 
 def write_results(
-    path: Path, rows: Sequence[dict[str, Any]], skipped: Sequence[str], classifier: Classifier, um_per_px: float | None
+    path: Path,
+    rows: Sequence[dict[str, Any]],
+    skipped: Sequence[str],
+    classifier: Classifier,
+    um_per_px: float | None,
+    excel: bool = False,
 ) -> None:
-    """Write a table (``.csv`` or ``.parquet``) and the file beside it.
+    """Write a table (``.csv`` or ``.parquet``, see `write_table`) and the file beside it.
+
+    Both are written beside and renamed when they are whole, so that an old pair stays until then.
 
     Raises:
         InputError: They can't be written.
@@ -226,15 +233,17 @@ def write_results(
         "version": version("madrnet-timm"),
         "label_names": classifier.label_names,
         **{name: folder.info.get(name) for name in names},
-        "threshold": None if classifier.calibration is None else classifier.calibration.threshold,
+        "threshold": classifier.threshold,
         "um_per_px": um_per_px,
         "skipped": [printable(reason) for reason in skipped],
         "directory": os.getcwd(),
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-    info_path(path).unlink(missing_ok=True)  # never beside a table that it does not describe
-    write_table(path, rows)
-    write_text(info_path(path), _as_json(info))
+    check_table_name(path)
+    with replacing(info_path(path)) as info_beside, replacing(path) as table_beside:
+        fill_table(table_beside, rows, path.suffix, excel)
+        info_beside.write_text(_as_json(info), encoding="utf-8")
+        info_path(path).unlink(missing_ok=True)  # never beside a table that it does not describe
 
 
 def _as_json(info: Mapping[str, Any]) -> str:
