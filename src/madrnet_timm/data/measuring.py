@@ -110,7 +110,7 @@ def measure_files(
         return [], []
     check_scale_fits(paths, um_per_px)
     count = min(processes or os.cpu_count() or 1, -(-len(paths) // 32))
-    options = {"um_per_px": um_per_px, "overlay": overlay}
+    options: dict[str, Any] = {"um_per_px": um_per_px, "overlay": overlay}
     names = names_below(paths)
 
     def results() -> Iterator[_Measured]:

@@ -235,7 +235,7 @@ def write_results(
         **{name: folder.info.get(name) for name in names},
         "threshold": classifier.threshold,
         "um_per_px": um_per_px,
-        "skipped": [printable(reason) for reason in skipped],
+        "skipped": [reason.encode("utf-8", "backslashreplace").decode() for reason in skipped],
         "directory": os.getcwd(),
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
