@@ -53,7 +53,7 @@ def main() -> None:
     views: dict[str, list[Any]] = defaultdict(list)
     masks: dict[str, list[Any]] = defaultdict(list)
     heat: dict[tuple[str, str], list[Any]] = defaultdict(list)
-    for fold in tqdm(np.unique(folds), desc="folds"):
+    for fold in tqdm(np.unique(folds), desc="folds", disable=None):
         classifier = Classifier(args.run / f"seed{args.seed}-fold{fold}" / "model")
         for label, name in enumerate(names):
             prepared = [classifier.prepare(images[i]) for i in np.flatnonzero((folds == fold) & (labels == label))]

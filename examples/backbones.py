@@ -89,7 +89,7 @@ def main() -> None:
             rows = list(csv.DictReader(opened))
     done = {row["name"] for row in rows}
     names = [name for name in timm.list_models([f"madrnet_{p}" for p in args.filter]) if name not in done]
-    for name in tqdm(names):
+    for name in tqdm(names, disable=None):
         row = try_backbone(name, args.real)
         rows.append({column: row.get(column, "") for column in COLUMNS})
         write_csv(args.output, rows)

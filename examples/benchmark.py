@@ -151,7 +151,7 @@ def main() -> None:
     base_peak = bench.peak(bare)
     rows = []
     chosen = [setting for setting in SETTINGS if not args.settings or setting[0] in args.settings]
-    for setting, kwargs, checkpointing in tqdm(chosen):
+    for setting, kwargs, checkpointing in tqdm(chosen, disable=None):
         model = bench.create(f"madrnet_{args.backbone}", **kwargs)
         model.set_grad_checkpointing(checkpointing)
         peak = bench.peak(model)

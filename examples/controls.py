@@ -45,7 +45,7 @@ def main() -> None:
         records, folds, _ = divided_records(args.dataset, args.data_dir, args.protocol, args.folds, seed)
         names, files, labels = class_names(records), list(records["file"]), np.array(records["label"])
         controls = controls or Controls(records)
-        for fold in tqdm(range(int(folds.max()) + 1), desc=f"seed {seed}"):
+        for fold in tqdm(range(int(folds.max()) + 1), desc=f"seed {seed}", disable=None):
             held_out = np.flatnonzero(folds == fold)
             said = {name: controls.predict(name, folds != fold, folds == fold) for name in CONTROLS}
             for name, values in said.items():

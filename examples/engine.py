@@ -113,7 +113,7 @@ def main() -> None:
     from madrnet_timm.files import write_csv
 
     todo = [(setting, depth) for depth in args.depths for setting in SETTINGS]
-    rows = [measure(setting, depth, args) for setting, depth in tqdm(todo)]
+    rows = [measure(setting, depth, args) for setting, depth in tqdm(todo, disable=None)]
     write_csv(args.output, rows)
     lines = ["| n | setting | step, × plain | floor | held, MB | peak, MB | error, float32 | error, bfloat16 |"]
     lines += ["|---|---|---|---|---|---|---|---|", *("| " + " | ".join(map(str, row.values())) + " |" for row in rows)]

@@ -122,7 +122,7 @@ def main() -> None:
         return [list(classes).index(name) for name in names]
 
     if args.mirror:
-        for seed, fold in tqdm(places, desc="mirrored"):
+        for seed, fold in tqdm(places, desc="mirrored", disable=None):
             records, folds = divided(seed)
             held_out = records.select(np.flatnonzero(folds == fold))
             images = list(pictures(held_out))
@@ -136,7 +136,7 @@ def main() -> None:
     if args.measured:
         every = divided(places[0][0])[0]
         controls, classes = Controls(every), class_names(every)
-        for seed, fold in tqdm(places, desc="measured"):
+        for seed, fold in tqdm(places, desc="measured", disable=None):
             records, folds = divided(seed)
             measured = controls.probabilities("shape and stain", folds != fold, folds == fold, len(classes))
             held_out = records.select(np.flatnonzero(folds == fold))

@@ -81,7 +81,10 @@ def main() -> None:
     labels = ["normal" if own[label] == source.normal else "abnormal" for label in records["label"]]
     if len(set(labels)) < 2:
         raise InputError(f"--dataset {args.dataset}: expected normal heads and others, there are {set(labels)} alone")
-    views = [classifier.prepare(image).view for image in tqdm(pictures(records), total=len(records), desc="pictures")]
+    views = [
+        classifier.prepare(image).view
+        for image in tqdm(pictures(records), total=len(records), desc="pictures", disable=None)
+    ]
     # in the order of the files, which is that of the classes, each batch would have the statistics of one class
     order = np.random.default_rng(0).permutation(len(views))
     parts = np.array_split(order, max(1, len(order) // args.batch_size))  # as large, for each counts the same
@@ -89,7 +92,7 @@ def main() -> None:
 
     def normal() -> list[float]:
         with torch.inference_mode():
-            found = [model(batch) for batch in tqdm(batches, desc="network")]
+            found = [model(batch) for batch in tqdm(batches, desc="network", disable=None)]
         logits = torch.cat(found)
         if info.get("no_head_class") in names:
             logits[:, names.index(info["no_head_class"])] = -torch.inf
@@ -98,7 +101,7 @@ def main() -> None:
         return [round(float(value), 6) for value in out]
 
     columns = {"normal": normal()}
-    adapt_norms(model, tqdm(batches, desc="norms"))
+    adapt_norms(model, tqdm(batches, desc="norms", disable=None))
     columns["normal_adapted"] = normal()
     rows = [
         {"file": file, "label": label, "normal": before, "normal_adapted": after}

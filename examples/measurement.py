@@ -67,7 +67,7 @@ def main() -> None:
         heads.append(measure(image))
         seconds.append(time.process_time() - start)
     print("| change of the picture | median, % | 95th percentile, % | largest, % |\n|---|---|---|---|")
-    for name, change in tqdm(changes().items(), leave=False):
+    for name, change in tqdm(changes().items(), leave=False, disable=None):
         moved = []
         for image, head in zip(images, heads, strict=True):
             other = measure(change(image)).aspect_ratio

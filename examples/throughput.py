@@ -49,7 +49,7 @@ def main() -> None:
             "predict, onnx": lambda: predict_files(paths, onnx),
         }
         seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in tqdm(range(args.repeats)):
+        for _ in tqdm(range(args.repeats), disable=None):
             for name, way in ways.items():
                 start = time.perf_counter()
                 way()

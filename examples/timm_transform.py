@@ -41,7 +41,7 @@ def main() -> None:
     options = cross_validated_options(args.run)
     places = sorted({(row["seed"], row["fold"]) for row in held_out_predictions(args.run, args.seeds)})
     rows: list[dict[str, Any]] = []
-    for seed, fold in tqdm(places, desc="predicting"):
+    for seed, fold in tqdm(places, desc="predicting", disable=None):
         records, folds, _ = replace(options, seed=seed).divided_records()
         held_out, names = records.select(np.flatnonzero(folds == fold)), class_names(records)
         folder = args.run / f"seed{seed}-fold{fold}" / "model"

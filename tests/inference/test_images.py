@@ -77,3 +77,4 @@ def test_explain_skips_a_whole_field(madrnet, model_dir, tmp_path):
     assert run.returncode == 1
     assert "field.png: 9000×9000 pixels look like a whole field of view" in run.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["head.png.png"]
+    assert run.stdout == f"{tmp_path / 'out'}: attention maps of 1 of 2 pictures\n"

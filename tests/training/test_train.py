@@ -267,6 +267,7 @@ def test_tsne_shows_what_was_held_out(run, tmp_path, madrnet):
         words = ("--dataset", "folder", "--data-dir", data, "--output", tmp_path / f"{name}.png")
         result = madrnet("tsne", "--model", model, *words)
         assert result.returncode == 0, result.stderr
+        assert result.stdout.startswith(f"{tmp_path / name}.png: t-SNE of ")
         with Image.open(tmp_path / f"{name}.png") as opened:
             colours.append(np.asarray(opened.convert("RGB")).reshape(-1, 3))
     # C0 at 20 % on white: there beside the run alone

@@ -26,14 +26,13 @@ def add_parser(verbs: Any) -> None:
 
 def _explain(args: argparse.Namespace) -> int:
     from ..data.reading import names_below, picture_files, read_image
-    from ..files import reporting_disk_errors
+    from ..files import make_output_folder
     from ..inference import Classifier
     from ..inference.explain import attention_figure, attention_overlays
 
     paths = picture_files(args.images)
     classifier = Classifier(args.model)
-    with reporting_disk_errors(args.output):
-        args.output.mkdir(parents=True, exist_ok=True)
+    make_output_folder(args.output, "--output")
     failures = []
     named = zip(paths, names_below(paths), strict=True)
     for path, name in progress(named, len(paths), "explaining", "picture", shown_from=5):
@@ -46,5 +45,5 @@ def _explain(args: argparse.Namespace) -> int:
         (args.output / name).parent.mkdir(parents=True, exist_ok=True)
         attention_figure(prepared, classifier.predict(prepared), overlays, args.output / name)
     if len(failures) < len(paths):
-        print(f"{args.output}: maps of {len(paths) - len(failures)} pictures")
+        print(f"{args.output}: attention maps of {len(paths) - len(failures)} of {len(paths)} pictures")
     return report_skipped(failures)
