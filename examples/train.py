@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from accelerate import PartialState
 
+    from madrnet_timm.evaluation.controls import better_control
     from madrnet_timm.training.loop import train
 
     options = from_arguments(args)
@@ -31,6 +32,8 @@ def main(argv: list[str] | None = None) -> None:
     show = PartialState().print  # by the first process alone
     show(f"fold {options.fold}: accuracy {metrics['accuracy']:.3f}, F1 {metrics['f1']:.3f}; {options.output}")
     show(f"controls on the same fold: {controls}")
+    if hint := better_control(metrics["accuracy"], metrics["controls"]):
+        show(hint)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from madrnet_timm.data.folds import make_folds
 from madrnet_timm.data.sources import load
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.evaluation.comparison import compare, compare_predictions, mcnemar
-from madrnet_timm.evaluation.controls import CONTROLS, Controls, background_features, shape_features
+from madrnet_timm.evaluation.controls import CONTROLS, Controls, background_features, better_control, shape_features
 
 
 def means(records, seed=0):
@@ -29,6 +29,19 @@ def write(root, shade):
             image = np.where(head.mask[..., None], head.image, np.uint8(shade(label, number)))
             Image.fromarray(image).save(root / name / f"{number:02}.png")
     return load("folder", root)
+
+
+def test_a_control_that_is_better_than_the_model_is_said():
+    from madrnet_timm.training.cross_validation import summarize_predictions, summary_table
+
+    controls = {"background": 0.4, "shape and stain": 0.75}
+    assert better_control(0.8, controls) == better_control(0.8, {}) == ""
+    assert "“shape and stain” is right on 75.0 %, the model on 75.0 %" in better_control(0.75, controls)
+    rows = [{"seed": 0, "fold": n % 2, "label": "ab"[n % 2], "prediction": "aabb"[n % 4]} for n in range(8)]
+    for shape, said in ((0.4, False), (0.9, True)):
+        more = {(0, fold): {"control background": 0.3, "control shape and stain": shape} for fold in (0, 1)}
+        table = summary_table(summarize_predictions(rows, "ab", more))
+        assert ("The control “shape and stain” is right on 90.0 %, the model on 50.0 %" in table) is said
 
 
 def test_a_background_that_tells_the_class_is_found(tmp_path):

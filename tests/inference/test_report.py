@@ -149,6 +149,7 @@ def test_images_without_a_head_are_in_no_figure(classifier, tmp_path):
     text = Page(tmp_path / "r.html").text
     assert f"{len(count.no_head)} images show no head and are in no figure" in text
     assert f"of {len(count.heads)} heads" in text
+    assert text.count("no class no head") == len(count.no_head)
 
 
 def test_two_slides(results, classifier, tmp_path):

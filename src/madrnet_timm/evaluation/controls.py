@@ -8,6 +8,7 @@
   absolute colour not. A network has to beat it to be worth its weights.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -21,13 +22,32 @@ from ..morphology import MEASUREMENTS
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["CONTROLS", "Controls", "background_features", "shape_features"]
+__all__ = ["CONTROLS", "Controls", "background_features", "better_control", "shape_features"]
 
 CONTROLS = ("largest class", "background", "shape and stain")
 
 _PERCENTILES = (5, 25, 50, 75, 95)
 
 Floats = NDArray[np.float64]
+
+
+def better_control(accuracy: float, controls: Mapping[str, float]) -> str:
+    """A sentence where a control is at least as good as a model on the same images; empty where none is.
+
+    Args:
+        accuracy: Of the model.
+        controls: Accuracy of each control by name.
+    """
+    if not controls:
+        return ""
+    best = max(controls, key=lambda name: controls[name])
+    if controls[best] < accuracy:
+        return ""
+    return (
+        f"The control “{best}” is right on {100 * controls[best]:.1f} %, the model on {100 * accuracy:.1f} %: as it is, "
+        "the network is not worth its weights; train it longer, start from other weights (--weights, "
+        "--pretrained-backbone), or look at the labels"
+    )
 
 
 def background_features(image: NDArray[np.uint8]) -> Floats:

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from ..evaluation.controls import better_control
 from ..evaluation.intervals import wilson_interval
 
 __all__ = ["model_card"]
@@ -54,7 +55,7 @@ On {pictures} held-out pictures. {interval} {note}
 |---|---|---|---|---|
 {per_class}
 
-Controls on {where}: {controls}.
+Controls on {where}: {controls}.{hint}
 
 Confusion matrix (rows: reference, columns: predicted, in the order of the classes above): `{matrix}`
 
@@ -144,6 +145,7 @@ def model_card(
             for name, row in metrics["per_class"].items()
         ),
         controls=", ".join(f"{name} {100 * value:.1f} %" for name, value in metrics["controls"].items()),
+        hint=f" **{hint}.**" if (hint := better_control(metrics["accuracy"], metrics["controls"])) else "",
         matrix=metrics["confusion_matrix"],
         note=note,
         command=command,

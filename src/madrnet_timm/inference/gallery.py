@@ -49,10 +49,10 @@ class Card:
 
 
 def chosen_rows(rows: Sequence[Row], count: int) -> list[Row]:
-    """Rows for the gallery: of each class in turn the least and the most certain."""
+    """Rows for the gallery: of each class, and of those without a head, in turn the least and the most certain."""
     by_class: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row["probability"]):
-        by_class.setdefault(row["prediction"], []).append(row)
+        by_class.setdefault("" if "no_head" in row["flags"] else row["prediction"], []).append(row)
     out: list[Row] = []
     while len(out) < count and any(by_class.values()):
         for waiting in by_class.values():
@@ -113,7 +113,7 @@ def _card(results: Results, row: Row, classifier: Classifier | None) -> Card:
     head = measure(image) if prepared is None else prepared.head
     scale = max(round(_SIDE / max(image.shape[:2])), 1)
     outline = _data_address(draw_overlay(image, head, scale)[: scale * image.shape[0]])
-    if classifier is None or prepared is None:
+    if classifier is None or prepared is None or "no_head" in row["flags"]:
         return Card(row, outline)
     maps = attention_overlays(classifier, [prepared])[0]
     stage = "reversible" if "reversible" in maps else next(iter(maps))

@@ -15,6 +15,7 @@ from accelerate import PartialState
 from ..data.sources import class_names
 from ..errors import InputError
 from ..evaluation.comparison import Comparison, compare_predictions
+from ..evaluation.controls import better_control
 from ..evaluation.figures import confusion_matrix_figure, mean_curves_figure
 from ..evaluation.intervals import t_interval, wilson_interval
 from ..evaluation.metrics import classification_metrics, probability_metrics
@@ -312,6 +313,9 @@ def summary_table(summary: dict[str, Any]) -> str:
     for key in summary["mean"]:
         if key.startswith("control "):
             lines.append(f"{key}: {100 * summary['mean'][key]:.1f} ± {100 * summary['sd'][key]:.1f} %")
+    controls = {key.removeprefix("control "): v for key, v in summary["mean"].items() if key.startswith("control ")}
+    if hint := better_control(summary["mean"]["accuracy"], controls):
+        lines.append(hint)
     names = list(summary["pooled"]["per_class"])
     lines.append("confusion (rows: reference): " + ", ".join(names))
     lines += [" ".join(f"{count:>5}" for count in row) for row in summary["pooled"]["confusion_matrix"]]
