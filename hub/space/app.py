@@ -5,6 +5,7 @@
 MADRNET_MODEL names another model than the default: a folder, a published name, or hf-hub:owner/name.
 """
 
+import math
 import os
 import shutil
 import tempfile
@@ -44,8 +45,9 @@ MEASURES = {
     "asymmetry": "asymmetry",
     "acrosome_fraction": "acrosome, part of the head",
 }
+UNKNOWN_SCALE = "The scale is no number of micrometres per pixel, such as 0.1: lengths are in pixels."
 LARGEST_FILE = "20mb"
-STYLE = ".gradio-container * { overflow-wrap: anywhere; }"
+STYLE = ".prose * { overflow-wrap: anywhere; } .prose code { white-space: normal; }"
 
 torch.set_num_threads(max(torch.get_num_threads() // 2, 1))
 KEPT = 20  # results on the disk
@@ -53,8 +55,13 @@ made: deque[Path] = deque()
 classifier = Classifier(MODEL)
 
 
-def _scale(um_per_px: float | None) -> float | None:
-    return um_per_px if um_per_px and um_per_px > 0 else None
+def _scale(text: str) -> float | None:
+    """Micrometres per pixel as typed, with a decimal point or comma; None if empty or not typed to the end."""
+    try:
+        found = float(text.replace(",", "."))
+    except ValueError:
+        return None
+    return found if 0 < found < math.inf else None
 
 
 def _words(names: Any) -> str:
@@ -80,7 +87,7 @@ def _notes(prediction: Any) -> str:
     return "\n\n".join([said, *doubts, *flags])
 
 
-def one(file: str | None, um_per_px: float | None) -> tuple[Any, ...]:
+def one(file: str | None, scale: str) -> tuple[Any, ...]:
     """Overlay, attention map, class probabilities, measurements and doubts of one image."""
     if file is None:
         return None, None, None, None, ""
@@ -88,7 +95,7 @@ def one(file: str | None, um_per_px: float | None) -> tuple[Any, ...]:
         image = read_image(Path(file), crop=True)
     except InputError as error:
         raise gr.Error(str(error).replace(f"{Path(file).parent}{os.sep}", "")) from None
-    prepared = classifier.prepare(image, _scale(um_per_px))
+    prepared = classifier.prepare(image, _scale(scale))
     (prediction,) = classifier.predict([prepared])
     head = prediction.head
     checks = head.who_checks()
@@ -105,7 +112,10 @@ def one(file: str | None, um_per_px: float | None) -> tuple[Any, ...]:
         attention = prepared.view
     attention = attention.repeat(3, axis=0).repeat(3, axis=1)
     probabilities = None if "no_head" in head.flags else prediction.probabilities
-    return draw_overlay(image, head), attention, probabilities, rows, _notes(prediction)
+    notes = _notes(prediction)
+    if scale.strip() and _scale(scale) is None:
+        notes += f"\n\n{UNKNOWN_SCALE}"
+    return draw_overlay(image, head), attention, probabilities, rows, notes
 
 
 def _copied(files: list[str], folder: Path) -> list[Path]:
@@ -120,6 +130,8 @@ def _copied(files: list[str], folder: Path) -> list[Path]:
 
 
 def _doubts(row: dict[str, Any]) -> str:
+    if "no_head" in row["flags"]:
+        return "no head was found"
     found = ["the model abstains"] if row["abstain"] else []
     if row["out_of_domain"]:
         found.append(f"unlike the training images: {_words(row['out_of_domain'].split())}")
@@ -132,7 +144,7 @@ def _summary(results: Results) -> str:
     """The share of normal heads, as in the report."""
     (count,) = count_slides([results])
     share = share_of(count.decided, normal_class(results))
-    without = f"{len(count.doubtful)} doubtful, {len(count.no_head)} without a head, {count.copies} copies"
+    without = f"doubtful {len(count.doubtful)}, without a head {len(count.no_head)}, copies {count.copies}"
     if share is None:
         return f"**No share of normal heads.** {len(count.images)} images: {without}."
     return (
@@ -141,23 +153,26 @@ def _summary(results: Results) -> str:
     )
 
 
-def many(files: list[str] | None, um_per_px: float | None) -> tuple[Any, ...]:
+def many(files: list[str] | None, scale: str) -> tuple[Any, ...]:
     """Summary and table of some images, files to download (table, what the report needs, report), and the scale."""
     if not files:
         raise gr.Error("Drop some images first.")
+    um_per_px = _scale(scale)
+    if scale.strip() and um_per_px is None:
+        raise gr.Error(UNKNOWN_SCALE)
     folder = Path(tempfile.mkdtemp())
     made.append(folder)
     while len(made) > KEPT:  # long fetched
         shutil.rmtree(made.popleft(), ignore_errors=True)
     table, page, archive = folder / "results.csv", folder / "report.html", folder / "results.zip"
     images = _copied(files, folder)
-    rows, skipped = predict_files(images, classifier, _scale(um_per_px))
+    rows, skipped = predict_files(images, classifier, um_per_px)
     skipped = [why.replace(f"{folder}{os.sep}", "") for why in skipped]
     if not rows:
         raise gr.Error("None of these could be read: " + "; ".join(skipped[:3]))
     for row in rows:
         row["file"] = Path(row["file"]).name
-    write_results(table, rows, skipped, classifier, _scale(um_per_px))
+    write_results(table, rows, skipped, classifier, um_per_px)
     results = read_results(table)
     write_report([results], page, classifier=classifier)
     for image in images:  # what was dropped is not kept
@@ -168,8 +183,7 @@ def many(files: list[str] | None, um_per_px: float | None) -> tuple[Any, ...]:
     shown = [
         [
             row["file"],
-            row["prediction"],
-            f"{row['probability']:.3f}",
+            *(("", "") if "no_head" in row["flags"] else (row["prediction"], f"{row['probability']:.3f}")),
             _doubts(row),
             "" if row["aspect_ratio"] is None else f"{row['aspect_ratio']:.2f}",
             _words(row["flags"].split()),
@@ -177,14 +191,14 @@ def many(files: list[str] | None, um_per_px: float | None) -> tuple[Any, ...]:
         for row in rows
     ]
     shown += [[why.split(":")[0], "skipped", "", why, "", ""] for why in skipped]
-    return _summary(results), shown, [str(archive), str(page)], um_per_px
+    return _summary(results), shown, [str(archive), str(page)], scale
 
 
-def many_again(files: list[str] | None, um_per_px: float | None, before: Any) -> tuple[Any, ...]:
-    """`many` with another scale, where something was classified before."""
-    if not files or before == um_per_px or before == "never":
+def many_again(files: list[str] | None, scale: str, before: str | None) -> tuple[Any, ...]:
+    """`many` with another scale than ``before``, where something was classified before."""
+    if not files or before in (None, scale):
         return gr.skip(), gr.skip(), gr.skip(), gr.skip()
-    return many(files, um_per_px)
+    return many(files, scale)
 
 
 def _examples() -> list[list[str]]:
@@ -203,7 +217,7 @@ with gr.Blocks(title="Sperm heads", delete_cache=(3600, 3600)) as page:
         f"# Sperm heads\nMADRNet, `{Path(MODEL).name}`. Crops of single stained human sperm heads. "
         "**Research use only; not a medical device.**"
     )
-    scale = gr.Number(label="µm per pixel", placeholder="leave empty if you don't know", value=None, elem_id="scale")
+    scale = gr.Textbox(label="µm per pixel", placeholder="such as 0.1; empty if you don't know", elem_id="scale")
     with gr.Tab("One image"):
         with gr.Row():
             picture = gr.Image(
@@ -223,12 +237,12 @@ with gr.Blocks(title="Sperm heads", delete_cache=(3600, 3600)) as page:
         run = gr.Button("Classify", elem_id="classify")
         summary = gr.Markdown(elem_id="summary")
         headers = ["file", "class", "probability", "doubts", "γ", "flags"]
-        widths = ["22%", "14%", "12%", "26%", "8%", "18%"]
+        widths = ["190px", "110px", "110px", "280px", "60px", "160px"]
         results = gr.Dataframe(headers=headers, label="results", wrap=True, column_widths=widths)
         downloads = gr.File(
             label="table with what the report needs, and the report", file_count="multiple", elem_id="downloads"
         )
-        used = gr.State("never")
+        used = gr.State(None)
         outputs = [summary, results, downloads, used]
         run.click(many, [files, scale], outputs)
         gr.on([scale.submit, scale.blur], many_again, [files, scale, used], outputs)

@@ -1,12 +1,16 @@
-"""The Space in a real browser: drop a picture, read the class. Skipped without gradio, selenium or Chromium."""
+"""The Space, also in a real browser. Skipped without gradio, the browser's part without selenium or Chromium."""
 
 import os
+import re
+import runpy
 import shutil
 import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,8 @@ from PIL import Image
 
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.inference import Classifier
+from madrnet_timm.inference.report import write_report
+from madrnet_timm.inference.results import read_results
 
 SPACE = Path(__file__).parents[2] / "hub" / "space"
 
@@ -62,26 +68,93 @@ def browser(tmp_path):
     running.quit()
 
 
+def drop(browser, field, *paths):
+    browser.find_element("css selector", f"#{field} input[type=file]").send_keys("\n".join(map(str, paths)))
+
+
+def set_scale(browser, value):
+    from selenium.webdriver.common.keys import Keys
+
+    field = browser.find_element("css selector", "#scale textarea, #scale input")
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys(value, Keys.ENTER)
+
+
 @pytest.mark.slow
-def test_drop_a_picture_and_read_its_class(page, browser, model_dir, tmp_path, hushem_dir):
+def test_the_space_in_a_browser(page, browser, model_dir, tmp_path, hushem_dir):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
-    pictures = [hushem_dir / "02_Tapered" / "image_001.BMP", tmp_path / "drawn.png"]
-    Image.fromarray(draw_head("Normal", 3).image).save(pictures[1])
-    expected = [prediction.label for prediction in Classifier(model_dir)(pictures)]
-    for picture, label in zip(pictures, expected, strict=True):
-        browser.get(page)
-        wait = WebDriverWait(browser, 60)
-        field = wait.until(lambda b: b.find_element(By.CSS_SELECTOR, "input[type=file]"))
-        as_png = tmp_path / "drop.png"
-        Image.open(picture).save(as_png)
-        field.send_keys(str(as_png))
-        wait.until(lambda b: "Class:" in b.find_element(By.ID, "said").text)
-        assert f"Class: {label}" in browser.find_element(By.ID, "said").text
-        text = browser.find_element(By.TAG_NAME, "body").text
-        assert "Research use only; not a medical device" in text
-        assert "aspect ratio γ" in text
-        assert len(browser.find_elements(By.TAG_NAME, "img")) >= 3
+    def text():
+        return browser.find_element(By.TAG_NAME, "body").text
+
+    # one image: class, doubts, measurements; another scale measures anew
+    wait = WebDriverWait(browser, 300)
+    browser.get(page)
+    wait.until(lambda b: b.find_element(By.CSS_SELECTOR, "#image input[type=file]"))
+    assert "Research use only; not a medical device" in text()
+    assert browser.find_element(By.CSS_SELECTOR, "#scale textarea, #scale input").get_attribute("value") == ""
+    head = tmp_path / "head.png"
+    Image.open(hushem_dir / "02_Tapered" / "image_001.BMP").save(head)
+    expected = Classifier(model_dir)([head], um_per_px=0.1)[0]
+    drop(browser, "image", head)
+    wait.until(lambda b: "Class:" in b.find_element(By.ID, "said").text)
+    said = browser.find_element(By.ID, "said").text
+    assert f"Class: {expected.label}" in said
+    assert ("doubtful" in said) is bool(expected.abstain or expected.out_of_domain)
+    assert "length, µm" not in text()
+    set_scale(browser, "0.1")
+    wait.until(lambda b: f"{expected.head.length_um:.4g}" in text())
+    # drawn examples, one click away
+    browser.get(page)
+    wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "#examples img"))[0].click()
+    wait.until(lambda b: "Class:" in b.find_element(By.ID, "said").text)
+    # a whole field is refused by its size, before it is decoded
+    field = tmp_path / "field.png"
+    Image.new("L", (9000, 9000)).save(field)
+    browser.get(page)
+    wait.until(lambda b: b.find_element(By.CSS_SELECTOR, "#image input[type=file]"))
+    drop(browser, "image", field)
+    wait.until(lambda b: "9000×9000 pixels look like a whole field of view" in text())
     if os.environ.get("MADRNET_SCREENSHOT"):
         browser.save_screenshot(os.environ["MADRNET_SCREENSHOT"])
+
+
+def load_app(model_dir, monkeypatch):
+    pytest.importorskip("gradio")
+    monkeypatch.setenv("MADRNET_MODEL", str(model_dir))
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+    return runpy.run_path(str(SPACE / "app.py"))
+
+
+def test_a_folder_gives_all_that_a_report_needs(model_dir, tmp_path, monkeypatch):
+    app = load_app(model_dir, monkeypatch)
+    drawn = [tmp_path / f"{name}.png" for name in ("a", "b", "copy", "blank")]
+    for number, path in enumerate(drawn[:2]):
+        Image.fromarray(draw_head("Normal", number).image).save(path)
+    shutil.copy(drawn[0], drawn[2])
+    Image.new("RGB", (131, 131), "gray").save(drawn[3])
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    summary, shown, (archive, report), scale = app["many"]([*map(str, drawn), str(tmp_path / "broken.png")], "0,1")
+    assert scale == "0,1"
+    assert "without a head 1, copies 1" in summary
+    assert [row[0] for row in shown] == ["a.png", "b.png", "copy.png", "blank.png", "broken.png"]
+    assert shown[3][1:4] == ["", "", "no head was found"]
+    assert "can't read it as" in shown[4][3]
+    assert "Research use only; not a medical device" in Path(report).read_text(encoding="utf-8")
+    with zipfile.ZipFile(archive) as packed:
+        assert sorted(packed.namelist()) == ["report.html", "results.csv", "results.csv.json"]
+        packed.extractall(tmp_path)
+    results = read_results(tmp_path / "results.csv")  # lies beside the images: the report has them
+    assert write_report([results], tmp_path / "again.html") == []
+    assert results.info.um_per_px == 0.1
+    assert [row["file"] for row in results.rows] == ["a.png", "b.png", "copy.png", "blank.png"]
+
+
+def test_what_the_space_installs_is_what_the_package_needs():
+    with (SPACE.parents[1] / "pyproject.toml").open("rb") as opened:
+        needed = tomllib.load(opened)["project"]["dependencies"]
+    listed = (SPACE / "requirements.txt").read_text(encoding="utf-8").split()
+    assert [line for line in listed if not line.startswith("gradio")] == needed
+    version = re.search("sdk_version: (.+)", (SPACE / "README.md").read_text(encoding="utf-8"))[1]
+    assert version.split(".")[0] == listed[0].removeprefix("gradio>=")

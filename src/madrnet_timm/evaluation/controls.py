@@ -44,8 +44,8 @@ def better_control(accuracy: float, controls: Mapping[str, float]) -> str:
     if controls[best] < accuracy:
         return ""
     return (
-        f"The control “{best}” is right on {100 * controls[best]:.1f} %, the model on {100 * accuracy:.1f} %: as it is, "
-        "the network is not worth its weights; train it longer, start from other weights (--weights, "
+        f"The control “{best}” is right on {100 * controls[best]:.1f} %, the model on {100 * accuracy:.1f} %: as it "
+        "is, the network is not worth its weights; train it longer, start from other weights (--weights, "
         "--pretrained-backbone), or look at the labels"
     )
 

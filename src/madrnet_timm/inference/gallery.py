@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from ..data.reading import pixel_sha256, read_image
 from ..errors import InputError
@@ -19,6 +18,7 @@ from ..hub.lookup import published_folder
 from ..hub.model_folder import folder_digest
 from ..models.published import published_models
 from ..morphology import draw_overlay, measure
+from ..progress import progress
 from .classifier import Classifier
 from .explain import attention_overlays
 from .results import Results
@@ -128,4 +128,4 @@ def make_cards(results: Results, rows: Sequence[Row], classifier: Classifier | N
         rows: Some of its rows.
         classifier: The model that made it; without it there are no attention maps.
     """
-    return [_card(results, row, classifier) for row in tqdm(rows, desc="drawing", unit="image", disable=None)]
+    return [_card(results, row, classifier) for row in progress(rows, len(rows), "drawing", "image", shown_from=5)]
