@@ -231,7 +231,8 @@ with gr.Blocks(title="Sperm heads", delete_cache=(3600, 3600)) as page:
                 said = gr.Markdown(elem_id="said")
                 bars = gr.Label(label="probabilities", show_heading=False)
             table = gr.Dataframe(headers=["measurement", "value", "WHO range"], label="measurements", wrap=True)
-        gr.on([picture.change, scale.change], one, [picture, scale], [overlay, heat, bars, table, said])
+        shown = [overlay, heat, bars, table, said]
+        gr.on([picture.change, scale.change], one, [picture, scale], shown, trigger_mode="always_last")
     with gr.Tab("A folder"):
         files = gr.File(label="images", file_count="multiple", file_types=["image"], elem_id="files")
         run = gr.Button("Classify", elem_id="classify")
