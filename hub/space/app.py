@@ -166,7 +166,10 @@ def many(files: list[str] | None, scale: str) -> tuple[Any, ...]:
         shutil.rmtree(made.popleft(), ignore_errors=True)
     table, page, archive = folder / "results.csv", folder / "report.html", folder / "results.zip"
     images = _copied(files, folder)
-    rows, skipped = predict_files(images, classifier, um_per_px)
+    try:
+        rows, skipped = predict_files(images, classifier, um_per_px)
+    except InputError as error:  # a scale that does not fit
+        raise gr.Error(str(error)) from None
     skipped = [why.replace(f"{folder}{os.sep}", "") for why in skipped]
     if not rows:
         raise gr.Error("None of these could be read: " + "; ".join(skipped[:3]))
