@@ -75,11 +75,14 @@ def test_unreadable_pictures_are_listed_and_skipped(madrnet, heads):
     assert "Traceback" not in run.stderr
 
 
-def test_many_pictures_by_several_processes_in_order(madrnet, tmp_path):
+def test_many_pictures_by_several_processes_in_order(madrnet, fresh_python, tmp_path):
+    """Called by a program without a guard ``if __name__ == "__main__"``, too."""
     names = [f"{number:03}.png" for number in range(70)]
     for number, name in enumerate(names):
         Image.fromarray(draw_head("Tapered", seed=number).image).save(tmp_path / name)
-    several = madrnet("measure", tmp_path, "--processes", 2)
+    script = tmp_path / "mine.py"
+    script.write_text("import sys\nfrom madrnet_timm.cli import main\nmain(sys.argv[1:])\n")
+    several = fresh_python(script, "measure", tmp_path, "--processes", 2)
     assert several.returncode == 0, several.stderr
     assert [row["file"][-7:] for row in csv.DictReader(several.stdout.splitlines())] == names
     assert several.stdout == madrnet("measure", tmp_path, "--processes", 1).stdout

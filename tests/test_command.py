@@ -238,19 +238,6 @@ def test_a_killed_measurement_leaves_nobody(fresh_python, crops):
     assert left == []
 
 
-def test_processes_need_no_main_guard(fresh_python, crops, tmp_path):
-    script = tmp_path / "mine.py"
-    script.write_text(
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from madrnet_timm.data.measuring import measure_files\n"
-        "rows, failures = measure_files(sorted(Path(sys.argv[1]).iterdir()), processes=2)\n"
-        "print(len(rows), len({row['file'] for row in rows}), failures)\n"
-    )
-    run = fresh_python(script, crops)
-    assert (run.returncode, run.stdout) == (0, "64 64 []\n"), run.stderr
-
-
 def test_no_bars_where_nobody_looks(madrnet, crops, tmp_path):
     for number in range(100, 140):
         (tmp_path / f"{number}.png").write_bytes((crops / f"{number % 64:02}.png").read_bytes())
