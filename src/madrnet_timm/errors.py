@@ -1,6 +1,9 @@
 """What a user can put right."""
 
-__all__ = ["InputError"]
+__all__ = ["BUGS", "InputError"]
+
+BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, TypeError)
+"""What no server, no disk and no user's word brings about: a mistake in the code, which keeps its traceback."""
 
 
 class InputError(ValueError):

@@ -203,6 +203,25 @@ def test_what_can_not_be_had_is_one_line_in_time(hub, madrnet, model_dir, tmp_pa
     assert not any(line.endswith(".bin") for line in hub.log)
 
 
+def test_a_bug_is_no_trouble_with_the_hub(hub, python, model_dir):
+    """Not even where the cache would do."""
+    code = f"""
+import huggingface_hub
+from madrnet_timm.hub.lookup import find_model
+from madrnet_timm.hub.publish import publish
+list(publish({str(model_dir)!r}, "{REPO}"))
+find_model("hf-hub:{REPO}")
+huggingface_hub.get_hf_file_metadata = huggingface_hub.HfApi.list_repo_refs = lambda *_, **__: {{}}["bug"]
+for call in (lambda: find_model("hf-hub:{REPO}"), lambda: list(publish({str(model_dir)!r}, "{REPO}"))):
+    try:
+        call()
+    except KeyError as error:
+        print(error)
+"""
+    run = python("-c", code)
+    assert run.stdout == "'bug'\n'bug'\n", run.stderr
+
+
 def test_tokens_are_used(hub, python, model_dir):
     hub.add("owner/secret", files_of(model_dir), private=True)
     run = python("-c", FIND, "hf-hub:owner/secret", HF_TOKEN=READER)

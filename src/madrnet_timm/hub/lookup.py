@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import BUGS, InputError
 from ..files import sha256_of
 from ..models.published import hub_repository, published_models
 
@@ -157,7 +157,9 @@ def _elsewhere(name: str, entry: Mapping[str, Any] | None) -> str:
 
 
 def _is_unreachable(error: Exception) -> bool:
-    """Nobody answered, or the server is down: what is in the cache will do. A full disk is something else."""
+    """Nobody answered, or the server is down: what is in the cache will do. A full disk or a bug is something else."""
+    if isinstance(error, BUGS):
+        return False
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status is not None:
         return status >= 500
@@ -165,6 +167,8 @@ def _is_unreachable(error: Exception) -> bool:
 
 
 def _reason(error: Exception, repository: str, revision: str | None, elsewhere: str) -> str:
+    if isinstance(error, BUGS):
+        raise error
     from huggingface_hub import constants, errors
 
     place = f"{constants.ENDPOINT}/{repository}"

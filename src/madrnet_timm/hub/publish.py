@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import BUGS, InputError
 from .model_folder import ModelFolder
 
 __all__ = ["publish"]
@@ -41,6 +41,8 @@ def _changes(folder: Path, remote: dict[str, Any]) -> dict[str, str]:
 
 
 def _message(error: Exception, repo: str) -> str:
+    if isinstance(error, BUGS):
+        raise error
     from huggingface_hub import constants, errors
 
     status = getattr(getattr(error, "response", None), "status_code", None)
