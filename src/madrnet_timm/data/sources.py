@@ -1,43 +1,41 @@
 """Data sets as `datasets.Dataset`s with one record for every source: HuSHeM, SMIDS, own folders, arrays, drawn heads.
 
 A record holds the picture (its bytes, no path of this machine), its class, where it came from, hashes of file and
-pixels, the group of pictures that show the same cell, and what was measured on the head. Building one takes some
-seconds; it is cached as Arrow, under a key that covers the content of every file and the code that measured it.
+pixels, the group of pictures that show the same cell, and what was measured on the head. It lies in memory; what takes
+some seconds to compute is cached, see `records`, under a key that covers the content of every file and the code.
 """
 
-import errno
 import hashlib
 import io
 import logging
-import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..cells import printable
 from ..errors import InputError
-from ..files import disk_reason
 from ..morphology import MEASUREMENTS, measure
+from ..progress import progress
 from . import groups, sessions, synthetic
-from .reading import decode, pictures_below, pixel_sha256, read
+from .reading import SUFFIXES, decode, pictures_below, pixel_sha256
+from .records import Item, Row, cached_rows, computed_rows, in_memory, read_items
 
 if TYPE_CHECKING:
-    from datasets import Dataset, Features
+    from datasets import Dataset
 
 __all__ = [
     "PROFILES",
     "SOURCES",
     "Source",
     "class_names",
-    "code_digest",
     "drop_conflicts",
     "drop_unused_classes",
-    "generated",
     "load",
     "pictures",
 ]
@@ -91,8 +89,13 @@ def _listed(root: Path, source: Source) -> tuple[list[Path], list[int], list[str
         raise InputError(f"{root}: no such folder; --data-dir expects the folder that holds one folder per class")
     folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     classes = source.classes or {name: name for name in folders}
+    loose = sorted(p.name for p in root.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     if not folders:
-        raise InputError(f"{root}: holds no folders; expected one folder of pictures per class")
+        here = f", but {len(loose)} images" if loose else ""
+        raise InputError(f"{root}: holds no folders{here}; expected one folder of pictures per class")
+    if loose:
+        named = ", ".join(map(printable, loose[:3])) + (", ..." if len(loose) > 3 else "")
+        _logger.warning("%s: left out %d images that lie beside the class folders: %s", root, len(loose), named)
     wanted = ", ".join(classes)
     if unknown := [name for name in folders if name not in classes]:
         raise InputError(
@@ -112,7 +115,7 @@ def _listed(root: Path, source: Source) -> tuple[list[Path], list[int], list[str
             )
         files += found
         labels += [label] * len(found)
-    return files, labels, list(classes.values())
+    return files, labels, [printable(value) for value in classes.values()]
 
 
 def _arrays(root: Path) -> tuple[NDArray[np.uint8], list[int], list[str]]:
@@ -145,58 +148,69 @@ def _arrays(root: Path) -> tuple[NDArray[np.uint8], list[int], list[str]]:
 
 def _png(image: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
+    Image.fromarray(image).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
-def _content(root: str | None, name: str, seed: int) -> bytes:
-    """Bytes of a picture: a file below ``root``, ``images.npy/<row>`` of an array, a drawn ``<shape>/<number>``."""
-    if root is None:
-        shape, number = name.removesuffix(".png").split("/")
-        rng = np.random.default_rng([seed, synthetic.SHAPES.index(shape), int(number)])
-        return _png(synthetic.draw_head(shape, rng).image)
-    folder, _, row = name.partition("/")
-    if folder == "images.npy":
-        return _png(np.array(np.load(Path(root, folder), mmap_mode="r", allow_pickle=False)[int(row)]))
-    return read(Path(root, name))
+def _drawn(count: int, seed: int) -> list[Row]:
+    """Drawn heads, ``count`` of each shape: name, class id and the bytes of a PNG."""
+    return [
+        {"file": f"{shape}/{number:03d}.png", "label": label, "data": _png(synthetic.draw_head(shape, rng).image)}
+        for label, shape in enumerate(synthetic.SHAPES)
+        for number in range(count)
+        for rng in [np.random.default_rng([seed, label, number])]
+    ]
 
 
-def code_digest() -> str:
-    """Hash of the code that reads, groups and measures, so that no cached record outlives a change of it."""
-    package = Path(__file__).parents[1]
-    own = (
-        package / "data" / f"{name}.py"
-        for name in ("groups", "reading", "sessions", "sources", "synthetic", "unlabelled")
-    )
-    paths = [*own, *sorted(package.glob("morphology/*.py"))]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
-
-
-def _records(root: str | None, names: Sequence[str], labels: Sequence[int], seed: int, digest: str) -> Iterator[dict]:
-    """One record a picture; ``digest`` only is part of the cache's key."""
-    contents = [_content(root, name, seed) for name in names]
-    images = [decode(data, str(Path(root or "", name))) for data, name in zip(contents, names, strict=True)]
+def _measured(items: Sequence[Item], images: list[NDArray[np.uint8]]) -> list[Row]:
+    """Hash, group, session and measurements of each image."""
     hashes = [pixel_sha256(image) for image in images]
     group = groups.find_groups(images, hashes)
-    session = sessions.find_sessions(images, names)
-    for index, (name, data, image) in enumerate(zip(names, contents, images, strict=True)):
+    session = sessions.find_sessions(images, [item.file for item in items])
+    rows = []
+    for index, image in enumerate(progress(images, len(images), "measuring", "image", shown_from=500)):
         head = measure(image)
-        yield {
-            "image": {"bytes": data, "path": Path(name).name},
-            "label": labels[index],
-            "file": name,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "pixel_sha256": hashes[index],
-            "group": group[index],
-            "session": session[index],
-            **head.to_dict(),
-            **{profile: list(getattr(head, profile)) for profile in PROFILES},
-            "image_width": image.shape[1],
-            "image_height": image.shape[0],
-        }
+        rows.append(
+            {
+                "pixel_sha256": hashes[index],
+                "group": group[index],
+                "session": session[index],
+                **head.to_dict(),
+                **{profile: list(getattr(head, profile)) for profile in PROFILES},
+                "image_width": image.shape[1],
+                "image_height": image.shape[0],
+            }
+        )
+    return rows
 
 
-def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: int = 0) -> "Dataset":
+def _items(
+    name: str, data_dir: str | Path | None, count: int, seed: int, failures: list[str]
+) -> tuple[list[Item], list[str]]:
+    """The images of a data set and its class names; why others can't be read is added to ``failures``."""
+    if name == "synthetic":
+        rows = cached_rows(f"synthetic {count} {seed}", lambda: _drawn(count, seed))
+        return [Item(row["file"], row["file"], row["data"], row["label"]) for row in rows], list(synthetic.SHAPES)
+    if data_dir is None:
+        raise InputError(f"data set {name!r} needs --data-dir, the folder that holds one folder per class")
+    root = Path(data_dir)
+    if name == "npy":
+        images, labels, classes = _arrays(root)
+        named = [f"images.npy/{row:06d}" for row in range(len(images))]
+        encoded = (_png(np.array(image)) for image in images)
+        return [Item(n, f"{root}/{n}", data, k) for n, data, k in zip(named, encoded, labels, strict=True)], classes
+    files, labels, classes = _listed(root, SOURCES[name])
+    items = read_items(files, [path.relative_to(root).as_posix() for path in files], labels, failures)
+    return items, classes
+
+
+def load(
+    name: str,
+    data_dir: str | Path | None = None,
+    count: int = 60,
+    seed: int = 0,
+    skip_unreadable: bool = False,
+) -> "Dataset":
     """Load a data set.
 
     Args:
@@ -205,6 +219,7 @@ def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: i
             or N×H×W×3) and ``labels.npy`` (N class ids or names); none for ``synthetic``.
         count: Heads drawn per class, ``synthetic`` only.
         seed: Of the drawing, ``synthetic`` only.
+        skip_unreadable: Leave out images that can't be read, with a warning.
 
     Returns:
         A `datasets.Dataset` with the columns ``image`` (Image), ``label`` (ClassLabel), ``file`` (relative to
@@ -215,30 +230,19 @@ def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: i
         sorted names.
 
     Raises:
-        InputError: Unknown name; a folder that is missing, empty or not of the data set; a picture that can't be read.
+        InputError: Unknown name; a folder that is missing, empty or not of the data set; pictures that can't be read,
+            all in one message.
     """
     from datasets import ClassLabel, Features, Image, List, Value
 
     if name not in SOURCES:
         raise InputError(f"data set {name!r}: expected one of {', '.join(SOURCES)}")
-    source = SOURCES[name]
-    if name == "synthetic":
-        root, classes = None, list(synthetic.SHAPES)
-        names = [f"{shape}/{index:03d}.png" for shape in classes for index in range(count)]
-        labels = [label for label in range(len(classes)) for _ in range(count)]
-        content = f"synthetic {count} {seed}".encode()
-    else:
-        if data_dir is None:
-            raise InputError(f"data set {name!r} needs --data-dir, the folder that holds one folder per class")
-        root = Path(data_dir)
-        if name == "npy":
-            images, labels, classes = _arrays(root)
-            names = [f"images.npy/{row:06d}" for row in range(len(images))]
-            files = [root / "images.npy", root / "labels.npy"]
-        else:
-            files, labels, classes = _listed(root, source)
-            names = [path.relative_to(root).as_posix() for path in files]
-        content = b"".join(hashlib.sha256(read(path)).digest() for path in files)
+    failures: list[str] = []
+    items, classes = _items(name, data_dir, count, seed, failures)
+    kept, rows = computed_rows(items, failures, _measured, "measured", skip_unreadable)
+    labels = {item.label for item in kept}
+    if gone := [classes[label] for label in {item.label for item in items} - labels]:
+        raise InputError(f"{data_dir}: of the class {gone[0]} no image can be read; mend them, or remove its folder")
     features = Features(
         {
             "image": Image(),
@@ -248,7 +252,6 @@ def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: i
             "pixel_sha256": Value("string"),
             "group": Value("int32"),
             "session": Value("int32"),
-            # each a Value of its own: with a shared one the hash of what is read from the cache is another
             **{measurement: Value("float32") for measurement in MEASUREMENTS},
             "ok": Value("bool"),
             "flags": Value("string"),
@@ -257,44 +260,17 @@ def load(name: str, data_dir: str | Path | None = None, count: int = 60, seed: i
             "image_height": Value("int32"),
         }
     )
-    digest = hashlib.sha256(content).hexdigest() + code_digest()
-    arguments = {"names": tuple(names), "labels": tuple(labels), "seed": seed, "digest": digest}
-    root_path = None if root is None else str(root)
-    return generated(_records, features, {"root": root_path, **arguments})
-
-
-def generated(
-    generator: Callable[..., Iterator[dict]], features: "Features", arguments: Mapping[str, Any]
-) -> "Dataset":
-    """Records of a generator, kept in the cache of `datasets` under a key that covers its arguments.
-
-    Args:
-        generator: Of dicts.
-        features: Their columns.
-        arguments: Of the generator.
-
-    Raises:
-        InputError: The generator raised it, or the cache can't be written.
-    """
-    from datasets import Dataset
-    from datasets.config import HF_DATASETS_CACHE
-    from datasets.exceptions import DatasetGenerationError
-
-    try:
-        return Dataset.from_generator(generator, features=features, gen_kwargs=dict(arguments))
-    except (DatasetGenerationError, OSError) as error:
-        cause = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
-        if isinstance(cause, InputError):
-            raise cause from None
-        reason = disk_reason(cause, Path(HF_DATASETS_CACHE))
-        if str(cause).startswith("Not enough disk space"):  # asked beforehand by `datasets`, and no error of the system
-            reason = os.strerror(errno.ENOSPC)
-        if reason is None:
-            raise
-        raise InputError(
-            f"{HF_DATASETS_CACHE}: the cache of the data set can't be written ({reason}); free some space, or name "
-            "another folder in the environment variable HF_DATASETS_CACHE"
-        ) from error
+    records = [
+        {
+            "image": {"bytes": item.data, "path": Path(item.file).name},
+            "label": item.label,
+            "file": item.file,
+            "sha256": hashlib.sha256(item.data).hexdigest(),
+            **row,
+        }
+        for item, row in zip(kept, rows, strict=True)
+    ]
+    return in_memory(records, features)
 
 
 def pictures(dataset: "Dataset") -> Iterator[NDArray[np.uint8]]:
