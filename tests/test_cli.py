@@ -71,6 +71,7 @@ def test_unreadable_pictures_are_listed_and_skipped(madrnet, heads):
     run = madrnet("measure", folder)
     assert run.returncode == 1
     assert len(run.stdout.splitlines()) == 4
+    assert run.stderr.splitlines()[0] == "found 4 images"  # before anything is read
     assert "broken.png: can't read it as a picture" in run.stderr
     assert "Traceback" not in run.stderr
 

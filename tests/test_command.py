@@ -227,7 +227,7 @@ def test_an_interrupted_measurement_is_one_line_and_leaves_nobody(fresh_python, 
     """Ctrl-C reaches every process of the terminal."""
     run, left = _measured_and_stopped(fresh_python, crops, lambda pid: os.killpg(pid, signal.SIGINT))
     assert run.returncode == 130
-    assert run.stderr == "\ninterrupted\n"
+    assert run.stderr == f"found {len(list(crops.iterdir()))} images\n\ninterrupted\n"
     assert left == []
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = [
     "check_table",
     "number",
     "report_skipped",
+    "say_found",
 ]
 
 
@@ -69,6 +71,12 @@ def check_scale(um_per_px: float | None) -> None:
     """Raise `InputError` for a scale that is none."""
     if um_per_px is not None and not 0 < um_per_px < math.inf:
         raise InputError(f"--um-per-px {um_per_px:g}: expected micrometres per pixel, more than 0, such as 0.1")
+
+
+def say_found(given: Sequence[str], paths: Sequence[Path]) -> None:
+    """Say how many images a search found, before anything is done with them."""
+    if not all(os.path.isfile(name) for name in given):
+        print(f"found {len(paths)} {'image' if len(paths) == 1 else 'images'}", file=sys.stderr)
 
 
 def report_skipped(reasons: Sequence[str]) -> int:

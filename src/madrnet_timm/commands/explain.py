@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..progress import progress
-from .arguments import add_images, add_model, report_skipped
+from .arguments import add_images, add_model, report_skipped, say_found
 
 __all__ = ["add_parser"]
 
@@ -33,6 +33,7 @@ def _explain(args: argparse.Namespace) -> int:
     paths = picture_files(args.images)
     classifier = Classifier(args.model)
     make_output_folder(args.output, "--output")
+    say_found(args.images, paths)
     failures = []
     named = zip(paths, names_below(paths), strict=True)
     for path, name in progress(named, len(paths), "explaining", "picture", shown_from=5):

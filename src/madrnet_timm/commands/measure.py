@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .arguments import add_images, add_scale, add_table, check_scale, check_table, report_skipped
+from .arguments import add_images, add_scale, add_table, check_scale, check_table, report_skipped, say_found
 
 __all__ = ["add_parser"]
 
@@ -42,6 +42,7 @@ def _measure(args: argparse.Namespace) -> int:
     paths = picture_files(args.images)
     if args.overlay is not None:
         make_output_folder(args.overlay, "--overlay")
+    say_found(args.images, paths)
     rows, failures = measure_files(paths, args.um_per_px, args.overlay, args.processes)
     if rows and args.output is not None:
         write_table(args.output, rows, args.excel)

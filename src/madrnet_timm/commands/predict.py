@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from .arguments import add_images, add_model, add_scale, add_table, check_scale, check_table, number, report_skipped
+from .arguments import (
+    add_images,
+    add_model,
+    add_scale,
+    add_table,
+    check_scale,
+    check_table,
+    number,
+    report_skipped,
+    say_found,
+)
 
 if TYPE_CHECKING:
     from ..inference import Classifier
@@ -71,6 +81,7 @@ def _predict(args: argparse.Namespace) -> int:
         check_output(info_path(args.output))
     paths = picture_files(args.images)
     classifier = Classifier(args.model, args.device, args.backend, args.threshold)
+    say_found(args.images, paths)
     if args.output is None:
         rows, skipped = predict_files(paths, classifier, args.um_per_px, args.batch_size)
         sys.stdout.write(as_csv(rows, DIGITS, args.excel) if rows else "")
