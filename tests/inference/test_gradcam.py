@@ -130,3 +130,27 @@ def test_where_cells_look_by_the_gradient():
             middle = float((weight * torch.arange(size)).sum() / weight.sum())
             assert first + inner * step == pytest.approx(middle, abs=5)
             assert (inner + 0.5) * size / features.shape[2 + axis] - 0.5 != pytest.approx(middle, abs=8)
+
+
+def test_train_mode_and_inference_mode_are_refused_and_leave_the_model_as_it_was():
+    model = timm.create_model("madrnet_test_resnet", num_classes=3).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = torch.randn(2, 3, 64, 64)
+    with pytest.raises(RuntimeError, match=r"model\.eval\(\)"):
+        attention_maps(model, x)
+    model.eval().pool.train()  # a part of it
+    with pytest.raises(RuntimeError, match=r"model\.eval\(\)"):
+        attention_maps(model, x)
+    model.eval()
+    with torch.inference_mode():
+        made_there = x.clone()
+        with pytest.raises(RuntimeError, match="leave torch.inference_mode"):
+            attention_maps(model, x)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(part._forward_hooks for part in model.modules())
+    expected = attention_maps(model, x)
+    with torch.no_grad():
+        found = attention_maps(model, made_there)
+    assert all(torch.equal(found[stage], maps) for stage, maps in expected.items())
+    assert not model.training
+    assert all(param.grad is None for param in model.parameters())

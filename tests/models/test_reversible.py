@@ -16,6 +16,7 @@ from madrnet_timm.models.attention import DualAttention
 from madrnet_timm.models.reversible import MEMORY_MODES, ReversibleSequence
 
 WIDE, NARROW = 5, 4  # an odd number of channels, split
+FRUGAL = pytest.mark.parametrize("memory", ["checkpoint", "reversible"])
 
 
 def make_f(drop=0.4):
@@ -70,7 +71,7 @@ def assert_same_step(a, b, rtol=1e-10):
         assert torch.equal(a[3][name], b[3][name]), name
 
 
-@pytest.mark.parametrize("memory", ["checkpoint", "reversible"])
+@FRUGAL
 @pytest.mark.parametrize("keep_last", [True, False])
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("depth", [1, 3, 6])
@@ -81,9 +82,10 @@ def test_step_is_plain_autograds(memory, keep_last, shared, depth):
     assert_same_step(own, plain)
 
 
-def test_float32_to_rounding():
+@FRUGAL
+def test_float32_to_rounding(memory):
     plain = step(sequence(memory="plain", dtype=torch.float32), streams(torch.float32))
-    own = step(sequence(dtype=torch.float32), streams(torch.float32))
+    own = step(sequence(memory=memory, dtype=torch.float32), streams(torch.float32))
     assert_same_step(own, plain, rtol=1e-6)
 
 
@@ -97,19 +99,21 @@ def test_callers_randomness_is_left_alone(memory):
     assert torch.equal(torch.get_rng_state(), after_forward)
 
 
-def test_inputs_are_left_alone_and_may_need_no_gradient():
+@FRUGAL
+def test_inputs_are_left_alone_and_may_need_no_gradient(memory):
     inputs = streams(grad=False)
     before = [x.clone() for x in inputs]
-    own = step(sequence(), inputs)
+    own = step(sequence(memory=memory), inputs)
     assert all(torch.equal(a, b) for a, b in zip(inputs, before, strict=True))
     assert_same_step(own, step(sequence(memory="plain"), streams(grad=False)))
 
 
+@FRUGAL
 @pytest.mark.parametrize("frozen", ["f", "g", ""])
-def test_frozen_parts(frozen):
+def test_frozen_parts(frozen, memory):
     results = []
-    for memory in ("plain", "reversible"):
-        module = sequence(memory=memory)
+    for mode in ("plain", memory):
+        module = sequence(memory=mode)
         for name, param in module.named_parameters():
             param.requires_grad_(not name.startswith(frozen))
         results.append(step(module, streams()))
@@ -128,19 +132,21 @@ class _Shift(nn.Module):
         return self.mix(x) + self.a + self.b
 
 
-def test_gradients_that_autograd_shares_are_not_added_up_in_place():
+@FRUGAL
+def test_gradients_that_autograd_shares_are_not_added_up_in_place(memory):
     results = []
-    for memory in ("plain", "reversible"):
+    for mode in ("plain", memory):
         torch.manual_seed(1)
         couplings = [(_Shift(NARROW, WIDE), _Shift(WIDE, NARROW))] * 4
-        results.append(step(ReversibleSequence(couplings, memory=memory, keep_last=False).double(), streams()))
+        results.append(step(ReversibleSequence(couplings, memory=mode, keep_last=False).double(), streams()))
     assert_same_step(*reversed(results))
 
 
-def test_two_live_graphs():
+@FRUGAL
+def test_two_live_graphs(memory):
     results = []
-    for memory in ("plain", "reversible"):
-        module = sequence(memory=memory)
+    for mode in ("plain", memory):
+        module = sequence(memory=mode)
         torch.manual_seed(6)
         first, second = loss_of(module(*streams(seed=7))), loss_of(module(*streams(seed=8)))
         first.backward()
@@ -150,17 +156,30 @@ def test_two_live_graphs():
         torch.testing.assert_close(results[1][name], grad, rtol=1e-9, atol=1e-12)
 
 
-def test_retain_graph_gives_the_same_twice():
-    module = sequence()
-    loss = loss_of(module(*streams()))
-    params = list(module.parameters())
-    first = torch.autograd.grad(loss, params, retain_graph=True)
-    second = torch.autograd.grad(loss, params)
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+@FRUGAL
+def test_autograd_grad_and_a_second_backward_pass_are_plain_autograds(memory):
+    results = []
+    for mode in ("plain", memory):
+        module, inputs = sequence(memory=mode), streams()
+        loss = loss_of(module(*inputs))
+        leaves = [*module.parameters(), *inputs]
+        first = torch.autograd.grad(loss, leaves, retain_graph=True)
+        buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        second = torch.autograd.grad(loss, leaves, retain_graph=True)
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+        loss.backward(retain_graph=True)
+        loss.backward()
+        for leaf, once in zip(leaves, first, strict=True):
+            torch.testing.assert_close(leaf.grad, 2 * once, rtol=1e-12, atol=0)
+        assert all(torch.equal(buffer, buffers[name]) for name, buffer in module.named_buffers())
+        params = dict(zip(dict(module.named_parameters()), first, strict=False))
+        results.append((loss.detach(), params, list(first[len(params) :]), buffers))
+    assert_same_step(*reversed(results))
 
 
-def test_hooks_fire_once():
-    module, fired = sequence(), []
+@FRUGAL
+def test_hooks_fire_once(memory):
+    module, fired = sequence(memory=memory), []
     for name, param in module.named_parameters():
         param.register_post_accumulate_grad_hook(lambda _, name=name: fired.append(name))
     loss_of(module(*streams())).backward()
@@ -194,7 +213,7 @@ def test_change_of_mode_raises():
         loss.backward()
 
 
-@pytest.mark.parametrize("memory", ["checkpoint", "reversible"])
+@FRUGAL
 def test_module_that_changes_its_own_buffers_is_refused(memory):
     torch.manual_seed(0)
     f = nn.utils.parametrizations.spectral_norm(nn.Conv2d(NARROW, WIDE, 1))
@@ -203,15 +222,16 @@ def test_module_that_changes_its_own_buffers_is_refused(memory):
         module(*streams())
 
 
-def test_recompute_restores_batch_norm_after_an_error():
-    module = sequence(keep_last=False)
+@FRUGAL
+def test_recompute_restores_batch_norm_after_an_error(memory):
+    module = sequence(memory=memory, keep_last=False)
     running_mean = module.g[0][2].running_mean
     loss = loss_of(module(*streams()))
 
     def broken(*_):
         raise ValueError("broken")
 
-    handle = module.g[0][3].register_forward_hook(broken)
+    handle = module.g[0][2].register_forward_hook(broken)
     with pytest.raises(ValueError, match="broken"):
         loss.backward()
     handle.remove()
@@ -251,10 +271,11 @@ def test_eval_mode_and_no_grad(memory):
     assert_same_step(step(own, streams()), step(plain, streams()))
 
 
-def test_autocast_keeps_float32_streams_and_replays_its_state():
+@FRUGAL
+def test_autocast_keeps_float32_streams_and_replays_its_state(memory):
     results = []
-    for memory in ("plain", "reversible"):
-        module = sequence(memory=memory, dtype=torch.float32, keep_last=False)
+    for mode in ("plain", memory):
+        module = sequence(memory=mode, dtype=torch.float32, keep_last=False)
         inputs = [x.to(torch.bfloat16) for x in streams(torch.float32, grad=False)]
         torch.manual_seed(3)
         with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
@@ -266,15 +287,17 @@ def test_autocast_keeps_float32_streams_and_replays_its_state():
         assert float((results[1][name] - grad).abs().max()) <= 0.02 * max(float(grad.abs().max()), 1e-2), name
 
 
-def test_autocast_raises_each_stream_to_float32():
-    module, (x1, x2) = sequence(dtype=torch.float32), streams(torch.float32, grad=False)
+@FRUGAL
+def test_autocast_raises_each_stream_to_float32(memory):
+    module, (x1, x2) = sequence(memory=memory, dtype=torch.float32), streams(torch.float32, grad=False)
     with torch.autocast("cpu", torch.bfloat16):
         assert [y.dtype for y in module(x1, x2.to(torch.bfloat16))] == [torch.float32, torch.float32]
 
 
-def test_replicas_of_data_parallel_keep_their_gradients():
+@FRUGAL
+def test_replicas_of_data_parallel_keep_their_gradients(memory):
     """Their parameters are no leaves, so the reversible mode would lose them."""
-    module = sequence(drop=0.0)
+    module = sequence(memory=memory, drop=0.0)
     module._is_replica = True
     for owner in list(module.modules()):
         for name, param in list(owner._parameters.items()):
@@ -289,9 +312,10 @@ def test_replicas_of_data_parallel_keep_their_gradients():
     torch.testing.assert_close(weight.grad, original.f[0][1].weight.grad)
 
 
-def test_autocast_cache_does_not_cut_off_the_last_execution():
+@FRUGAL
+def test_autocast_cache_does_not_cut_off_the_last_execution(memory):
     """Shared weights, cast first where no graph is recorded, then where one is."""
-    module = sequence(dtype=torch.float32, drop=0.0)
+    module = sequence(memory=memory, dtype=torch.float32, drop=0.0)
     with torch.autocast("cpu", torch.bfloat16):
         outputs = module(*streams(torch.float32))
     loss_of(outputs).backward()
@@ -373,23 +397,35 @@ def test_data_parallel_and_sharded():
     assert max(differences.values()) < 1e-10, differences
 
 
-def test_compiled_step_is_right_with_two_graph_breaks_at_most():
+@FRUGAL
+def test_compiled_step_is_right_with_two_graph_breaks_at_most(memory):
     plain = step(sequence(memory="plain", drop=0.0), streams())
-    module = sequence(drop=0.0)
     torch._dynamo.reset()
-    assert torch._dynamo.explain(module)(*streams()).graph_break_count <= 2
-    module = sequence(drop=0.0)
-    compiled = torch.compile(module, backend="aot_eager")
-    loss, _, grads, _ = step(compiled, streams())
-    torch.testing.assert_close(loss, plain[0], rtol=1e-10, atol=0)
+    assert torch._dynamo.explain(sequence(memory=memory, drop=0.0))(*streams()).graph_break_count <= 2
+    for backend in ("eager", "aot_eager"):
+        module = sequence(memory=memory, drop=0.0)
+        torch._dynamo.reset()
+        loss, _, grads, _ = step(torch.compile(module, backend=backend), streams())
+        params = {n: p.grad for n, p in module.named_parameters()}
+        assert_same_step((loss, params, grads, dict(module.named_buffers())), plain)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", MEMORY_MODES)
+def test_step_compiled_by_inductor_is_right(memory):
+    plain = step(sequence(memory="plain", drop=0.0), streams())
+    module = sequence(memory=memory, drop=0.0)
+    torch._dynamo.reset()
+    loss, _, grads, _ = step(torch.compile(module), streams())
     params = {n: p.grad for n, p in module.named_parameters()}
-    assert_same_step((loss, params, grads, dict(module.named_buffers())), plain)
+    assert_same_step((loss, params, grads, dict(module.named_buffers())), plain, rtol=1e-9)
 
 
-def test_channels_last():
+@FRUGAL
+def test_channels_last(memory):
     results = []
-    for memory in ("plain", "reversible"):
-        module = sequence(memory=memory, drop=0.0).to(memory_format=torch.channels_last)
+    for mode in ("plain", memory):
+        module = sequence(memory=mode, drop=0.0).to(memory_format=torch.channels_last)
         inputs = [x.detach().to(memory_format=torch.channels_last).requires_grad_() for x in streams()]
         results.append(step(module, inputs))
         assert inputs[0].grad.is_contiguous(memory_format=torch.channels_last)
@@ -398,10 +434,11 @@ def test_channels_last():
     assert_same_step((*results[1][:3], {}), (*contiguous[:3], {}))
 
 
-def test_accumulation_over_two_batches():
+@FRUGAL
+def test_accumulation_over_two_batches(memory):
     results = []
-    for memory in ("plain", "reversible"):
-        module = sequence(memory=memory)
+    for mode in ("plain", memory):
+        module = sequence(memory=mode)
         step(module, streams(seed=7))
         results.append(step(module, streams(seed=8)))
     assert_same_step(*reversed(results))

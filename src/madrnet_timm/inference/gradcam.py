@@ -124,7 +124,13 @@ def attention_maps(model: nn.Module, x: torch.Tensor, classes: Sequence[int] | N
 
     Raises:
         ValueError: Not a MADRNet.
+        RuntimeError: The model is in train mode, where a pass would change its batch statistics; or inference mode is
+            on, in which there are no gradients.
     """
+    if any(part.training for part in model.modules()):
+        raise RuntimeError("attention maps need a model in eval mode: call model.eval() first")
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("attention maps need gradients: leave torch.inference_mode(); torch.no_grad() will do")
     kept: dict[str, torch.Tensor] = {}
 
     def keep(name: str) -> object:
@@ -139,7 +145,7 @@ def attention_maps(model: nn.Module, x: torch.Tensor, classes: Sequence[int] | N
     positions = CellPositions(model.backbone)  # type: ignore[arg-type]
     try:
         with torch.enable_grad():
-            logits = model(x.detach())
+            logits = model(x.clone() if x.is_inference() else x.detach())
             chosen = logits.argmax(dim=1) if classes is None else torch.as_tensor(classes, device=logits.device)
             score = logits.gather(1, chosen[:, None]).sum()
             gradients = torch.autograd.grad(score, list(kept.values()))

@@ -47,25 +47,25 @@ def _execute(f: Half, g: Half, x1: torch.Tensor, x2: torch.Tensor, exact: bool) 
     return x1, x2
 
 
-@contextmanager
-def _statistics_kept(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Let training batch norms update copies of their running statistics.
+class _StatisticsKept(AbstractContextManager[None]):
+    """Lets training batch norms update copies of their running statistics; may be entered again and again.
 
     Switching `track_running_stats` off would do for the reversible mode, but `checkpoint` counts what is saved.
     """
-    norms = [m for m in modules if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    own = [dict(norm._buffers) for norm in norms]
-    for norm in norms:
-        norm._buffers.update({k: None if v is None else v.clone() for k, v in norm._buffers.items()})
-    try:
-        yield
-    finally:
-        for norm, buffers in zip(norms, own, strict=True):
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self.modules = modules
+        self.own: list[list[tuple[nn.Module, dict[str, Any]]]] = []
+
+    def __enter__(self) -> None:
+        norms = [m for m in self.modules if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+        self.own.append([(norm, dict(norm._buffers)) for norm in norms])
+        for norm in norms:
+            norm._buffers.update({k: None if v is None else v.clone() for k, v in norm._buffers.items()})
+
+    def __exit__(self, *error: object) -> None:
+        for norm, buffers in self.own.pop():
             norm._buffers.update(buffers)
-
-
-def _checkpoint_contexts(module: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _statistics_kept(list(module.modules()))
 
 
 class _RandomStates:
@@ -188,7 +188,7 @@ class _Sequence:
         params: Sequence[torch.Tensor],
     ) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
         """Undo ``target += half(source)``; returns the target before, and gradients of source and parameters."""
-        with torch.enable_grad(), self.states.replayed(step), _statistics_kept(self.modules):
+        with torch.enable_grad(), self.states.replayed(step), _StatisticsKept(self.modules):
             leaf = source.detach().requires_grad_()
             out = self._half(half, leaf)
         before = target - out.detach()
@@ -244,6 +244,19 @@ def _apply(couplings: Couplings, module: nn.Module, x1: torch.Tensor, x2: torch.
     return _Reversible.apply(_Sequence(couplings, list(module.modules()), exact, x1), x1, x2, *params)
 
 
+@torch.compiler.disable  # a compiled graph takes no contexts but those of its own kind
+def _checkpointed(couplings: Couplings, module: nn.Module, x1: torch.Tensor, x2: torch.Tensor, exact: bool) -> Streams:
+    modules = list(module.modules())
+    watch = _BufferWatch(modules)
+    for f, g in couplings:
+        x1, x2 = checkpoint(
+            _execute, f, g, x1, x2, exact, use_reentrant=False,
+            context_fn=lambda: (nullcontext(), _StatisticsKept(modules)),
+        )  # fmt: skip
+    watch.check()
+    return x1, x2
+
+
 def run_couplings(
     couplings: Couplings,
     module: nn.Module,
@@ -289,22 +302,16 @@ def run_couplings(
         x1, x2 = (x.float() if x.dtype in (torch.bfloat16, torch.float16) else x for x in (x1, x2))
     if exact:
         x1, x2 = _on_grid(x1), _on_grid(x2)
+    if memory == "checkpoint":
+        return _checkpointed(couplings, module, x1, x2, exact)
+    kept = list(couplings)
     if memory == "reversible":
-        kept = list(couplings[-1:]) if keep_last else []
+        kept = kept[-1:] if keep_last else []
         spanned = couplings[: len(couplings) - len(kept)]
         if spanned:
             x1, x2 = _apply(spanned, module, x1, x2, exact)
-    else:
-        kept = list(couplings)
-    watch = _BufferWatch(list(module.modules())) if memory == "checkpoint" else None
     for f, g in kept:
-        if memory == "checkpoint":
-            contexts = partial(_checkpoint_contexts, module)
-            x1, x2 = checkpoint(_execute, f, g, x1, x2, exact, use_reentrant=False, context_fn=contexts)
-        else:
-            x1, x2 = _execute(f, g, x1, x2, exact)
-    if watch is not None:
-        watch.check()
+        x1, x2 = _execute(f, g, x1, x2, exact)
     return x1, x2
 
 
