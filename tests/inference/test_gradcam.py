@@ -144,7 +144,7 @@ def test_train_mode_and_inference_mode_are_refused_and_leave_the_model_as_it_was
     model.eval()
     with torch.inference_mode():
         made_there = x.clone()
-        with pytest.raises(RuntimeError, match="leave torch.inference_mode"):
+        with pytest.raises(RuntimeError, match=r"leave torch\.inference_mode"):
             attention_maps(model, x)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(part._forward_hooks for part in model.modules())
