@@ -418,7 +418,9 @@ def test_step_compiled_by_inductor_is_right(memory):
     torch._dynamo.reset()
     loss, _, grads, _ = step(torch.compile(module), streams())
     params = {n: p.grad for n, p in module.named_parameters()}
-    assert_same_step((loss, params, grads, dict(module.named_buffers())), plain, rtol=1e-9)
+    assert_same_step((loss, params, grads, {}), (*plain[:3], {}), rtol=1e-9)
+    for name, buffer in module.named_buffers():  # inductor adds up in another order
+        torch.testing.assert_close(buffer, plain[3][name], rtol=1e-12, atol=1e-14)
 
 
 @FRUGAL
