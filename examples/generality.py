@@ -74,7 +74,7 @@ def main() -> None:
         raise InputError(f"--dataset {args.dataset}: {args.model} was trained on it; give another data set")
     records, _ = drop_conflicts(load(args.dataset, args.data_dir))
     own = class_names(records)
-    for what, classes, wanted in (("--model", names, info.get("normal_class")), ("--dataset", own, source.normal)):
+    for what, classes, wanted in (("--model", names, info.normal_class), ("--dataset", own, source.normal)):
         if wanted not in classes:
             raise InputError(f"{what}: no class of normal heads among {', '.join(classes)}")
     records = records.select([i for i, label in enumerate(records["label"]) if own[label] != source.no_head])
@@ -94,10 +94,10 @@ def main() -> None:
         with torch.inference_mode():
             found = [model(batch) for batch in tqdm(batches, desc="network", disable=None)]
         logits = torch.cat(found)
-        if info.get("no_head_class") in names:
-            logits[:, names.index(info["no_head_class"])] = -torch.inf
+        if info.no_head_class is not None:
+            logits[:, names.index(info.no_head_class)] = -torch.inf
         out = np.empty(len(views))
-        out[order] = logits.softmax(1)[:, names.index(info["normal_class"])].numpy()
+        out[order] = logits.softmax(1)[:, names.index(info.normal_class)].numpy()
         return [round(float(value), 6) for value in out]
 
     columns = {"normal": normal()}

@@ -87,7 +87,7 @@ class Server:
     """Serves ``content`` with ranges and an ETag; ``faults`` are taken one for each request."""
 
     def __init__(self):
-        self.content, self.faults, self.ranges = b"", [], []
+        self.content, self.faults, self.ranges, self.paths = b"", [], [], []
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -95,6 +95,7 @@ class Server:
                 fault = owner.faults.pop(0) if owner.faults else None
                 wanted = self.headers.get("Range")
                 owner.ranges.append(wanted)
+                owner.paths.append(self.path)
                 if isinstance(fault, int) and fault >= 400:
                     self.send_error(fault)
                     return
@@ -107,7 +108,8 @@ class Server:
                 else:
                     self.send_response(200)
                 self.send_header("ETag", tag)
-                self.send_header("Content-Length", str(len(owner.content) - start))
+                length = "abc" if fault == "no length" else str(len(owner.content) - start)
+                self.send_header("Content-Length", length)
                 self.end_headers()
                 body = owner.content[start:]
                 if fault == "cut":
@@ -178,6 +180,51 @@ def test_a_server_without_ranges(server, hushem_dir, tmp_path):
     server.content = zipped(hushem_dir)
     server.faults = ["cut", "no ranges"]
     assert download("hushem", server.url, tmp_path / "hushem") == 216
+
+
+def test_a_length_that_is_none(server, hushem_dir, tmp_path):
+    server.content, server.faults = zipped(hushem_dir), ["no length"]
+    assert download("hushem", server.url, tmp_path / "hushem") == 216
+
+
+@pytest.mark.parametrize(
+    "note", ["", "{", "[]", "3", '{"url": 1}', '{"url": "URL", "validator": "a\\nb", "size": 3}', "[" * 100_000]
+)
+def test_a_damaged_note_of_an_earlier_attempt(server, tmp_path, note):
+    """The file is fetched from the start."""
+    server.content = b"no archive" * 100
+    (tmp_path / ".hushem.download").write_bytes(b"no")
+    (tmp_path / ".hushem.download.json").write_text(note.replace("URL", server.url))
+    with pytest.raises(InputError, match="neither zip nor tar"):
+        download("hushem", server.url, tmp_path / "hushem")
+    assert server.ranges == [None]
+
+
+def test_addresses_are_escaped(server, tmp_path):
+    server.content = b"no archive"
+    with pytest.raises(InputError, match="neither zip nor tar"):
+        download("hushem", server.url.replace("data.zip", "données neuves%20.zip?né=1#x"), tmp_path / "hushem")
+    assert server.paths == ["/donn%C3%A9es%20neuves%20.zip?n%C3%A9=1"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["http://[::1", "http://", "https:///a.zip", "http://a b/x", f"http://{'a' * 70}.org/x", f"http://{'a.' * 200}org/",
+     "http://a:port/x", "http://a:99999/x", "http://a/\nb", "http://a/\0", "http://é\ud800/"],
+)  # fmt: skip
+def test_what_is_no_address(source, tmp_path):
+    with pytest.raises(InputError, match="no address of the web") as error:
+        download("hushem", source, tmp_path / "hushem")
+    assert "\n" not in str(error.value)
+
+
+def test_names_that_can_not_be(tmp_path):
+    for source in ("a" * 5000, "a\0b", ""):
+        with pytest.raises(InputError, match="no such archive"):
+            download("hushem", source, tmp_path / "hushem")
+    for output in ("a" * 5000, "a\0b"):
+        with pytest.raises(InputError, match="no name for a folder"):
+            download("hushem", "x.zip", output)
 
 
 def test_tampered_files(server, copy, tmp_path):

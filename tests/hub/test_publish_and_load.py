@@ -183,7 +183,10 @@ def test_load_says_why_not(hub, python, model_dir, faults, words):
         ("hf-hub:heads", {}, "expected hf-hub:owner/name"),
         (f"hf-hub:{REPO}", {"HF_HUB_OFFLINE": "1"}, "not in the cache, and HF_HUB_OFFLINE is set"),
         (f"hf-hub:{REPO}", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "can't be reached"),
-        ("madrnet_resnet50.hushem", {}, "its weights are not published yet; train them with"),
+        ("hf-hub:me/he ads", {}, "expected hf-hub:owner/name"),
+        (f"hf-hub:{REPO}@../../x", {}, "expected hf-hub:owner/name"),
+        ("a" * 5000, {}, "no name of a model"),
+        ("madrnet_resnet50.hushem", {}, "no such model; expected a model folder, a finished run"),
     ],
 )
 def test_what_can_not_be_had_is_one_line_in_time(hub, madrnet, model_dir, tmp_path, name, changes, words):
@@ -289,11 +292,9 @@ def test_published_names(hub, python, published, model_dir, tmp_path):
     run = python("-c", LOGITS, name, tmp_path / "x.pt", **places[0])
     assert run.returncode == 1
     assert "has the sha256" in run.stderr.strip().splitlines()[-1]
-    write(None, "0" * 64)  # not published: one's own training is nobody's to check
-    assert python("-c", LOGITS, name, tmp_path / "own.pt", **places[0]).returncode == 0
-    assert torch.equal(torch.load(tmp_path / "own.pt"), torch.load(tmp_path / "local.pt"))
-    run = python("-c", LOGITS, name, tmp_path / "x.pt", HF_ENDPOINT="http://127.0.0.1:9")
-    assert "its weights are not published yet; train them with `the command`" in run.stderr.strip().splitlines()[-1]
+    (tmp_path / "mine" / name / "config.json").unlink()
+    run = python("-c", LOGITS, name, tmp_path / "x.pt", **places[0])
+    assert "(config.json is missing)" in run.stderr.strip().splitlines()[-1]
 
 
 def test_weights_that_are_spoiled_on_the_way(hub, python, published, model_dir, tmp_path):
@@ -309,6 +310,49 @@ def test_weights_that_are_spoiled_on_the_way(hub, python, published, model_dir, 
     hub.faults = []  # what lies in the cache is wrong, and is mended
     run = python("-c", LOGITS, name, tmp_path / "x.pt", MADRNET_HUB_NAMESPACE="me")
     assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_damaged_file_of_a_repository_is_fetched_once_more(hub, python, model_dir, environment, file):
+    """Also where only a number in the middle of it is another."""
+    hub.add(REPO, files_of(model_dir))
+    assert "Tapered" in python("-c", FIND, f"hf-hub:{REPO}").stdout
+    (cached,) = (path for path in Path(environment["HF_HOME"]).rglob(file) if path.is_file())
+    data = bytearray(cached.read_bytes())
+    data[len(data) // 2] ^= 1
+    cached.resolve().write_bytes(data)
+    run = python("-c", FIND, f"hf-hub:{REPO}", HF_HUB_OFFLINE="1")
+    assert run.stderr.strip().endswith(f"try again, or ask the owner of {REPO}")
+    assert f"{file} is damaged, and HF_HUB_OFFLINE is set; delete {cached.parents[2]}" in run.stderr
+    run = python("-c", FIND, f"hf-hub:{REPO}")
+    assert "Tapered" in run.stdout, run.stderr
+    hub.log.clear()
+    assert "Tapered" in python("-c", FIND, f"hf-hub:{REPO}").stdout
+    assert not any(line.startswith("GET /owner") for line in hub.log)  # and not again each time
+
+
+def test_a_dry_run_needs_no_hub(madrnet, model_dir):
+    for changes in ({"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}):
+        run = madrnet("publish", model_dir, "--repo", REPO, "--dry-run", **changes)
+        assert run.returncode == 0, run.stderr
+        assert re.search(r"model.safetensors: to be sent, \d", run.stdout)
+        assert run.stdout.endswith("dry run: nothing was sent\n")
+    assert madrnet("publish", model_dir, "--repo", REPO, **changes).returncode == 2
+
+
+def test_publish_sets_the_licence_on_the_card_that_is_sent(hub, madrnet, model_dir, tmp_path):
+    folder = shutil.copytree(model_dir, tmp_path / "mine" / "heads")
+    card = (folder / "README.md").read_text()
+    (folder / "README.md").write_text(card.replace("license: apache-2.0\n", ""))
+    run = madrnet("publish", "heads", "--repo", REPO, MADRNET_HUB_DIR=str(tmp_path / "mine"))  # by its name
+    assert "the card names no licence" in run.stdout
+    repo = hub.repos[f"models/{REPO}"]
+    assert b"license" not in repo.commits[-1][1]["README.md"]
+    assert madrnet("publish", folder, "--repo", REPO, "--license", "Do what you want").returncode == 2
+    run = madrnet("publish", folder, "--repo", REPO, "--license", "cc-by-4.0")
+    assert "README.md: changed" in run.stdout
+    assert yaml.safe_load(repo.commits[-1][1]["README.md"].split(b"---\n")[1])["license"] == "cc-by-4.0"
+    assert repo.commits[-1][1]["README.md"].endswith(b"\n# A model\n")
 
 
 def test_published_name_in_a_time_that_one_can_wait(python, published, tmp_path):
@@ -353,12 +397,7 @@ def test_cards_in_hub_are_read_by_the_client(folder):
     card = ModelCard.load(folder / "README.md")
     assert "import madrnet_timm" in card.text.split("```")[1]
     entry = published_models()[folder.name]
-    if entry["sha256"] is None:  # no weights yet, and so no figures
-        assert not (folder / "model.safetensors").exists()
-        assert card.data.eval_results is None
-        assert entry["config_sha256"] == sha256_of(folder / "config.json")
-        assert entry["train"].replace(" && ", "\n") in card.text
-        return
+    assert entry["train"] in card.text
     assert (card.data.library_name, card.data.pipeline_tag) == ("timm", "image-classification")
     results = {result.metric_type: result.metric_value for result in card.data.eval_results}
     summary = json.loads((folder / "summary.json").read_text())

@@ -126,7 +126,7 @@ def test_parquet_and_onnx_give_the_same(madrnet, predicted, model_dir, crops, tm
         (["report", "r.csv", "--output", "r.csv"], "r.csv: expected a name that ends in .html"),
         (["report", "r.csv", "--output", "/proc/r.html"], "/proc/r.html: can't be written"),
         (["export", "--model", "{model}", "--output", "model.pt"], "ends in .onnx"),
-        (["explain", "{crops}", "--model", "madrnet_resnet50.hushem", "--output", "x"], "not published yet; train"),
+        (["explain", "{crops}", "--model", "madrnet_resnet50.hushem", "--output", "x"], "no such model; expected"),
     ],
 )
 def test_mistakes_are_one_line(madrnet, args, words, model_dir, crops, tmp_path):

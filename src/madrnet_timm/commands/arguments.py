@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import InputError
 
 __all__ = [
+    "MODEL_HELP",
     "add_images",
     "add_model",
     "add_scale",
@@ -21,6 +22,11 @@ __all__ = [
     "say_found",
 ]
 
+MODEL_HELP = (
+    "a finished run, a model folder, a published name (madrnet_<architecture>.<tag>), the name of a folder in "
+    "$MADRNET_HUB_DIR, or hf-hub:owner/name[@revision]"
+)
+
 
 def add_images(parser: argparse.ArgumentParser) -> None:
     """The pictures, as positional arguments."""
@@ -29,10 +35,7 @@ def add_images(parser: argparse.ArgumentParser) -> None:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """``--model``."""
-    parser.add_argument(
-        "--model", required=True, metavar="NAME",
-        help="model folder, published name (madrnet_<architecture>.<tag>), or hf-hub:owner/name[@revision]",
-    )  # fmt: skip
+    parser.add_argument("--model", required=True, metavar="NAME", help=MODEL_HELP)
 
 
 def add_scale(parser: argparse.ArgumentParser) -> None:

@@ -1,8 +1,9 @@
 """``madrnet publish``: a model onto the Hub."""
 
 import argparse
-from pathlib import Path
 from typing import Any
+
+from .arguments import MODEL_HELP
 
 __all__ = ["add_parser"]
 
@@ -12,21 +13,29 @@ def add_parser(verbs: Any) -> None:
     publish = verbs.add_parser(
         "publish",
         help="put a model on the Hugging Face Hub",
-        description="Upload the model folder of a run: weights as safetensors, config.json, model card. What is there "
+        description="Upload a model folder: weights as safetensors, config.json, model card. What is there "
         "already is not uploaded again; an upload that was cut off goes on with the same command.",
         epilog="Log in with `hf auth login` first. Example: madrnet publish runs/hushem --repo me/my-model --dry-run",
     )
-    publish.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or its model/ folder")
+    publish.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     publish.add_argument("--repo", required=True, metavar="OWNER/NAME")
     publish.add_argument("--private", action="store_true", help="if the repository is made: for you alone")
-    publish.add_argument("--dry-run", action="store_true", help="only say what would change")
+    publish.add_argument(
+        "--dry-run", action="store_true", help="only say what would change; works without a network, too"
+    )
     publish.add_argument("--tag", metavar="vX.Y", help="give the version a tag, which stays what it is")
+    publish.add_argument(
+        "--license", metavar="ID",
+        help="licence of the weights on the card, as the Hub lists them: apache-2.0, mit, cc-by-4.0, ... (that of the "
+        "folder's card, which may name none)",
+    )  # fmt: skip
     publish.set_defaults(verb=_publish)
 
 
 def _publish(args: argparse.Namespace) -> int:
     from ..hub.publish import publish
 
-    for line in publish(args.run, args.repo, private=args.private, dry_run=args.dry_run, tag=args.tag):
+    options = {name: getattr(args, name) for name in ("private", "dry_run", "tag", "license")}
+    for line in publish(args.model, args.repo, **options):
         print(line)
     return 0

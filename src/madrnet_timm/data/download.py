@@ -3,6 +3,7 @@
 import json
 import lzma
 import os
+import re
 import shutil
 import stat
 import tarfile
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import IO
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from tqdm import tqdm
 
@@ -36,6 +38,28 @@ _ATTEMPTS = 5
 _PAUSE = 0.5  # seconds, longer each time
 
 
+def _web_address(source: str) -> str:
+    """A URL in the letters that HTTP takes: é and spaces are escaped, the host is spelt for the name service.
+
+    Raises:
+        InputError: No address of the web.
+    """
+    try:
+        parts = urlsplit(source)
+        host = (parts.hostname or "").encode("idna" if ":" not in (parts.hostname or "") else "ascii").decode()
+        if not re.fullmatch(r"[\w.:%-]{1,253}", host) or not source.isprintable():
+            raise ValueError(f"{host[:40]!r} is no name of a host" if source.isprintable() else "control characters")
+        host = f"[{host}]" if ":" in host else host
+        place = host if parts.port is None else f"{host}:{parts.port}"
+        path, query = (quote(part, safe="%/:@!$&'()*+,;=~?") for part in (parts.path, parts.query))
+        return urlunsplit((parts.scheme, place, path, query, ""))
+    except ValueError as error:  # UnicodeError among them
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{ascii(source)[:120]}: no address of the web ({reason}); expected https://host/path/archive.zip"
+        ) from None
+
+
 def _request(url: str, start: int, validator: str) -> urllib.request.Request:
     headers = {"User-Agent": "madrnet-timm", "Accept-Encoding": "identity"}
     if start:  # If-Range: only if it is still the same file
@@ -43,20 +67,34 @@ def _request(url: str, start: int, validator: str) -> urllib.request.Request:
     return urllib.request.Request(url, headers=headers)
 
 
+def _whole_number(text: str | None) -> int:
+    """Of a header; 0 where there is none."""
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 20 else 0
+
+
+def _noted(note: Path, url: str) -> tuple[str, int]:
+    """Validator and size of the file that an earlier attempt began to fetch; nothing where that can't be told."""
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+        validator, size = known["validator"], known["size"]
+        same = known["url"] == url and isinstance(validator, str) and isinstance(size, int)
+        return (validator, size) if same and validator.isascii() and validator.isprintable() else ("", 0)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # missing or damaged: fetched from the start
+        return "", 0
+
+
 def _fetch_once(url: str, part: Path, note: Path) -> bool:
     """Fetch what is missing of ``part``; whether it is whole now."""
-    known = json.loads(note.read_text(encoding="utf-8")) if note.exists() and part.exists() else {}
-    validator = known["validator"] if known.get("url") == url else ""
+    validator, size = _noted(note, url) if part.exists() else ("", 0)
     start = part.stat().st_size if validator else 0
-    if start and start == known["size"]:
+    if start and start == size:
         return True
     with urllib.request.urlopen(_request(url, start, validator), timeout=_TIMEOUT) as answer:
         span = answer.headers.get("Content-Range", "")
         if answer.status == 206 and span.startswith(f"bytes {start}-"):
-            size = span.rpartition("/")[2]
-            total = int(size) if size.isdigit() else 0
+            total = _whole_number(span.rpartition("/")[2])
         else:  # the server does not know ranges, or the file is another one now
-            start, total = 0, int(answer.headers.get("Content-Length") or 0)
+            start, total = 0, _whole_number(answer.headers.get("Content-Length"))
         if total > MAX_BYTES:
             raise InputError(f"{url}: {total / 2**30:.1f} GiB, more than the {MAX_BYTES / 2**30:.0f} that are expected")
         validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
@@ -91,7 +129,9 @@ def _fetch(url: str, part: Path) -> None:
             elif error.code < 500 and error.code not in (408, 429):  # not "try again"
                 raise InputError(f"{url}: the server says {error.code} {error.reason}; check the address") from None
             reason = f"the server says {error.code} {error.reason}"
-        except (OSError, HTTPException) as error:
+        except InputError:
+            raise
+        except (OSError, HTTPException, ValueError) as error:  # ValueError: sent on to what is no address
             reason = str(getattr(error, "reason", None) or error or type(error).__name__)
     got = part.stat().st_size if part.exists() else 0
     raise InputError(
@@ -162,6 +202,13 @@ def _unpack(archive: Path, folder: Path) -> None:
         raise
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # longer than names can be, or with a NUL
+        return False
+
+
 def _data_root(folder: Path, name: str) -> Path:
     """The folder inside of an unpacked archive that holds the class folders."""
     classes = SOURCES[name].classes
@@ -195,18 +242,23 @@ def download(name: str, source: str, output: str | Path, sha256: str | None = No
             an archive with paths that lead out of it, links, more than `MAX_FILES` files or `MAX_BYTES`; pictures that
             are missing or altered.
     """
-    output = Path(output).resolve()
     if name not in MANIFESTS:
         raise InputError(f"data set {name!r}: only {' and '.join(MANIFESTS)} can be fetched")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    try:
+        output = Path(output).resolve()
+        free = not output.exists() or (output.is_dir() and not any(output.iterdir()))
+    except (OSError, ValueError) as error:  # longer than names can be, with a NUL, not readable
+        raise InputError(f"--output {ascii(str(output))[:80]}: no name for a folder ({error.args[-1]})") from None
+    if not free:
         raise InputError(f"--output {output}: is not an empty folder; choose another")
-    remote = source.startswith(("http://", "https://"))
+    remote = source.lower().startswith(("http://", "https://"))
+    address = _web_address(source) if remote else ""
     archive = beside_path(output).with_suffix(".download") if remote else Path(source)
     if remote:
         with reporting_disk_errors(output):
             output.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(source, archive)
-    elif not archive.is_file():
+        _fetch(address, archive)
+    elif not _is_file(archive):
         raise InputError(f"{source}: no such archive; expected a file, or a URL that begins with https://")
     try:
         if sha256 is not None and (found_hash := sha256_of(archive)) != sha256.lower():

@@ -1,14 +1,16 @@
 """Model cards: YAML front matter and the measured figures."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
+from ..errors import InputError
 from ..evaluation.controls import better_control
 from ..evaluation.intervals import wilson_interval
 
-__all__ = ["model_card"]
+__all__ = ["check_license", "model_card", "with_license"]
 
 _METRICS = {"accuracy": "Accuracy", "precision": "Precision (macro)", "recall": "Recall (macro)", "f1": "F1 (macro)"}
 _MORE = {"auc": "AUC (macro, one against the rest)", "calibration_error": "Expected calibration error, as trained"}
@@ -51,7 +53,7 @@ On {pictures} held-out pictures. {interval} {note}
 |---|---|
 {metrics}
 
-| class | precision | recall | F1 | predictions |
+| class | precision | recall | F1 | reference |
 |---|---|---|---|---|
 {per_class}
 
@@ -79,6 +81,7 @@ def model_card(
     protocol: str,
     note: str,
     command: str,
+    license: str | None = None,
 ) -> str:
     """Text of a README.md with the front matter that the Hub reads.
 
@@ -96,6 +99,7 @@ def model_card(
         protocol: What was trained and measured on which pictures.
         note: How to read the figures.
         command: How to train it again.
+        license: Identifier of the weights' licence, as the Hub knows it; the card names none without it.
     """
     low, high = wilson_interval(right, pictures)
     results = [{"type": key, "name": name, "value": round(metrics[key], 4)} for key, name in _METRICS.items()]
@@ -103,7 +107,6 @@ def model_card(
     front = {
         "library_name": "timm",
         "pipeline_tag": "image-classification",
-        "license": "apache-2.0",
         "tags": ["image-classification", "timm", "madrnet", "sperm-morphology", "microscopy"],
         "metrics": ["accuracy", "precision", "recall", "f1"],
         "model-index": [
@@ -150,4 +153,28 @@ def model_card(
         note=note,
         command=command,
     )
+    front = with_license(front, license)
     return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n{body}"
+
+
+def check_license(license: str) -> None:
+    """Raise `InputError` for what can't be the identifier of a licence on the Hub."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]{1,60}", license):
+        raise InputError(
+            f"--license {ascii(license)[:80]}: expected an identifier as the Hub lists them: apache-2.0, mit, "
+            "cc-by-4.0, cc-by-nc-4.0, other, ..."
+        )
+
+
+def with_license(front: Mapping[str, Any], license: str | None) -> dict[str, Any]:
+    """The front matter of a card with another licence, behind ``pipeline_tag`` where it stands on the Hub; None: none.
+
+    Raises:
+        InputError: See `check_license`.
+    """
+    rest = {key: value for key, value in front.items() if key != "license"}
+    if license is None:
+        return rest
+    check_license(license)
+    first = [key for key in ("library_name", "pipeline_tag") if key in rest]
+    return {**{key: rest[key] for key in first}, "license": license, **rest}

@@ -1,6 +1,7 @@
 """Finding a model by name: a folder, a published name, a repository on the Hub."""
 
 import errno
+import hashlib
 import logging
 import os
 import re
@@ -11,10 +12,16 @@ from typing import Any
 from ..errors import BUGS, InputError
 from ..files import sha256_of
 from ..models.published import hub_repository, published_models
+from ..values import read_json
+from .weights import check_safetensors
 
-__all__ = ["HASHED", "find_model", "find_weights", "published_folder"]
+__all__ = ["HASHED", "find_model", "find_weights", "git_hash", "is_unreachable", "published_folder"]
 
 _TIMEOUT = 5.0
+_LONGEST = 4096
+_NAME = re.compile(r"[\w][\w.+-]*")  # of a folder, not a path
+_REVISION = re.compile(r"\w[\w./-]{0,200}", re.ASCII)
+_CHECKOUT = Path(__file__).parents[3] / "hub"
 
 HASHED = {"sha256": "model.safetensors", "config_sha256": "config.json"}
 """Files of a model that are fetched, by the key of their hash in ``models.yaml``."""
@@ -26,26 +33,32 @@ def find_model(model: str | Path) -> Path:
     """The model folder that a name stands for, fetched to the Hub's cache if need be.
 
     Args:
-        model: Path of a model folder (with or without ``local-dir:``), a published name
-            ``madrnet_<architecture>.<tag>``, or ``hf-hub:owner/name[@revision]``.
+        model: Path of a model folder or of a finished run (with or without ``local-dir:``), the name of a folder in
+            ``$MADRNET_HUB_DIR``, a published name ``madrnet_<architecture>.<tag>``, or
+            ``hf-hub:owner/name[@revision]``.
 
     Raises:
         InputError: There is no such model, or it can't be had; the message says why and what to do.
     """
     text = str(model)
+    if not text or len(text) > _LONGEST or not text.isprintable():
+        raise InputError(f"{ascii(text)[:80]}: no name of a model; expected a folder, a published name or hf-hub:...")
     if text.startswith("local-dir:"):
-        return Path(text.removeprefix("local-dir:"))
+        return _model_in(Path(text.removeprefix("local-dir:")))
     if text.startswith("hf-hub:"):
-        repository, _, revision = text.removeprefix("hf-hub:").partition("@")
-        if repository.count("/") != 1:
-            raise InputError(f"{text}: expected hf-hub:owner/name or hf-hub:owner/name@revision")
-        return _fetch(text, repository, revision or None, None)
-    if Path(text).exists():
-        return Path(text)
+        return _fetch(text, *_repository(text), None)
+    if _exists(Path(text)):
+        return _model_in(Path(text))
+    if _NAME.fullmatch(text) and (found := _named_folder(text)) is not None:
+        return found
     if text in published_models():
-        return _published(text)
-    known = ", ".join(published_models())
-    raise InputError(f"{text}: no such model; expected a model folder, hf-hub:owner/name, or one of {known}")
+        return _fetch(text, hub_repository(text), published_models()[text]["revision"], published_models()[text])
+    own = os.environ.get("MADRNET_HUB_DIR")
+    places = f"a folder in MADRNET_HUB_DIR ({own})" if own else "a folder in $MADRNET_HUB_DIR (not set)"
+    raise InputError(
+        f"{text}: no such model; expected a model folder, a finished run, {places}, hf-hub:owner/name, or one of "
+        f"{', '.join(published_models())}"
+    )
 
 
 def find_weights(name: str) -> Path:
@@ -54,44 +67,79 @@ def find_weights(name: str) -> Path:
     Raises:
         InputError: See `find_model`.
     """
-    return _published(name) / "model.safetensors"
-
-
-def _places() -> list[Path]:
-    """Folders of model folders: the user's own, and that of a checkout."""
-    own = os.environ.get("MADRNET_HUB_DIR")
-    return [*([Path(own)] if own else []), Path(__file__).parents[3] / "hub"]
+    entry = published_models()[name]
+    folder = _named_folder(name) or _fetch(name, hub_repository(name), entry["revision"], entry)
+    return folder / "model.safetensors"
 
 
 def published_folder(name: str) -> Path | None:
     """Where a published model lies on this machine; None if it would have to be fetched."""
-    found = [place / name for place in _places() if (place / name / "model.safetensors").is_file()]
+    own = os.environ.get("MADRNET_HUB_DIR")
+    places = [*([Path(own)] if own else []), _CHECKOUT]
+    found = [place / name for place in places if (place / name / "model.safetensors").is_file()]
     return found[0] if found else _cached(hub_repository(name), published_models()[name]["revision"])
 
 
-def _published(name: str) -> Path:
-    entry = published_models()[name]
-    for place in _places():
-        folder = place / name
-        if (folder / "model.safetensors").is_file():
-            wrong = _wrong_file(folder, entry)
-            if wrong is not None:
-                raise InputError(f"{name}: {wrong}; bring the published files back, or delete {folder}")
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a part of the name is longer than names can be
+        return False
+
+
+def _model_in(path: Path) -> Path:
+    """The model folder at a path: itself, or that of a finished run."""
+    for folder in (path, path / "model"):
+        if _exists(folder / "config.json"):
             return folder
-    if entry["sha256"] is None:
+    if path.is_file():
+        raise InputError(f"{path}: a file; expected the model folder that it lies in, {path.parent}")
+    if not _exists(path):
+        raise InputError(f"{path}: no such folder; expected a model folder or a finished run")
+    begun = "a run that is not finished; give its training again with --resume"
+    other = "neither a finished run nor a model folder"
+    raise InputError(f"{path}: {begun if _exists(path / 'config.yaml') else other} (config.json is missing)")
+
+
+def _named_folder(name: str) -> Path | None:
+    """The folder of that name in ``$MADRNET_HUB_DIR`` or, of a published one, in a checkout's ``hub/``."""
+    entry = published_models().get(name)
+    own = os.environ.get("MADRNET_HUB_DIR")
+    if own and _exists(Path(own) / name):
+        folder = _model_in(Path(own) / name)
+    elif entry is not None and (_CHECKOUT / name / "model.safetensors").is_file():
+        folder = _model_in(_CHECKOUT / name)
+    else:
+        return None
+    wrong = _wrong_file(folder, entry)
+    if wrong is not None:
+        raise InputError(f"{name}: {wrong}; bring the published files back, or rename or delete {folder}")
+    return folder
+
+
+def _repository(text: str) -> tuple[str, str | None]:
+    """Repository and revision of ``hf-hub:owner/name[@revision]``."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    repository, _, revision = text.removeprefix("hf-hub:").partition("@")
+    try:
+        validate_repo_id(repository)
+    except HFValidationError:
+        repository = ""
+    if repository.count("/") != 1 or not _REVISION.fullmatch(revision or "main") or ".." in revision:
         raise InputError(
-            f"{name}: its weights are not published yet; train them with `{entry['train']}` "
-            f"and put the model folder into $MADRNET_HUB_DIR/{name}"
+            f"{text}: expected hf-hub:owner/name or hf-hub:owner/name@revision, of letters, digits, '-', '_' and '.'"
         )
-    return _fetch(name, hub_repository(name), entry["revision"], entry)
+    return repository, revision or None
 
 
 def _wrong_file(folder: Path, entry: Mapping[str, Any] | None) -> str | None:
-    """Which file of a model folder is not the published one, or None."""
-    if entry is None or entry["sha256"] is None:  # not published: whatever was trained will do
-        return None
+    """Which file of a model folder is not the published one, or is not there, or None."""
     for key, name in HASHED.items():
-        wanted = entry.get(key)
+        if not (folder / name).is_file():
+            return f"{folder / name} is missing"
+        wanted = entry.get(key) if entry is not None else None
         if wanted is not None and (found := sha256_of(folder / name)) != wanted:
             return f"{folder / name} has the sha256 {found[:12]}..., not {wanted[:12]}... as published"
     return None
@@ -120,22 +168,55 @@ def _fetch(name: str, repository: str, revision: str | None, entry: Mapping[str,
         try:
             cached = _download(repository, revision)
         except Exception as error:  # the client's, the network's, the disk's: each with its remedy
-            if cached is None or not _is_unreachable(error):
+            if cached is None or not is_unreachable(error):
                 raise InputError(f"{name}: {_reason(error, repository, revision, _elsewhere(name, entry))}") from None
             _logger.warning("%s: the Hub does not answer; taken from the cache as it was seen last", name)
     assert cached is not None
-    wrong = _wrong_file(cached, entry)
-    if wrong is not None and not constants.HF_HUB_OFFLINE:  # spoiled on the way, or on the disk: once more
+    wrong = _spoiled(cached, entry)
+    if wrong is not None and not constants.HF_HUB_OFFLINE:  # on the way, or on the disk: once more
         try:
             cached = _download(repository, revision, force=True)
         except Exception as error:
             raise InputError(f"{name}: {_reason(error, repository, revision, _elsewhere(name, entry))}") from None
-        wrong = _wrong_file(cached, entry)
+        wrong = _spoiled(cached, entry)
     if wrong is not None:
+        what = "and HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "and fetched anew it was the same"
         raise InputError(
-            f"{name}: {wrong}; the repository is not what the package knows, or the cache is damaged: delete it"
+            f"{name}: {wrong}, {what}; delete {cached.parents[1]} and try again, or ask the owner of {repository}"
         )
     return cached
+
+
+def _spoiled(folder: Path, entry: Mapping[str, Any] | None) -> str | None:
+    """Which file of the Hub's cache is not what was published, or what the Hub said that it sends, or None.
+
+    The cache names a file by its hash: git's, or of a large one the sha256.
+    """
+    wrong = _wrong_file(folder, entry)
+    for path in () if wrong or entry is not None else (folder / name for name in HASHED.values()):
+        named = path.resolve().name
+        if re.fullmatch("[0-9a-f]{64}", named):
+            same = sha256_of(path) == named
+        elif re.fullmatch("[0-9a-f]{40}", named):
+            same = git_hash(path.read_bytes()) == named
+        else:
+            same = _is_readable(path)
+        if not same:
+            return f"{path} is damaged"
+    return wrong
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        read_json(path) if path.suffix == ".json" else check_safetensors(path)
+    except InputError:
+        return False
+    return True
+
+
+def git_hash(data: bytes) -> str:
+    """Hash under which git, and the Hub, know a small file."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 def _download(repository: str, revision: str | None, force: bool = False) -> Path:
@@ -143,7 +224,7 @@ def _download(repository: str, revision: str | None, force: bool = False) -> Pat
 
     for file in HASHED.values():
         get_hf_file_metadata(hf_hub_url(repository, file, revision=revision), timeout=_TIMEOUT)
-    files = list(HASHED.values())
+    files = [*HASHED.values(), "README.md"]
     return Path(
         snapshot_download(
             repository, revision=revision, allow_patterns=files, etag_timeout=_TIMEOUT, force_download=force
@@ -156,7 +237,7 @@ def _elsewhere(name: str, entry: Mapping[str, Any] | None) -> str:
     return f"put the model folder into $MADRNET_HUB_DIR/{name}" if entry else "give the path of the model's folder"
 
 
-def _is_unreachable(error: Exception) -> bool:
+def is_unreachable(error: Exception) -> bool:
     """Nobody answered, or the server is down: what is in the cache will do. A full disk or a bug is something else."""
     if isinstance(error, BUGS):
         return False
@@ -188,7 +269,7 @@ def _reason(error: Exception, repository: str, revision: str | None, elsewhere: 
         return f"{place}: the Hub refuses this token ({status}); log in with `hf auth login`"
     if status is not None:
         return f"{place}: the Hub answers {status}; try again later"
-    if isinstance(error, OSError) and error.errno is not None and not _is_unreachable(error):
+    if isinstance(error, OSError) and error.errno is not None and not is_unreachable(error):
         return f"can't be written to the cache ({error.strerror}); free some space or set HF_HOME"
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
     return (

@@ -1,7 +1,6 @@
 """The model folder of timm: weights as safetensors, config.json and a model card."""
 
 import hashlib
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,16 +8,16 @@ from typing import Any
 
 import timm
 import torch
-from timm.data import resolve_data_config
 from timm.models import save_for_hf
 from torch import nn
 
-from ..data.pipelines import check_pipeline
 from ..errors import InputError
 from ..evaluation.calibration import Calibration
 from ..files import replacing_folder, sha256_of, write_text
 from ..models import MADRNet
-from .weights import check_safetensors
+from .model_config import ModelConfig
+from .model_info import FORMAT, ModelInfo
+from .weights import check_fit, check_numbers, check_safetensors, fill
 
 __all__ = ["ModelFolder", "folder_digest", "model_folder_of", "save_model_folder"]
 
@@ -53,11 +52,7 @@ class ModelFolder:
         config_file, self.weights = self.path / "config.json", self.path / "model.safetensors"
         if not config_file.is_file():
             raise InputError(f"{path}: no model folder (config.json is missing); expected the folder model/ of a run")
-        try:
-            self.config: dict[str, Any] = json.loads(config_file.read_text(encoding="utf-8"))
-            self.architecture: str = self.config["architecture"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{config_file}: not a model's config ({error}); fetch or save the model again") from None
+        self.config = ModelConfig.read(config_file)
         if not self.weights.is_file() and (
             pickled := sorted(self.path.glob("*.bin")) + sorted(self.path.glob("*.pth"))
         ):
@@ -65,51 +60,51 @@ class ModelFolder:
                 f"{pickled[0]}: a pickled checkpoint, which is never opened; ask for the model as model.safetensors"
             )
         check_safetensors(self.weights)
-        self.info: dict[str, Any] = self.config.get("madrnet", {})
-        counts = {self.config.get("num_classes"), self.config.get("pretrained_cfg", {}).get("num_classes")} - {None}
-        if len(counts) > 1 or counts - {len(self.label_names)}:  # timm would start the classifier anew, silently
-            raise InputError(
-                f"{config_file}: names {len(self.label_names)} labels, but {sorted(counts)} classes; they do not fit"
-            )
-        check_pipeline(self.pipeline)
+
+    @property
+    def info(self) -> ModelInfo:
+        """How the model was trained, what it prepares and what it was measured at."""
+        return self.config.info
+
+    @property
+    def architecture(self) -> str:
+        """Its name in timm's registry."""
+        return self.config.architecture
 
     @property
     def pipeline(self) -> str:
         """Name of the pipeline that prepares the pictures."""
-        return self.info.get("pipeline", "raw")
+        return self.info.pipeline
 
     @property
     def learned_before(self) -> set[str]:
         """Data sets with a name of their own, unlike somebody's folder, that its start and teachers learned from."""
-        return set(self.info.get("learned_before", ()))
+        return set(self.info.learned_before)
 
     @property
     def data_sets(self) -> set[str]:
         """The same, and that of the model itself."""
-        return (self.learned_before | {self.info.get("dataset", "folder")}) - {"folder", "npy"}
+        return (self.learned_before | {self.info.dataset}) - {"folder", "npy"}
 
     @property
     def label_names(self) -> list[str]:
         """Name of each class id."""
-        pretrained = self.config.get("pretrained_cfg", {})
-        count = self.config.get("num_classes", pretrained.get("num_classes", 0))
-        return list(self.config.get("label_names") or pretrained.get("label_names") or map(str, range(count)))
+        return list(self.config.label_names)
 
     @property
     def data_config(self) -> dict[str, Any]:
         """Input size, mean, std, interpolation and crop, in timm's words."""
-        return resolve_data_config(pretrained_cfg=self.config.get("pretrained_cfg", {}))
+        return self.config.data_config
 
     @property
     def calibration(self) -> Calibration | None:
         """Calibration by held-out pictures, where the model has one."""
-        found = self.info.get("calibration")
-        return None if found is None else Calibration(**found)
+        return self.info.calibration
 
     @property
-    def domain(self) -> dict[str, tuple[float, float]]:
+    def domain(self) -> Mapping[str, tuple[float, float]]:
         """Ranges of stain and size of the training pictures; empty where they are not known."""
-        return self.info.get("domain", {})
+        return self.info.domain
 
     def digest(self) -> str:
         """Hash of weights and config."""
@@ -118,14 +113,28 @@ class ModelFolder:
     def load(self, **kwargs: Any) -> nn.Module:
         """The model with its weights, in eval mode.
 
+        Args:
+            kwargs: Further arguments of `timm.create_model`.
+
         Raises:
-            InputError: The weights do not fit the config.
+            InputError: No model can be made of the config, or the weights do not fit it.
         """
-        try:
-            return timm.create_model(f"local-dir:{self.path}", pretrained=True, **kwargs).eval()
-        except (RuntimeError, ValueError, TypeError, KeyError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"{self.path}: config.json and model.safetensors do not fit ({reason})") from None
+        try:  # without memory for its weights, which may be more than there is
+            outline = self._build(device="meta", **kwargs)
+        except Exception as error:  # whatever the architecture's code raises with arguments that do not go together
+            reason = str(error).splitlines()[0] if str(error) else "no reason given"
+            raise InputError(
+                f"{self.path / 'config.json'}: {self.architecture} can't be made with its model_args "
+                f"({type(error).__name__}: {reason})"
+            ) from error
+        check_fit(outline, self.weights)
+        model = self._build(**kwargs)
+        fill(model, self.weights)
+        return model.eval()
+
+    def _build(self, **kwargs: Any) -> nn.Module:
+        args = dict(self.config.model_args) | kwargs
+        return timm.create_model(self.architecture, pretrained_cfg=dict(self.config.pretrained_cfg), **args)
 
 
 def save_model_folder(
@@ -136,6 +145,7 @@ def save_model_folder(
     data_config: Mapping[str, Any],
     madrnet: Mapping[str, Any],
     card: str,
+    license: str | None = None,
 ) -> None:
     """Write what ``timm.create_model("local-dir:<path>", pretrained=True)`` reads.
 
@@ -147,23 +157,26 @@ def save_model_folder(
         label_names: Name of each class id.
         data_config: Input size, mean, std, interpolation and crop that the model was trained with, in the words of
             `timm.data.resolve_model_data_config`.
-        madrnet: What timm's format has no key for, written under the key ``madrnet`` of config.json.
+        madrnet: What timm's format has no key for, see `ModelInfo`, written under the key ``madrnet`` of config.json.
         card: Text of the model card, README.md.
+        license: Identifier of the weights' licence, such as ``apache-2.0``.
 
     Raises:
-        InputError: The folder can't be written.
+        InputError: The folder can't be written, or the weights hold numbers that are not finite.
     """
+    check_numbers(model.state_dict(), path)
     overrides: dict[str, Any] = {}
-    fresh: dict[str, Any] = {"label_names": None}  # those of the weights that it began with
+    fresh: dict[str, Any] = {"label_names": None, "license": license}  # not those of the weights that it began with
     if isinstance(model, MADRNet):
         overrides["pretrained_backbone"] = False  # the weights are in the folder: the backbone's must not be fetched
         fresh["tag"] = None  # other architectures of timm may be built by it
+    more = {"label_names": list(label_names), "madrnet": {"format": FORMAT, **madrnet}, "pretrained_cfg": fresh}
     model = model.to(memory_format=torch.contiguous_format)  # safetensors takes no channels_last
     with replacing_folder(Path(path)) as folder:
         save_for_hf(
             model,
             str(folder),
-            model_config={"label_names": list(label_names), "madrnet": dict(madrnet), "pretrained_cfg": fresh},
+            model_config=more,
             model_args=overrides,
             safe_serialization=True,
             data_config=dict(data_config),

@@ -1,41 +1,36 @@
 """Putting a model folder on the Hugging Face Hub."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+from safetensors.torch import load_file
+
 from ..errors import BUGS, InputError
+from .card import with_license
+from .lookup import find_model, git_hash, is_unreachable
 from .model_folder import ModelFolder
+from .weights import check_numbers
 
 __all__ = ["publish"]
 
 _FILES = ("README.md", "config.json", "model.safetensors")
 
 
-def _folder(run: Path) -> ModelFolder:
-    for candidate in (run / "model", run):
-        if (candidate / "config.json").is_file():
-            return ModelFolder(candidate)
-    raise InputError(f"{run}: neither a finished run nor a model folder (config.json is missing)")
+def _is_same(there: Any, data: bytes) -> bool:
+    """Whether a file on the Hub holds these bytes."""
+    return there.lfs.sha256 == hashlib.sha256(data).hexdigest() if there.lfs else there.blob_id == git_hash(data)
 
 
-def _git_hash(data: bytes) -> str:
-    """Hash under which git, and the Hub, know a small file."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-
-
-def _changes(folder: Path, remote: dict[str, Any]) -> dict[str, str]:
+def _changes(files: Mapping[str, bytes], remote: Mapping[str, Any]) -> dict[str, str]:
     """``added`` or ``changed`` for each file that is not on the Hub as it is here."""
     out = {}
-    for name in _FILES:
-        data = (folder / name).read_bytes()
-        there = remote.get(name)
-        if there is None:
+    for name, data in files.items():
+        if name not in remote:
             out[name] = "added"
-            continue
-        same = there.lfs.sha256 == hashlib.sha256(data).hexdigest() if there.lfs else there.blob_id == _git_hash(data)
-        if not same:
+        elif not _is_same(remote[name], data):
             out[name] = "changed"
     return out
 
@@ -61,61 +56,116 @@ def _message(error: Exception, repo: str) -> str:
 
 
 def publish(
-    run: str | Path, repo: str, *, private: bool = False, dry_run: bool = False, tag: str | None = None
+    model: str | Path,
+    repo: str,
+    *,
+    private: bool = False,
+    dry_run: bool = False,
+    tag: str | None = None,
+    license: str | None = None,
 ) -> Iterator[str]:
-    """Upload the model folder of a run, and say what is done, line by line.
+    """Upload a model folder, and say what is done, line by line.
 
     Idempotent: files that are on the Hub already are not sent, and without a change there is no commit. An upload that
     was cut off is finished by the same call. A tag that exists is left where it is; if it stands for something else,
     that is an error.
 
     Args:
-        run: A run's folder, or a model folder.
+        model: What `find_model` takes: a run's folder, a model folder, a name, hf-hub:owner/name.
         repo: ``owner/name``.
         private: Make the repository private, if it has to be made.
-        dry_run: Only say what would change.
+        dry_run: Only say what would change. Where the Hub can't be asked, what would be sent to an empty repository.
         tag: Tag for the version, like ``v1.0``.
+        license: Identifier of the weights' licence for the card that is sent; without it that of the folder's card.
 
     Raises:
-        InputError: No model folder, a card without front matter, no right to write, or the Hub can't be reached.
+        InputError: No model folder, damaged weights, a card without front matter, no right to write, or the Hub can't
+            be reached.
     """
-    folder = _folder(Path(run)).path
-    card = folder / "README.md"
-    if not card.is_file() or not card.read_text(encoding="utf-8").startswith("---\n"):
-        raise InputError(f"{card}: no model card with front matter; save the model again, or write one")
-    if repo.count("/") != 1:
-        raise InputError(f"--repo {repo}: expected owner/name")
+    folder = ModelFolder(find_model(model))
+    check_numbers(load_file(folder.weights), folder.weights)
+    if repo.count("/") != 1 or not _is_repository(repo):
+        raise InputError(f"--repo {repo}: expected owner/name, of letters, digits, '-', '_' and '.'")
+    files = {name: (folder.path / name).read_bytes() for name in _FILES if name != "README.md"}
+    files["README.md"] = _card(folder.path / "README.md", license)
     try:
-        yield from _publish(folder, repo, private, dry_run, tag)
+        yield from _publish(files, repo, private, dry_run, tag)
     except InputError:
         raise
     except Exception as error:  # the client's and the network's, each with its remedy
+        if dry_run and _unasked(error):
+            yield f"{repo}: not asked what is there already (the Hub can't be reached)"
+            yield from _sizes(files, dict.fromkeys(files, "to be sent"))
+            yield "dry run: nothing was sent"
+            return
         raise InputError(_message(error, repo)) from None
 
 
-def _publish(folder: Path, repo: str, private: bool, dry_run: bool, tag: str | None) -> Iterator[str]:
-    from huggingface_hub import HfApi
+def _is_repository(repo: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _card(path: Path, license: str | None) -> bytes:
+    """The card's text, with its licence set if one is given."""
+    try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        _, front, body = text.split("---\n", 2)
+        meta = yaml.safe_load(front)
+    except (ValueError, yaml.YAMLError):
+        meta = None
+    if not isinstance(meta, dict) or not text.startswith("---\n"):
+        raise InputError(f"{path}: no model card with front matter; save the model again, or write one")
+    if license is None:
+        return text.encode()
+    front = yaml.safe_dump(with_license(meta, license), sort_keys=False, allow_unicode=True)
+    return f"---\n{front}---\n{body}".encode()
+
+
+def _sizes(files: Mapping[str, bytes], changes: Mapping[str, str]) -> Iterator[str]:
+    for name in _FILES:
+        size = f", {len(files[name]) / 1e6:.1f} MB" if name in changes else ""
+        yield f"{name}: {changes.get(name, 'unchanged')}{size}"
+    if b"\nlicense: " not in files["README.md"]:
+        yield "note: the card names no licence, so that nobody may use the weights; --license apache-2.0, for example"
+
+
+def _unasked(error: Exception) -> bool:
+    """Nobody answered, or nobody may be asked."""
+    from huggingface_hub import errors
+
+    return isinstance(error, errors.OfflineModeIsEnabled) or (
+        getattr(error, "response", None) is None and is_unreachable(error)
+    )
+
+
+def _publish(files: Mapping[str, bytes], repo: str, private: bool, dry_run: bool, tag: str | None) -> Iterator[str]:
+    from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import RepositoryNotFoundError
 
     api = HfApi()
 
-    def files(revision: str | None) -> dict[str, Any]:
+    def there(revision: str | None) -> dict[str, Any]:
         return {entry.path: entry for entry in api.list_repo_tree(repo, recursive=True, revision=revision)}
 
     try:
         refs = api.list_repo_refs(repo)
-        remote, tags = files(None), {ref.name for ref in refs.tags}
+        remote, tags = there(None), {ref.name for ref in refs.tags}
         head = next(ref.target_commit for ref in refs.branches if ref.name == "main")
         exists = True
     except RepositoryNotFoundError:
         remote, tags, head, exists = {}, set(), None, False
-    changes = _changes(folder, remote)
+    changes = _changes(files, remote)
     if not exists:
         yield f"repository {repo}: will be made{', private' if private else ''}"
-    for name in _FILES:
-        size = (folder / name).stat().st_size
-        yield f"{name}: {changes.get(name, 'unchanged')}" + (f", {size / 1e6:.1f} MB" if name in changes else "")
-    if tag in tags and _changes(folder, files(tag)):
+    yield from _sizes(files, changes)
+    if tag in tags and _changes(files, there(tag)):
         raise InputError(f"--tag {tag}: stands for other files already; a tag stays what it is, choose the next one")
     if dry_run:
         yield "dry run: nothing was sent"
@@ -124,8 +174,10 @@ def _publish(folder: Path, repo: str, private: bool, dry_run: bool, tag: str | N
         api.create_repo(repo, private=private, exist_ok=True)
         yield f"made: {repo}"
     if changes:
-        done = api.upload_folder(
-            repo_id=repo, folder_path=folder, allow_patterns=list(_FILES), commit_message=f"Model {tag or ''}".strip()
+        done = api.create_commit(
+            repo,
+            [CommitOperationAdd(path_in_repo=name, path_or_fileobj=files[name]) for name in changes],
+            commit_message=f"Model {tag or ''}".strip(),
         )
         head = done.oid
         yield f"uploaded: {done.commit_url}"

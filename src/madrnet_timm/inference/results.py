@@ -7,7 +7,7 @@ import os
 import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -223,7 +223,7 @@ def write_results(
     Raises:
         InputError: They can't be written.
     """
-    folder = classifier.folder
+    folder, known = classifier.folder, asdict(classifier.folder.info)
     names = ("normal_class", "no_head_class", "protocol", "accuracy", "confusion_matrix", "held_out", "calibration")
     info = {
         "format": _FORMAT,
@@ -232,7 +232,7 @@ def write_results(
         "digest": folder.digest(),
         "version": version("madrnet-timm"),
         "label_names": classifier.label_names,
-        **{name: folder.info.get(name) for name in names},
+        **{name: known[name] for name in names},
         "threshold": classifier.threshold,
         "um_per_px": um_per_px,
         "skipped": [reason.encode("utf-8", "backslashreplace").decode() for reason in skipped],

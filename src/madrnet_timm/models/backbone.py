@@ -1,6 +1,7 @@
 """Any timm model as backbone B of eq. 1: its last feature map, brought to NCHW."""
 
 import copy
+import functools
 import logging
 import math
 from collections.abc import Callable, Iterable
@@ -209,6 +210,8 @@ def _probe(
     return found[0]
 
 
+_known_probe = functools.lru_cache(maxsize=32)(_probe)
+
 _HEADLESS: dict[type, type] = {}  # by the family's own class
 
 
@@ -248,7 +251,7 @@ def create_backbone(
     `forward_features`, and calling the result is calling that.
 
     Args:
-        name: timm architecture, with or without a tag.
+        name: timm architecture, with or without a tag; no folder and no repository.
         in_chans: Channels of the picture.
         pretrained: Load timm's weights for it.
         device: Device of its parameters.
@@ -260,17 +263,21 @@ def create_backbone(
         ``(C, h, w)`` at the backbone's own input size, and that size ``(height, width)``.
 
     Raises:
-        ValueError: The output can't be laid out as a map.
+        ValueError: Another name, or the output can't be laid out as a map.
     """
+    if ":" in name:  # timm would read its config.json from there
+        raise ValueError(f"backbone={name!r}: expected an architecture of timm, such as resnet50")
     dd = {k: v for k, v in (("device", device), ("dtype", dtype)) if v is not None}
     backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=in_chans, **kwargs, **dd)
     img_size = kwargs.get("img_size") or backbone.pretrained_cfg["input_size"][1:]
     height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
     input_size = (in_chans, height, width)
+    # a model is often built twice in a row, and the probe is most of the time that it takes
+    plain = all(isinstance(value, bool | int | float | str | tuple) for value in kwargs.values())
     try:
-        to_map, size, idle = _probe(name, input_size, **kwargs)
+        to_map, size, idle = (_known_probe if plain else _probe)(name, input_size, **kwargs)
     except ValueError as error:
         raise ValueError(f"{name} can't be a backbone: {error}") from None
     _remove(backbone, idle)
     backbone.__class__ = _headless(type(backbone))
-    return backbone, to_map, size, (height, width)
+    return backbone, copy.deepcopy(to_map), size, (height, width)

@@ -35,7 +35,14 @@ from .interaction import ReversibleInteraction
 from .published import hub_repository, published_models, weights_file
 from .reversible import MEMORY_MODES
 
-__all__ = ["MADRNet"]
+__all__ = ["MAX_BILINEAR_DIM", "MAX_DEPTH", "MAX_EMBED_DIM", "MADRNet"]
+
+MAX_DEPTH = 64
+"""Most executions of R; the paper tries 1 to 6."""
+MAX_BILINEAR_DIM = 1024
+"""Largest width of P's branches, whose square a layer takes; the paper's is 64."""
+MAX_EMBED_DIM = 8192
+"""Largest width of the embedding; the paper's is 128."""
 
 _PREFIX = "madrnet_"
 
@@ -49,7 +56,7 @@ class MADRNet(nn.Module):
         num_classes: Classes; 0 leaves the classifier out, and `forward` gives the embedding.
         global_pool: ``"bilinear"`` (P, eqs. 7-10), ``"avg"`` (global average pooling in P's place: the plain head of
             the ablation, Table IV) or ``""`` (no head at all: the map; only with ``num_classes=0``).
-        depth: Executions n of R; 0 leaves R out.
+        depth: Executions n of R, at most `MAX_DEPTH`; 0 leaves R out.
         share_coupling: F and G of R shared by all executions.
         share_norms: R's normalisation layers shared by all executions, too; by default each has its own.
         memory: What R keeps for the backward pass: ``"plain"`` all activations, ``"checkpoint"`` the input of each
@@ -87,8 +94,12 @@ class MADRNet(nn.Module):
         **backbone_args: Any,
     ) -> None:
         super().__init__()
-        if depth < 0:
-            raise ValueError(f"depth={depth}: expected 0 (no reversible interaction) or more")
+        if not 0 <= depth <= MAX_DEPTH:
+            raise ValueError(f"depth={depth}: expected 0 (no reversible interaction) to {MAX_DEPTH}")
+        if not 0 <= bilinear_dim <= MAX_BILINEAR_DIM:
+            raise ValueError(f"bilinear_dim={bilinear_dim}: expected 0 (global_pool='avg') to {MAX_BILINEAR_DIM}")
+        if not 1 <= embed_dim <= MAX_EMBED_DIM:
+            raise ValueError(f"embed_dim={embed_dim}: expected 1 to {MAX_EMBED_DIM}")
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.drop_rate = drop_rate
@@ -363,10 +374,16 @@ def _published_cfg(name: str, entry: dict[str, Any]) -> PretrainedCfg:
     return replace(_plain[name.split(".")[0]], hf_hub_id=f"{hub_repository(name)}@{entry['revision']}", **found)
 
 
-default_cfgs = generate_default_cfgs(
-    _plain
-    | {name: _published_cfg(name, entry) for name, entry in published_models().items() if name.split(".")[0] in _plain}
-)
+def _cfgs() -> dict[str, PretrainedCfg]:
+    """Of all names; an architecture with published weights has tagged names alone, one of them its default (``*``)."""
+    published = {name: entry for name, entry in published_models().items() if name.split(".")[0] in _plain}
+    with_weights = {name.split(".")[0] for name in published}
+    return {name: cfg for name, cfg in _plain.items() if name not in with_weights} | {
+        f"{name}{'*' if entry.get('default') else ''}": _published_cfg(name, entry) for name, entry in published.items()
+    }
+
+
+default_cfgs = generate_default_cfgs(_cfgs())
 
 
 def _create_madrnet(variant: str, pretrained: bool = False, **kwargs: Any) -> Any:

@@ -17,7 +17,7 @@ _finder: list[Callable[[str], Path]] = []
 
 @cache
 def published_models() -> dict[str, dict[str, Any]]:
-    """Entries of ``models.yaml`` by name: ``revision``, ``sha256``, ``config_sha256``, ``train``, ``cfg``."""
+    """Entries of ``models.yaml`` by name, see the comment at its head."""
     with resources.files(__package__).joinpath("models.yaml").open(encoding="utf-8") as opened:
         return yaml.safe_load(opened) or {}
 

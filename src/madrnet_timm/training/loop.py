@@ -420,7 +420,9 @@ class _Run:
                 protocol=start + evidence.protocol,
                 note=evidence.note,
                 command=HOW_TO_TRAIN,
+                license=options.license,
             ),
+            license=options.license,
         )
 
     def _prediction_rows(self, probabilities: np.ndarray) -> list[dict[str, Any]]:

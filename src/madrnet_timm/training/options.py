@@ -17,7 +17,9 @@ from ..data.folds import divided_records
 from ..data.sources import SOURCES, load
 from ..data.unlabelled import unlabelled_records
 from ..errors import InputError
+from ..hub.card import check_license
 from ..hub.lookup import find_model
+from ..hub.model_args import check_model_args
 from ..hub.model_folder import ModelFolder
 from ..hub.weights import check_safetensors
 from .recipe import PRESETS, Recipe
@@ -48,6 +50,7 @@ class RunOptions:
         model_kwargs: Further arguments of the model.
         teachers: Run folders of models that the model follows (distillation).
         unlabelled: Pictures on which, too, the model follows its teachers, see `unlabelled_records`.
+        license: Identifier of the licence that the weights are given away under, for the model card.
         output: Run folder.
         resume: Continue the run in it.
         tracker: Name of one of Accelerate's trackers.
@@ -72,6 +75,7 @@ class RunOptions:
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     teachers: tuple[Path, ...] = ()
     unlabelled: tuple[Path, ...] = ()
+    license: str | None = None
     resume: bool = False
     tracker: str | None = None
     mixed_precision: str = field(default_factory=lambda: os.environ.get("ACCELERATE_MIXED_PRECISION", "no"))
@@ -150,7 +154,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--weights",
         metavar="MODEL",
-        help="model to start from, all but its classifier: a model folder, a published name or hf-hub:owner/name",
+        help="model to start from, all but its classifier: a finished run, a model folder, a published name, the "
+        "name of a folder in $MADRNET_HUB_DIR, or hf-hub:owner/name",
     )
     what.add_argument(
         "--pretrained-backbone", action="store_true", help="let timm fetch the backbone's weights from the Hub"
@@ -162,6 +167,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     run = parser.add_argument_group("run")
     run.add_argument("--output", type=Path, default=None, metavar="DIR", help="folder of the run")
+    run.add_argument(
+        "--license", metavar="ID", help="licence of the weights on the model card: apache-2.0, cc-by-4.0, ... (none)"
+    )
     run.add_argument("--tracker", metavar="NAME", help="tracker of Accelerate: tensorboard, trackio, wandb, ...")
     run.add_argument(
         "--workers", type=int, metavar="N",
@@ -228,6 +236,9 @@ def check(options: RunOptions) -> None:
     given = [name for name, is_given in sources.items() if is_given]
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} contradict each other; choose one")
+    if options.license is not None:
+        check_license(options.license)
+    check_model_args(options.model_kwargs, "--model-kwargs")
     if options.backbone_weights is not None:
         check_safetensors(options.backbone_weights)
     if options.weights is not None:
@@ -270,6 +281,7 @@ def training_command(options: RunOptions, seeds: Sequence[int], output: str) -> 
     words += ["--recipe", nearest] if nearest != "quick" else []
     for key, value in changes[nearest].items():
         words += [f"--{key.replace('_', '-')}", str(value)]
+    words += ["--license", options.license] if options.license else []
     return shlex.join([*words, "--output", output])
 
 

@@ -81,16 +81,20 @@ def models_entry(folder: ModelFolder, train: str) -> dict[str, Any]:
     config = folder.data_config
     cfg: dict[str, Any] = {"num_classes": len(folder.label_names), "label_names": folder.label_names}
     cfg |= {name: list(config[name]) for name in ("input_size", "mean", "std")}
-    cfg |= {"interpolation": config["interpolation"], "crop_pct": config["crop_pct"], "license": "apache-2.0"}
+    cfg |= {"interpolation": config["interpolation"], "crop_pct": config["crop_pct"]}
+    licence = folder.config.pretrained_cfg["license"]
+    cfg |= {} if licence is None else {"license": licence}
     hashes = {key: sha256_of(folder.path / name) for key, name in HASHED.items()}
     return {"revision": REVISION, **hashes, "train": train, "cfg": cfg}
 
 
 def write_entry(models: Path, name: str, entry: Mapping[str, Any]) -> None:
-    """Set one entry of ``models.yaml``; the comment at its head stays."""
+    """Set one entry of ``models.yaml``; the comment at its head stays, and so does each architecture's default."""
     text = models.read_text(encoding="utf-8")
     head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
-    known = (yaml.safe_load(text) or {}) | {name: dict(entry)}
+    known = yaml.safe_load(text) or {}
+    default = {"default": True} if known.get(name, {}).get("default") else {}
+    known[name] = default | dict(entry)
     body = yaml.safe_dump(dict(sorted(known.items())), sort_keys=False, allow_unicode=True, width=120)
     write_text(models, head + body)
 
@@ -137,7 +141,7 @@ def ship(output: Path, name: str, hub: Path, models: Path | None = None, note: s
         for path in [*sorted(run.model.iterdir()), *extras]:
             shutil.copy(path, folder / path.name)
         _halve(folder / "model.safetensors")
-        config = ModelFolder(folder).config
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config["pretrained_cfg"]["tag"] = name.split(".")[1]
         write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
         card = (folder / "README.md").read_text(encoding="utf-8").replace(HOW_TO_TRAIN, f"```bash\n{train}\n```")

@@ -1,0 +1,117 @@
+"""What timm's format has no key for: how a model was trained, what it prepares and what it was measured at."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..data.pipelines import PIPELINES
+from ..errors import InputError
+from ..evaluation.calibration import Calibration
+from ..values import Values, is_number
+
+__all__ = ["FORMAT", "ModelInfo"]
+
+FORMAT = 1
+"""Version of what stands under the key ``madrnet`` of config.json; a folder without a number has the first."""
+
+_MANY = 10_000_000  # images
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The key ``madrnet`` of a model's config.json.
+
+    Attributes:
+        version: Of the package that wrote it.
+        dataset: Name of the data set that the model was trained on; ``folder`` is somebody's own.
+        learned_before: Data sets that its start and its teachers learned from.
+        pipeline: A name of `madrnet_timm.data.pipelines.PIPELINES`.
+        normal_class: Label of the normal heads, one of the model's.
+        no_head_class: Label of what is no head, one of the model's.
+        domain: Lowest and highest value of each feature of the training images, see `domain_features`.
+        protocol: What was trained and measured on which images.
+        accuracy: On held-out images, 0 to 1.
+        confusion_matrix: Of the same, rows are the reference; each image counts once a seed.
+        controls: Accuracy of the controls on the same.
+        held_out: Number of them.
+        calibration: By them.
+    """
+
+    version: str | None = None
+    dataset: str = "folder"
+    learned_before: tuple[str, ...] = ()
+    pipeline: str = "raw"
+    normal_class: str | None = None
+    no_head_class: str | None = None
+    domain: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    protocol: str | None = None
+    accuracy: float | None = None
+    confusion_matrix: tuple[tuple[int, ...], ...] | None = None
+    controls: Mapping[str, float] = field(default_factory=dict)
+    held_out: int | None = None
+    calibration: Calibration | None = None
+
+    @classmethod
+    def read(cls, values: Values, label_names: tuple[str, ...]) -> "ModelInfo":
+        """Check what was read.
+
+        Args:
+            values: The object; keys that are not known are ignored, those that are missing have their defaults.
+            label_names: Of the model.
+
+        Raises:
+            InputError: A value that can't be, or a format of a later version; the message names file and key.
+        """
+        if values.count("format", FORMAT) > FORMAT:
+            raise InputError(
+                f"{values.where}: written by a later version of madrnet-timm ({values.text('version', 'unknown')}); "
+                "pip install --upgrade madrnet-timm"
+            )
+        return cls(
+            version=values.text("version", None, longest=100),
+            dataset=values.text("dataset", "folder", longest=200),
+            learned_before=values.texts("learned_before", ()),
+            pipeline=values.text("pipeline", "raw", choices=PIPELINES),
+            normal_class=values.text("normal_class", None, choices=label_names),
+            no_head_class=values.text("no_head_class", None, choices=label_names),
+            domain=_domain(values.values("domain")),
+            protocol=values.text("protocol", None),
+            accuracy=values.number("accuracy", None, 0, 1),
+            confusion_matrix=_confusion_matrix(values, len(label_names)),
+            controls=_controls(values.values("controls")),
+            held_out=values.count("held_out", None, 0, _MANY),
+            calibration=_calibration(values.values("calibration")) if "calibration" in values else None,
+        )
+
+
+def _domain(values: Values) -> dict[str, tuple[float, float]]:
+    ranges = {key: values.numbers(key, length=2, low=-1e6, high=1e6) for key in values.found}
+    for key, (low, high) in ranges.items():
+        if low > high:
+            raise values.wrong(key, "the lowest value, then the highest")
+    return ranges
+
+
+def _controls(values: Values) -> dict[str, float]:
+    return {key: values.number(key, low=0, high=1) for key in values.found}
+
+
+def _confusion_matrix(values: Values, classes: int) -> tuple[tuple[int, ...], ...] | None:
+    rows = values.items("confusion_matrix", None)
+    if rows is None:
+        return None
+    square = len(rows) == classes and all(isinstance(row, list) and len(row) == classes for row in rows)
+    if not square or not all(isinstance(cell, int) and is_number(cell, 0, _MANY) for row in rows for cell in row):
+        raise values.wrong("confusion_matrix", f"{classes} rows of {classes} counts, one for each label")
+    return tuple(map(tuple, rows))
+
+
+def _calibration(values: Values) -> Calibration:
+    return Calibration(
+        temperature=values.number("temperature", low=1e-3, high=1e3),
+        threshold=values.number("threshold", low=0, high=1),
+        wanted_accuracy=values.number("wanted_accuracy", low=0, high=1),
+        pictures=values.count("pictures", high=_MANY),
+        coverage=values.number("coverage", low=0, high=1),
+        accuracy=values.number("accuracy", low=0, high=1),
+        calibration_error=values.number("calibration_error", low=0, high=1),
+    )
