@@ -345,6 +345,7 @@ def test_publish_sets_the_licence_on_the_card_that_is_sent(hub, madrnet, model_d
     card = (folder / "README.md").read_text()
     (folder / "README.md").write_text(card.replace("license: apache-2.0\n", ""))
     run = madrnet("publish", "heads", "--repo", REPO, MADRNET_HUB_DIR=str(tmp_path / "mine"))  # by its name
+    assert run.returncode == 0, run.stderr
     assert "the card names no licence" in run.stdout
     repo = hub.repos[f"models/{REPO}"]
     assert b"license" not in repo.commits[-1][1]["README.md"]
