@@ -77,6 +77,7 @@ def main() -> None:
     for what, classes, wanted in (("--model", names, info.normal_class), ("--dataset", own, source.normal)):
         if wanted not in classes:
             raise InputError(f"{what}: no class of normal heads among {', '.join(classes)}")
+    assert info.normal_class is not None  # it is among the names
     records = records.select([i for i, label in enumerate(records["label"]) if own[label] != source.no_head])
     labels = ["normal" if own[label] == source.normal else "abnormal" for label in records["label"]]
     if len(set(labels)) < 2:
