@@ -78,6 +78,7 @@ def main() -> None:
         if wanted not in classes:
             raise InputError(f"{what}: no class of normal heads among {', '.join(classes)}")
     assert info.normal_class is not None  # it is among the names
+    normal_class = names.index(info.normal_class)
     records = records.select([i for i, label in enumerate(records["label"]) if own[label] != source.no_head])
     labels = ["normal" if own[label] == source.normal else "abnormal" for label in records["label"]]
     if len(set(labels)) < 2:
@@ -98,7 +99,7 @@ def main() -> None:
         if info.no_head_class is not None:
             logits[:, names.index(info.no_head_class)] = -torch.inf
         out = np.empty(len(views))
-        out[order] = logits.softmax(1)[:, names.index(info.normal_class)].numpy()
+        out[order] = logits.softmax(1)[:, normal_class].numpy()
         return [round(float(value), 6) for value in out]
 
     columns = {"normal": normal()}
