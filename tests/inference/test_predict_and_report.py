@@ -123,6 +123,12 @@ def test_parquet_and_onnx_give_the_same(madrnet, predicted, model_dir, crops, tm
         (["predict", "{crops}", "--model", "{crops}"], "config.json is missing"),
         (["predict", "{crops}", "--model", "{model}", "--device", "gpu"], "--device gpu"),
         (["report", "nowhere.csv"], "nowhere.csv: no such table"),
+        (
+            ["explain", "{crops}", "--model", "{model}", "--output", "/proc/x"],
+            "--output /proc/x: no folder to write to",
+        ),
+        (["export", "--model", "{model}", "--output", "/proc/x.onnx"], "--output /proc/x.onnx: can't be written"),
+        (["tsne", "--dataset", "synthetic", "--model", "{model}", "--output", "/proc/x"], "/proc/x: can't be written"),
         (["report", "r.csv", "--output", "r.csv"], "r.csv: expected a name that ends in .html"),
         (["report", "r.csv", "--output", "/proc/r.html"], "/proc/r.html: can't be written"),
         (["export", "--model", "{model}", "--output", "model.pt"], "ends in .onnx"),

@@ -26,7 +26,7 @@ def add_parser(verbs: Any) -> None:
 
 def _explain(args: argparse.Namespace) -> int:
     from ..data.reading import names_below, picture_files, read_image
-    from ..files import make_output_folder
+    from ..files import make_output_folder, reporting_disk_errors
     from ..inference import Classifier
     from ..inference.explain import attention_figure, attention_overlays
 
@@ -43,7 +43,8 @@ def _explain(args: argparse.Namespace) -> int:
             failures.append(str(error))
             continue
         overlays = attention_overlays(classifier, prepared)
-        (args.output / name).parent.mkdir(parents=True, exist_ok=True)
+        with reporting_disk_errors(args.output / name):
+            (args.output / name).parent.mkdir(parents=True, exist_ok=True)
         attention_figure(prepared, classifier.predict(prepared), overlays, args.output / name)
     if len(failures) < len(paths):
         print(f"{args.output}: attention maps of {len(paths) - len(failures)} of {len(paths)} pictures")

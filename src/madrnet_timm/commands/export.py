@@ -29,12 +29,14 @@ def add_parser(verbs: Any) -> None:
 
 
 def _export(args: argparse.Namespace) -> int:
+    from ..files import check_output
     from ..hub.lookup import find_model
     from ..hub.model_folder import ModelFolder
     from ..inference.export import export_onnx
 
     if args.output.suffix != ".onnx":
         raise InputError(f"--output {args.output}: expected a name that ends in .onnx")
+    check_output(args.output)
     folder = ModelFolder(find_model(args.model))
     difference = export_onnx(folder, args.output, args.probabilities)
     what = "logits"

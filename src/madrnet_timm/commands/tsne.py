@@ -30,10 +30,12 @@ def _tsne(args: argparse.Namespace) -> int:
     import torch
 
     from ..data.sources import class_names, load, pictures
+    from ..files import check_output
     from ..inference import Classifier
     from ..inference.explain import embed, tsne, tsne_figure
     from ..training.seen import seen_by
 
+    check_output(args.output)
     records = load(args.dataset, args.data_dir)
     classifier = Classifier(args.model)
     images = progress(pictures(records), len(records), "preparing", "picture", shown_from=100)
