@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -274,14 +274,12 @@ def check_table_name(path: Path) -> None:
 
 def check_output(path: Path) -> None:
     """Raise `InputError` where a file could not be written there, before any work is done for it."""
-    if path.is_dir():
-        raise InputError(f"--output {path}: a folder; expected the name of a file")
-    if not path.parent.is_dir():
-        raise InputError(f"--output {path}: no folder {path.parent}; make it first")
     beside = _beside_file(path)
     try:
-        with suppress(FileNotFoundError):
-            path.lstat()  # fails where the name is too long
+        if not path.parent.is_dir():
+            raise InputError(f"--output {path}: no folder {path.parent}; make it first")
+        if path.is_dir():  # fails where the name is too long
+            raise InputError(f"--output {path}: a folder; expected the name of a file")
         beside.touch()
         beside.unlink()
     except OSError as error:
