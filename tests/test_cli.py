@@ -109,7 +109,7 @@ def test_what_is_not_installed_is_one_line(fresh_python, heads):
     ("args", "words"),
     [
         (["measure", "nowhere.png"], "nowhere.png: no such file"),
-        (["measure", "{crops}", "--um-per-px", "0"], "--um-per-px 0.0: expected micrometres"),
+        (["measure", "{crops}", "--um-per-px", "0"], "--um-per-px 0: expected micrometres"),
         (["measure", "{crops}", "--output", "heads.xlsx"], "ends in .csv or .parquet"),
         (["measure", "{crops}", "--output", "no/such/folder.csv"], "no folder no/such"),
         (["measure", "{crops}", "--processes", "0"], "--processes 0"),
