@@ -135,8 +135,9 @@ def test_a_folder_gives_all_that_a_report_needs(model_dir, tmp_path, monkeypatch
     shutil.copy(drawn[0], drawn[2])
     Image.new("RGB", (131, 131), "gray").save(drawn[3])
     (tmp_path / "broken.png").write_bytes(b"nothing")
-    with pytest.raises(app["gr"].Error, match="µm"):
-        app["many"]([*map(str, drawn)], "10")
+    heads = [str(shutil.copy(drawn[1], tmp_path / f"head{number}.png")) for number in range(5)]
+    with pytest.raises(app["gr"].Error, match="heads would be .* µm long"):
+        app["many"](heads, "10")
     summary, shown, (archive, report), scale = app["many"]([*map(str, drawn), str(tmp_path / "broken.png")], "0,1")
     assert scale == "0,1"
     assert "without a head 1, copies 1" in summary
