@@ -136,7 +136,7 @@ def test_a_folder_gives_all_that_a_report_needs(model_dir, tmp_path, monkeypatch
     Image.new("RGB", (131, 131), "gray").save(drawn[3])
     (tmp_path / "broken.png").write_bytes(b"nothing")
     heads = [str(shutil.copy(drawn[1], tmp_path / f"head{number}.png")) for number in range(5)]
-    with pytest.raises(app["gr"].Error, match="heads would be .* µm long"):
+    with pytest.raises(app["gr"].Error, match=r"heads would be .* µm long"):
         app["many"](heads, "10")
     summary, shown, (archive, report), scale = app["many"]([*map(str, drawn), str(tmp_path / "broken.png")], "0,1")
     assert scale == "0,1"

@@ -31,6 +31,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def _report(args: argparse.Namespace) -> int:
+    from ..files import check_output
     from ..inference.report import write_report
     from ..inference.results import read_results
 
@@ -39,6 +40,7 @@ def _report(args: argparse.Namespace) -> int:
     output = args.output or args.results[0].with_suffix(".html")
     if output.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--output {output}: expected a name that ends in .html")
+    check_output(output)
     for missing in write_report([read_results(path) for path in args.results], output, args.normal_class):
         print(missing, file=sys.stderr)
     print(f"{output}: open it in a browser")
