@@ -72,7 +72,7 @@ def main() -> None:
     info, names, source = classifier.folder.info, classifier.label_names, SOURCES[args.dataset]
     if args.dataset in classifier.folder.data_sets:
         raise InputError(f"--dataset {args.dataset}: {args.model} was trained on it; give another data set")
-    records, _ = drop_conflicts(load(args.dataset, args.data_dir))
+    records, _ = drop_conflicts(load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable))
     own = class_names(records)
     for what, classes, wanted in (("--model", names, info.normal_class), ("--dataset", own, source.normal)):
         if wanted not in classes:

@@ -60,7 +60,7 @@ def main() -> None:
     from madrnet_timm.morphology import measure
 
     cv2.setNumThreads(1)
-    images = list(pictures(load(args.dataset, args.data_dir)))
+    images = list(pictures(load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable)))
     heads, seconds = [], []
     for image in images:
         start = time.process_time()

@@ -34,7 +34,9 @@ def main() -> None:
     from madrnet_timm.inference.predict import predict_files
 
     with tempfile.TemporaryDirectory() as folder:
-        for number, image in enumerate(pictures(load(args.dataset, args.data_dir))):
+        for number, image in enumerate(
+            pictures(load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable))
+        ):
             write_image(Path(folder) / f"{number:05}.png", image)
         paths = pictures_below(Path(folder))
         eager, onnx = Classifier(args.model), Classifier(args.model, backend="onnx")

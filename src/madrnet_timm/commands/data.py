@@ -87,7 +87,7 @@ def _data_folds(args: argparse.Namespace) -> int:
     from ..files import as_csv, write_table
 
     check_table(args)
-    records, _ = drop_conflicts(load(args.dataset, args.data_dir))
+    records, _ = drop_conflicts(load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable))
     folds = assign_folds(args.dataset, records, args.protocol, args.folds, args.seed)
     rows = fold_rows(records, folds, ("file", "pixel_sha256", "group", "session", "label"))
     if args.output is None:
@@ -104,7 +104,7 @@ def _data_stats(args: argparse.Namespace) -> int:
 
     if args.output is not None:
         check_table_name(args.output)
-    records = load(args.dataset, args.data_dir)
+    records = load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable)
     rows = class_statistics(records)
     width = max(len(key) for key in rows[0])
     print("\n".join(f"{key:<{width}}" + "".join(f"{row[key]!s:>12}" for row in rows) for key in rows[0]))

@@ -36,7 +36,7 @@ def _tsne(args: argparse.Namespace) -> int:
     from ..training.seen import seen_by
 
     check_output(args.output)
-    records = load(args.dataset, args.data_dir)
+    records = load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable)
     classifier = Classifier(args.model)
     images = progress(pictures(records), len(records), "preparing", "picture", shown_from=100)
     views = [classifier.prepare(image).view for image in images]

@@ -25,6 +25,10 @@ def add_data_arguments(parser: argparse._ActionsContainer) -> None:
         "--data-dir", type=Path, metavar="DIR",
         help="its folder: one folder of pictures per class; for npy that with images.npy and labels.npy",
     )  # fmt: skip
+    parser.add_argument(
+        "--skip-unreadable", action="store_true",
+        help="leave out images that can't be read, with a warning; without it they are listed, and nothing is done",
+    )  # fmt: skip
 
 
 def add_fold_arguments(parser: argparse._ActionsContainer) -> None:

@@ -226,7 +226,12 @@ def divided_groups(groups: Sequence[int], folds: Sequence[int]) -> int:
 
 
 def divided_records(
-    name: str, data_dir: Path | None = None, protocol: str = "grouped", folds: int | Path = 5, seed: int = 0
+    name: str,
+    data_dir: Path | None = None,
+    protocol: str = "grouped",
+    folds: int | Path = 5,
+    seed: int = 0,
+    skip_unreadable: bool = False,
 ) -> tuple["Dataset", Folds, list[str]]:
     """The records that a protocol uses, the fold in which each is held out, and files left out for conflicting labels.
 
@@ -238,11 +243,12 @@ def divided_records(
         protocol: See `assign_folds`, also for the others.
         folds: Number or file.
         seed: Of the shuffling.
+        skip_unreadable: See `load`.
 
     Raises:
         InputError: See `load` and `assign_folds`.
     """
-    records, conflicts = drop_conflicts(load(name, data_dir))
+    records, conflicts = drop_conflicts(load(name, data_dir, skip_unreadable=skip_unreadable))
     assigned = assign_folds(name, records, protocol, folds, seed)
     used = assigned != LEFT_OUT
     if not used.all():

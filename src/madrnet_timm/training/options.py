@@ -40,6 +40,7 @@ class RunOptions:
         model: timm name, with or without ``madrnet_``.
         dataset: A name of `madrnet_timm.data.sources.SOURCES`.
         data_dir: Its folder.
+        skip_unreadable: Leave out images that can't be read.
         fold: Number of the fold held out; None: none, everything is trained on.
         protocol: A name of `madrnet_timm.data.folds.PROTOCOLS`.
         folds: Number of folds, or a CSV file of folds.
@@ -65,6 +66,7 @@ class RunOptions:
     dataset: str
     output: Path
     data_dir: Path | None = None
+    skip_unreadable: bool = False
     fold: int | None = 0
     protocol: str = "grouped"
     folds: int | Path = 5
@@ -89,13 +91,14 @@ class RunOptions:
 
     def divided_records(self) -> tuple["Dataset", "NDArray[np.int64]", list[str]]:
         """See `madrnet_timm.data.folds.divided_records`."""
-        return divided_records(self.dataset, self.data_dir, self.protocol, self.folds, self.seed)
+        return divided_records(self.dataset, self.data_dir, self.protocol, self.folds, self.seed, self.skip_unreadable)
 
     def unlabelled_records(self) -> "Dataset | None":
         """See `madrnet_timm.data.unlabelled.unlabelled_records`; None without such pictures."""
         if not self.unlabelled:
             return None
-        return unlabelled_records(self.unlabelled, load(self.dataset, self.data_dir))
+        records = load(self.dataset, self.data_dir, skip_unreadable=self.skip_unreadable)
+        return unlabelled_records(self.unlabelled, records, self.skip_unreadable)
 
     def to_config(self) -> dict[str, Any]:
         """Everything that decides the result, for ``config.yaml``."""
