@@ -42,7 +42,9 @@ def main() -> None:
     accuracies: dict[str, list[float]] = {name: [] for name in CONTROLS}
     controls = None
     for seed in sorted(set(args.seeds)):
-        records, folds, _ = divided_records(args.dataset, args.data_dir, args.protocol, args.folds, seed)
+        records, folds, _ = divided_records(
+            args.dataset, args.data_dir, args.protocol, args.folds, seed, args.skip_unreadable
+        )
         names, files, labels = class_names(records), list(records["file"]), np.array(records["label"])
         controls = controls or Controls(records)
         for fold in tqdm(range(int(folds.max()) + 1), desc=f"seed {seed}", disable=None):

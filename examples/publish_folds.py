@@ -26,7 +26,7 @@ def main() -> None:
     from madrnet_timm.data.sources import drop_conflicts, load
     from madrnet_timm.files import write_csv
 
-    records = load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable)
+    records = load(args.dataset, args.data_dir)
     columns = zip(records["file"], records["sha256"], records["pixel_sha256"], strict=True)
     manifest = [{"name": f.rpartition(".")[0], "sha256": s, "pixel_sha256": p} for f, s, p in columns]
     write_csv(args.output / f"{args.dataset}_manifest.csv", manifest)

@@ -76,6 +76,22 @@ def test_unreadable_pictures_are_listed_and_skipped(madrnet, heads):
     assert "Traceback" not in run.stderr
 
 
+def test_statistics_without_what_can_not_be_read(madrnet, heads):
+    folder, _ = heads
+    (folder / "more" / "broken.png").write_bytes(b"")
+    (folder / "less").mkdir()
+    (folder / "a.png").rename(folder / "less" / "a.png")
+    words = ["data", "stats", "--dataset", "folder", "--data-dir", folder]
+    run = madrnet(*words)
+    assert run.returncode == 2
+    assert "broken.png: can't read it as a picture (empty file); replace or remove the file, or leave it" in run.stderr
+    run = madrnet(*words, "--skip-unreadable")
+    assert run.returncode == 0, run.stderr
+    assert "left out 1 of 3 images that can't be read" in run.stderr
+    assert "images beside the class folders are left out (1): b.png" in run.stderr
+    assert run.stdout.splitlines()[1].split() == ["pictures", "1", "1"]
+
+
 def test_many_pictures_by_several_processes_in_order(madrnet, fresh_python, tmp_path):
     """Called by a program without a guard ``if __name__ == "__main__"``, too."""
     names = [f"{number:03}.png" for number in range(70)]

@@ -136,7 +136,7 @@ def test_images_beside_the_class_folders_are_named(heads, cache, caplog):
         (heads / name).write_bytes(b"x")
     with caplog.at_level(logging.WARNING):
         assert len(load("folder", heads)) == 6
-    assert f"{heads}: left out 4 images that lie beside the class folders: a.png, b.TIF, c.png, ..." in caplog.text
+    assert f"{heads}: images beside the class folders are left out (4): a.png, b.TIF, c.png, ..." in caplog.text
     flat = heads / "Normal"
     with pytest.raises(InputError, match="Normal: holds no folders, but 3 images; expected one folder"):
         load("folder", flat)

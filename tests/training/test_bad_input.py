@@ -14,7 +14,7 @@ from madrnet_timm.errors import InputError
 from madrnet_timm.training.options import RunOptions
 from madrnet_timm.training.start import create_model
 
-from .conftest import EXAMPLES, SMALL
+from .conftest import EXAMPLES, SMALL, rows
 
 
 @pytest.fixture
@@ -76,6 +76,20 @@ def test_unreadable_picture(refused, heads, content):
     assert "remove the file" in message
 
 
+def test_all_unreadable_pictures_at_once(refused, heads, train_command, tmp_path, caplog):
+    for name in ("Normal/3.png", "Tapered/0.png"):
+        (heads / name).write_bytes(b"")
+    assert "2 of 16 images can't be read:" in refused()
+    run = tmp_path / "run"
+    args = ["--dataset", "folder", "--data-dir", heads, "--output", run, *SMALL, "--epochs", 1, "--skip-unreadable"]
+    assert train_command(*args) == 0
+    assert "left out 2 of 16 images that can't be read" in caplog.text
+    files = {row["file"] for row in rows(run / "folds.csv")}
+    assert len(files) == 14
+    assert not files & {"Normal/3.png", "Tapered/0.png"}
+    assert train_command(*args, "--resume") == 0
+
+
 def test_tiny_picture(refused, heads):
     Image.new("RGB", (7, 30)).save(heads / "Normal" / "3.png")
     assert "3.png: 7×30 pixels, expected at least 8×8" in refused()
@@ -130,14 +144,6 @@ def test_seed_folds_and_tracker(refused):
     assert "--workers -1: expected 0 or more" in refused("--workers", -1)
     assert "--folds 1: expected at least 2" in refused("--folds", 1)
     assert "nonsense" in refused("--tracker", "nonsense")
-
-
-def test_cache_that_can_not_be_written(refused, tmp_path, monkeypatch):
-    import datasets
-
-    (tmp_path / "file").write_text("x")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "file" / "cache")
-    assert "cache of the data set can't be written" in refused()
 
 
 def test_fold_out_of_range(refused):

@@ -95,7 +95,7 @@ def _listed(root: Path, source: Source) -> tuple[list[Path], list[int], list[str
         raise InputError(f"{root}: holds no folders{here}; expected one folder of pictures per class")
     if loose:
         named = ", ".join(map(printable, loose[:3])) + (", ..." if len(loose) > 3 else "")
-        _logger.warning("%s: left out %d images that lie beside the class folders: %s", root, len(loose), named)
+        _logger.warning("%s: images beside the class folders are left out (%d): %s", root, len(loose), named)
     wanted = ", ".join(classes)
     if unknown := [name for name in folders if name not in classes]:
         raise InputError(

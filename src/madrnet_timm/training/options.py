@@ -110,6 +110,8 @@ class RunOptions:
             config["weights"] = str(path.resolve())
         for key in ("teachers", "unlabelled"):
             config[key] = [str(path.resolve()) for path in config[key]]
+        if not self.skip_unreadable:
+            del config["skip_unreadable"]
         if not self.unlabelled:
             del config["unlabelled"], recipe["unlabelled_batch"]
         return {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in (config | recipe).items()}
@@ -265,6 +267,7 @@ def training_command(options: RunOptions, seeds: Sequence[int], output: str) -> 
     words += [f"runs/{name}" for name in teachers]
     words += ["--dataset", options.dataset, "--model", options.model]
     words += ["--data-dir", SOURCES[options.dataset].title] if options.data_dir else []
+    words += ["--skip-unreadable"] if options.skip_unreadable else []
     more = [str(Path(*path.parts[-2:])) for path in options.unlabelled]
     words += ["--unlabelled", *more] if more else []
     words += ["--backbone-weights", _weights_file(options.backbone_weights)] if options.backbone_weights else []
