@@ -6,15 +6,21 @@ Importing the package registers ``madrnet_<architecture>`` for every timm archit
     import madrnet_timm
 
     model = timm.create_model("madrnet_resnet50", num_classes=4)
+
+`create_transform` prepares images as a model's weights were trained.
 """
 
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from . import models
-from .models.published import set_weights_finder
+from .models.published import set_weights_finder, set_weights_listener
 
-__all__ = ["__version__", "models"]
+if TYPE_CHECKING:
+    from .inference.transform import Transform
+
+__all__ = ["__version__", "create_transform", "models"]
 __version__ = version("madrnet-timm")
 
 
@@ -25,3 +31,34 @@ def _find_weights(name: str) -> Path:
 
 
 set_weights_finder(_find_weights)
+
+
+def _weights_loaded(model: Any, cache_dir: str | Path | None) -> None:
+    from .hub.preparation import weights_loaded
+
+    weights_loaded(model, cache_dir)
+
+
+set_weights_listener(_weights_loaded)
+
+
+def create_transform(model: Any, pipeline: str | None = None) -> "Transform":
+    """What makes of an image what a model takes: the pipeline that its weights were trained with, then mean and std.
+
+    It stands in the place of `timm.data.create_transform`, which knows no pipelines::
+
+        transform = madrnet_timm.create_transform(model)
+        logits = model(transform("head.png")[None])
+
+    Args:
+        model: A MADRNet or a plain timm model, made with its weights by `timm.create_model`.
+        pipeline: A name of `madrnet_timm.data.pipelines.PIPELINES`, for weights that were loaded otherwise, as by
+            ``load_state_dict``; by default the model's own.
+
+    Raises:
+        madrnet_timm.errors.InputError: No timm model, one that takes no square RGB images, no such pipeline, or a model
+            whose folder is not there any more.
+    """
+    from .inference.transform import create_transform
+
+    return create_transform(model, pipeline)

@@ -43,6 +43,29 @@ def test_publish_wipe_load(hub, python, madrnet, model_dir, tmp_path, environmen
         assert torch.equal(torch.load(tmp_path / f"{number}.pt"), torch.load(tmp_path / "local.pt"))
 
 
+TRANSFORM = """
+import sys, timm, madrnet_timm
+model = timm.create_model(sys.argv[1], pretrained=True, cache_dir=sys.argv[2] or None)
+print(model.pretrained_cfg["notes"], madrnet_timm.create_transform(model).pipeline)
+"""
+
+
+def test_the_pipeline_comes_with_the_weights(hub, python, model_dir, tmp_path):
+    """From the Hub, with a config.json of the time before timm's notes named it; to a cache of one's own, too."""
+    files = {path.name: path.read_bytes() for path in model_dir.iterdir()}
+    config = json.loads(files["config.json"])
+    assert config["pretrained_cfg"].pop("notes") == ["pipeline: aligned-normalized"]
+    hub.add(REPO, files | {"config.json": json.dumps(config).encode()})
+    for cache in ("", tmp_path / "cache"):
+        run = python("-c", TRANSFORM, f"hf-hub:{REPO}", cache)
+        assert run.stdout == "('pipeline: aligned-normalized',) aligned-normalized\n", run.stderr
+    config["pretrained_cfg"]["pipeline"] = "aligned-normalized"
+    shutil.copytree(model_dir, tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    run = python("-c", TRANSFORM, f"local-dir:{tmp_path / 'model'}", "")
+    assert "unexpected keyword argument 'pipeline'" in run.stderr  # else the key could stand there
+
+
 def test_publish_is_idempotent_and_says_what_changes(hub, madrnet, model_dir, tmp_path):
     shutil.copytree(model_dir, tmp_path / "run" / "model")
     run = madrnet("publish", tmp_path / "run", "--repo", REPO, "--dry-run", "--private")

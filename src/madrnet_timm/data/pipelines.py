@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..morphology import HeadMorphology, align, mask_background, measure, normalize_background
 
-__all__ = ["PIPELINES", "prepare"]
+__all__ = ["PIPELINES", "WITH_REFERENCE_BACKGROUND", "check_pipeline", "prepare"]
 
 PIPELINES = {
     "raw": "the picture as it lies: shorter side resized, centre crop",
@@ -18,6 +18,9 @@ PIPELINES = {
     "head-only": "aligned, everything but the head replaced by the reference background",
     "head-and-neck": "as head-only, but the neck stays, up to half of the head's width and as far as the view reaches",
 }
+
+WITH_REFERENCE_BACKGROUND = ("aligned-normalized", "head-only", "head-and-neck")
+"""Pipelines whose images all have the same background, `REFERENCE_BACKGROUND`."""
 
 UInt8Array = NDArray[np.uint8]
 
@@ -56,7 +59,7 @@ def prepare(
     morphology = morphology or measure(image)
     if pipeline in ("head-only", "head-and-neck"):
         image = mask_background(image, morphology, keep_neck=pipeline == "head-and-neck")
-    if pipeline != "aligned":
+    if pipeline in WITH_REFERENCE_BACKGROUND:
         image = normalize_background(image)
     return align(image, morphology, size)
 

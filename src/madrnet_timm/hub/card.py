@@ -30,10 +30,13 @@ import timm
 import madrnet_timm  # registers madrnet_* with timm
 
 model = timm.create_model("local-dir:path/to/this/folder", pretrained=True).eval()
+transform = madrnet_timm.create_transform(model)  # prepares images as in training, pipeline `{pipeline}`
+logits = model(transform("head.png")[None])
 model.pretrained_cfg["label_names"]  # {labels}
 ```
 
-With the preparation of the pictures that it was trained with (pipeline `{pipeline}`):
+Use it in place of timm's own, which knows no pipelines. With calibrated probabilities, a measurement of the head and
+what casts doubt on it:
 
 ```python
 from madrnet_timm.inference import Classifier

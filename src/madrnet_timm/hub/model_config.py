@@ -1,7 +1,7 @@
 """``config.json`` of a model folder, checked before anything is built from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..values import Values, read_json
 from .model_args import is_architecture, read_model_args
 from .model_info import ModelInfo
+from .notes import noted_pipeline, with_pipeline
 
 __all__ = ["ModelConfig"]
 
@@ -59,12 +60,17 @@ class ModelConfig:
         args = read_model_args(values.values("model_args"))
         if args.get("num_classes", len(labels)) != len(labels):
             raise values.wrong("model_args", f"num_classes = {len(labels)}, as many as it names labels")
+        info = ModelInfo.read(values.values("madrnet"), labels)
+        noted = noted_pipeline({"notes": timms.texts("notes", ())})
+        if noted is not None and "madrnet" not in values:  # written by timm, of a model of this package
+            info = replace(info, pipeline=noted)
         return cls(
             architecture,
             labels,
             {"num_classes": len(labels)} | args,
-            _pretrained_cfg(architecture, timms) | {"num_classes": len(labels), "label_names": list(labels)},
-            ModelInfo.read(values.values("madrnet"), labels),
+            _pretrained_cfg(architecture, timms)
+            | {"num_classes": len(labels), "label_names": list(labels), "notes": with_pipeline({}, info.pipeline)},
+            info,
         )
 
 

@@ -17,6 +17,7 @@ from ..files import replacing_folder, sha256_of, write_text
 from ..models import MADRNet
 from .model_config import ModelConfig
 from .model_info import FORMAT, ModelInfo
+from .notes import with_pipeline
 from .weights import check_fit, check_numbers, check_safetensors, fill
 
 __all__ = ["ModelFolder", "folder_digest", "model_folder_of", "save_model_folder"]
@@ -166,7 +167,9 @@ def save_model_folder(
     """
     check_numbers(model.state_dict(), path)
     overrides: dict[str, Any] = {}
-    fresh: dict[str, Any] = {"label_names": None, "license": license}  # not those of the weights that it began with
+    # not those of the weights that it began with
+    fresh: dict[str, Any] = {"label_names": None, "license": license}
+    fresh["notes"] = with_pipeline({}, madrnet.get("pipeline", "raw"))
     if isinstance(model, MADRNet):
         overrides["pretrained_backbone"] = False  # the weights are in the folder: the backbone's must not be fetched
         fresh["tag"] = None  # other architectures of timm may be built by it

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from ..data.domain import domain_features, outside_ranges
-from ..data.pipelines import prepare
 from ..data.reading import Picture, check_crop, read_image
 from ..errors import InputError
 from ..evaluation.calibration import tempered
@@ -18,6 +17,7 @@ from ..hub.lookup import find_model
 from ..hub.model_folder import ModelFolder
 from ..morphology import HeadMorphology, measure
 from .backends import BACKENDS, create_backend
+from .transform import Transform
 
 __all__ = ["Classifier", "Prediction", "Prepared"]
 
@@ -85,6 +85,7 @@ class Classifier:
         self.threshold = threshold
         if threshold is None and self.calibration is not None:
             self.threshold = self.calibration.threshold
+        self.transform = Transform.of(self.pipeline, self.folder.data_config)
         self.backend = create_backend(backend, self.folder, device)
 
     @cached_property
@@ -100,16 +101,12 @@ class Classifier:
         """
         check_crop(image.shape[1], image.shape[0], "image")
         head = measure(image, um_per_px)
-        config = self.folder.data_config
-        view = prepare(image, self.pipeline, config["input_size"][-1], config["crop_pct"], head)
         outside = outside_ranges(domain_features(image, head), self.folder.domain)
-        return Prepared(head, view, tuple(outside))
+        return Prepared(head, self.transform.view(image, head), tuple(outside))
 
     def normalized(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Prepared pictures as the network takes them, ``(pictures, 3, size, size)`` float32."""
-        x = np.stack(views).transpose(0, 3, 1, 2).astype(np.float32) / 255
-        mean, std = (np.array(self.folder.data_config[k], np.float32).reshape(1, -1, 1, 1) for k in ("mean", "std"))
-        return ((x - mean) / std).astype(np.float32)
+        return self.transform.normalized(views)
 
     def tensors(self, images: Sequence[Picture]) -> torch.Tensor:
         """Pictures as the network sees them, ``(pictures, 3, size, size)`` float32, normalised.

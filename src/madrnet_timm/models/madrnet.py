@@ -32,7 +32,7 @@ from torch import nn
 from .backbone import create_backbone, remove_idle
 from .bilinear import BilinearPool
 from .interaction import ReversibleInteraction
-from .published import hub_repository, published_models, weights_file
+from .published import hub_repository, published_models, weights_file, weights_loaded
 from .reversible import MEMORY_MODES
 
 __all__ = ["MAX_BILINEAR_DIM", "MAX_DEPTH", "MAX_EMBED_DIM", "MADRNet"]
@@ -108,6 +108,7 @@ class MADRNet(nn.Module):
         self.embedding_training = False
         self.pruned_to: int | None = None  # level of the backbone that the model ends with
         self.pruned_norm = False
+        self.input_check: Callable[[torch.Tensor, bool], None] | None = None  # of weights that know their images
         dd: dict[str, Any] = {"device": device, "dtype": dtype}
 
         self.backbone, self.to_map, (self.num_features, *pool_size), self.img_size = create_backbone(
@@ -293,9 +294,16 @@ class MADRNet(nn.Module):
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """``R(B(x))``: pictures to the map ``(batch, num_features, h, w)``."""
+        if not torch.jit.is_scripting():
+            self._check_input(x)
         if self.pruned_to is not None:
             return self._forward_level(x)
         return self.reversible(self.to_map(self.backbone(x)))
+
+    @torch.jit.unused
+    def _check_input(self, x: torch.Tensor) -> None:
+        if self.input_check is not None:
+            self.input_check(x, self.training)
 
     @torch.jit.unused
     def _forward_level(self, x: torch.Tensor) -> torch.Tensor:
@@ -410,6 +418,8 @@ def _create_madrnet(variant: str, pretrained: bool = False, **kwargs: Any) -> An
     )
     if not kwargs.get("features_only") and not model.pretrained_cfg.get("pool_size"):  # known once it is built
         model.pretrained_cfg["pool_size"] = model.pool_size
+    if pretrained:
+        weights_loaded(model, kwargs.get("cache_dir"))
     return model
 
 

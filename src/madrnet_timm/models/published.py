@@ -9,10 +9,18 @@ from typing import Any
 
 import yaml
 
-__all__ = ["hub_repository", "published_models", "set_weights_finder", "weights_file"]
+__all__ = [
+    "hub_repository",
+    "published_models",
+    "set_weights_finder",
+    "set_weights_listener",
+    "weights_file",
+    "weights_loaded",
+]
 
 _NAMESPACE = "madrnet-timm"
 _finder: list[Callable[[str], Path]] = []
+_listener: list[Callable[[Any, str | Path | None], None]] = []
 
 
 @cache
@@ -39,3 +47,13 @@ def weights_file(name: str) -> Path:
         ValueError: It can't be had; the message says why and what to do.
     """
     return _finder[0](name)
+
+
+def set_weights_listener(listener: Callable[[Any, str | Path | None], None]) -> None:
+    """Say what is done with a model that was made with its weights; done when the package is imported."""
+    _listener[:] = [listener]
+
+
+def weights_loaded(model: Any, cache_dir: str | Path | None) -> None:
+    """Tell that a model was made with its weights, which timm may have fetched to ``cache_dir``."""
+    _listener[0](model, cache_dir)
