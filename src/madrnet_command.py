@@ -16,6 +16,7 @@ VERBS = {
     "explain": "what a model looks at",
     "tsne": "t-SNE of the embeddings of a data set, as a picture",
     "export": "a model as ONNX",
+    "prepare": "images as a model's network sees them, for other programs",
     "publish": "put a model on the Hugging Face Hub",
 }
 """Each verb and its line of help, as `madrnet_timm.commands` has them."""

@@ -11,10 +11,20 @@ __all__ = ["main", "parser"]
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
-    from .commands import data, explain, export, measure, predict, publish, report, tsne  # late: they need OpenCV
+    from .commands import (
+        data,
+        explain,
+        export,
+        measure,
+        predict,
+        prepare,
+        publish,
+        report,
+        tsne,
+    )  # late: they need OpenCV
 
     whole, verbs = command_parser()
-    for verb in (measure, data, predict, report, explain, tsne, export, publish):
+    for verb in (measure, data, predict, report, explain, tsne, export, prepare, publish):
         verb.add_parser(verbs)
     return whole
 

@@ -37,6 +37,7 @@ __all__ = [
     "reporting_disk_errors",
     "settle_folder",
     "sha256_of",
+    "write_array",
     "write_csv",
     "write_image",
     "write_table",
@@ -182,6 +183,12 @@ def _cells(rows: Sequence[Mapping[str, Any]], digits: int | None) -> Iterator[di
 
     for row in rows:
         yield {to_cell(name): cell(value) for name, value in row.items()}
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a NumPy array as ``.npy``."""
+    with replacing(path) as beside, beside.open("wb") as opened:
+        np.save(opened, array, allow_pickle=False)
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]], digits: int | None = None, excel: bool = False) -> str:

@@ -179,24 +179,6 @@ def test_explain_draws_the_stages(madrnet, model_dir, crops, tmp_path):
         assert image.width > 3 * image.height  # four columns
 
 
-def test_export_describes_itself(madrnet, model_dir, tmp_path):
-    onnx = pytest.importorskip("onnx")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    run = madrnet("export", "--model", model_dir, "--output", tmp_path / "model.onnx")
-    assert run.returncode == 0, run.stderr
-    metadata = {p.key: p.value for p in onnx.load(tmp_path / "model.onnx").metadata_props}
-    assert json.loads(metadata["label_names"]) == ["Normal", "Tapered", "Pyriform", "Amorphous"]
-    assert metadata["pipeline"] == "aligned-normalized"
-    assert json.loads(metadata["mean"]) == [0.5] * 3
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    model = ModelFolder(model_dir).load()
-    for batch in (1, 5):
-        x = torch.randn(batch, 3, 64, 64)
-        with torch.inference_mode():
-            expected = model(x).numpy()
-        assert session.run(None, {"image": x.numpy()})[0] == pytest.approx(expected, abs=1e-4)
-
-
 def test_embeddings_and_tsne(model_dir):
     model = ModelFolder(model_dir).load()
     x = torch.randn(40, 3, 64, 64)

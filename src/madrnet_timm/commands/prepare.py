@@ -1,0 +1,63 @@
+"""``madrnet prepare``: images as a network sees them, for other programs."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..progress import progress
+from .arguments import add_images, add_model, report_skipped
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb and its options."""
+    prepare = verbs.add_parser(
+        "prepare",
+        help="images as a model's network sees them, for other programs",
+        description="Write each image as it is prepared for a model, by its pipeline and in its size, before mean and "
+        "std: what a program needs that has the ONNX file of `madrnet export` alone.",
+        epilog="Exit status: 0; 1 if some images could not be read (the others are prepared); 2 after a mistake in the "
+        "arguments. Example: madrnet prepare crops/ --model runs/crops/model --output prepared",
+    )
+    add_images(prepare)
+    add_model(prepare)
+    prepare.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the prepared images")
+    prepare.add_argument(
+        "--format",
+        default="png",
+        choices=("png", "npy"),
+        help="npy: NumPy arrays (height, width, 3) uint8, for programs that can't read PNG (%(default)s)",
+    )
+    prepare.set_defaults(verb=_prepare)
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from ..data.reading import names_below, picture_files, read_image
+    from ..files import make_output_folder, reporting_disk_errors, write_array, write_image
+    from ..hub.lookup import find_model
+    from ..hub.model_folder import ModelFolder
+    from ..inference.transform import Transform
+
+    paths = picture_files(args.images)
+    folder = ModelFolder(find_model(args.model))
+    transform = Transform.of(folder.pipeline, folder.data_config)
+    make_output_folder(args.output, "--output")
+    write = write_image if args.format == "png" else write_array
+    failures = []
+    named = zip(paths, names_below(paths), strict=True)
+    for path, name in progress(named, len(paths), "preparing", "image", shown_from=100):
+        try:
+            view = transform.view(read_image(path, crop=True))
+        except InputError as error:
+            failures.append(str(error))
+            continue
+        target = args.output / f"{name.removesuffix('.png')}.{args.format}"
+        with reporting_disk_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        write(target, view)
+    if len(failures) < len(paths):
+        size = f"{transform.size}×{transform.size}"
+        print(f"{args.output}: {len(paths) - len(failures)} images of {size} pixels, pipeline {transform.pipeline}")
+    return report_skipped(failures)
