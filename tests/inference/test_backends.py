@@ -17,6 +17,7 @@ from madrnet_timm.inference import Classifier, backends
 from madrnet_timm.inference.backends import BACKENDS, create_backend
 from madrnet_timm.inference.explain import embed
 from madrnet_timm.inference.export import export_onnx
+from madrnet_timm.inference.predict import predict_files
 
 from ..conftest import EXAMPLES
 
@@ -117,6 +118,21 @@ def test_a_full_cache_does_not_end_the_run(model_dir, exports, monkeypatch, tmp_
     assert create_backend("onnx", ModelFolder(model_dir), "cpu")(np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 4)
     assert "the export can't be kept (No space left on device)" in caplog.text
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_threads_are_shared_while_files_are_classified(model_dir, crops, monkeypatch):
+    """Two of them decode; afterwards PyTorch has its own back."""
+    classifier, seen = Classifier(model_dir), []
+    backend = classifier.backend
+    monkeypatch.setattr(classifier, "backend", lambda x: seen.append(torch.get_num_threads()) or backend(x))
+    before = torch.get_num_threads()
+    try:
+        for threads, expected in ((1, 1), (2, 1), (5, 3)):
+            torch.set_num_threads(threads)
+            predict_files([crops / "head00.png"], classifier)
+            assert (seen.pop(), torch.get_num_threads()) == (expected, threads)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_no_telemetry(fresh_python, tmp_path):

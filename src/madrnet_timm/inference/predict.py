@@ -4,8 +4,11 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..data.measuring import measurement_row, single_threaded_opencv
 from ..data.reading import pixel_sha256, read_image
@@ -61,6 +64,18 @@ def _batches(
             yield [(path, future.result()) for path, future in waiting.popleft()]
 
 
+@contextmanager
+def _sharing_cores() -> Iterator[None]:
+    """OpenCV with one thread in each of ours, PyTorch with those that are left; more would wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(before - _THREADS, 1))
+    try:
+        with single_threaded_opencv():
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def predict_files(
     paths: Sequence[Path],
     classifier: Classifier,
@@ -88,7 +103,7 @@ def predict_files(
     if finished is not None:
         outcomes = {path: outcome for path in paths if (outcome := finished.get(path)) is not None}
     todo = [path for path in paths if path not in outcomes]
-    with single_threaded_opencv():  # the threads are ours
+    with _sharing_cores():
         batches = _batches(todo, batch_size, lambda path: _prepare(path, classifier, um_per_px))
         count = math.ceil(len(todo) / batch_size)
         for batch in progress(batches, count, "predicting", "batch", shown_from=3):
