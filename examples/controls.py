@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from madrnet_timm.command import run_command
-from madrnet_timm.data.arguments import add_data_arguments, add_fold_arguments
+from madrnet_timm.data.arguments import add_data_arguments, add_fold_arguments, settle_dataset
 
 
 def main() -> None:
@@ -26,6 +26,7 @@ def main() -> None:
         help=".csv or .parquet: a row a held-out picture and seed, what each control says",
     )
     args = parser.parse_args()
+    settle_dataset(args)
 
     import numpy as np
     from tqdm import tqdm

@@ -9,12 +9,13 @@ The table has a row a picture: ``label``, ``normal`` and ``normal_adapted`` (pro
 """
 
 import argparse
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from madrnet_timm.command import run_command
-from madrnet_timm.data.arguments import add_data_arguments
+from madrnet_timm.data.arguments import add_data_arguments, settle_dataset
 
 
 def figures(rows: Sequence[dict[str, Any]], key: str) -> dict[str, float]:
@@ -50,18 +51,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="model folder, published name, or hf-hub:owner/name")
     add_data_arguments(parser)
+    parser.add_argument("--normal-class", metavar="NAME", help="the data set's class of normal heads (Normal)")
+    parser.add_argument("--leave-out-seen", action="store_true", help="measure without images that it was trained on")
     parser.add_argument("--output", type=Path, metavar="FILE", help=".csv: a row a picture")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="pictures at once (%(default)s)")
     args = parser.parse_args()
+    settle_dataset(args)
 
     import numpy as np
     import torch
     from tqdm import tqdm
 
-    from madrnet_timm.data.sources import SOURCES, class_names, drop_conflicts, load, pictures
+    from madrnet_timm.data.sources import SOURCES, class_names, drop_conflicts, load, normal_class, pictures
     from madrnet_timm.errors import InputError
     from madrnet_timm.files import check_table_name, write_table
     from madrnet_timm.inference import Classifier
+    from madrnet_timm.training.seen import seen_by
 
     if args.output is not None:
         check_table_name(args.output)
@@ -70,17 +75,28 @@ def main() -> None:
     classifier = Classifier(args.model)
     model: Any = classifier.model
     info, names, source = classifier.folder.info, classifier.label_names, SOURCES[args.dataset]
-    if args.dataset in classifier.folder.data_sets:
-        raise InputError(f"--dataset {args.dataset}: {args.model} was trained on it; give another data set")
     records, _ = drop_conflicts(load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable))
     own = class_names(records)
-    for what, classes, wanted in (("--model", names, info.normal_class), ("--dataset", own, source.normal)):
-        if wanted not in classes:
-            raise InputError(f"{what}: no class of normal heads among {', '.join(classes)}")
+    normal_here = normal_class(own, args.normal_class)
+    for what, classes, found in (("--model", names, info.normal_class), ("--dataset", own, normal_here)):
+        if found not in classes:
+            raise InputError(f"{what}: no class of normal heads among {', '.join(classes)}; name it (--normal-class)")
+    seen = seen_by(classifier.folder.path, args.dataset, records["pixel_sha256"])
+    known = [index for index, pixels in enumerate(records["pixel_sha256"]) if pixels in seen]
+    if known and not args.leave_out_seen:
+        raise InputError(
+            f"--model {args.model}: was trained on {len(known)} of the {len(records)} images; give other images, or "
+            "measure without these (--leave-out-seen)"
+        )
+    if len(known) == len(records):
+        raise InputError(f"--leave-out-seen: {args.model} was trained on all {len(records)} images; give others")
+    if known:
+        print(f"left out: {len(known)} of {len(records)} images, on which {args.model} was trained", file=sys.stderr)
+        records = records.select(sorted(set(range(len(records))) - set(known)))
     assert info.normal_class is not None  # it is among the names
-    normal_class = names.index(info.normal_class)
+    normal_label = names.index(info.normal_class)
     records = records.select([i for i, label in enumerate(records["label"]) if own[label] != source.no_head])
-    labels = ["normal" if own[label] == source.normal else "abnormal" for label in records["label"]]
+    labels = ["normal" if own[label] == normal_here else "abnormal" for label in records["label"]]
     if len(set(labels)) < 2:
         raise InputError(f"--dataset {args.dataset}: expected normal heads and others, there are {set(labels)} alone")
     views = [
@@ -99,7 +115,7 @@ def main() -> None:
         if info.no_head_class is not None:
             logits[:, names.index(info.no_head_class)] = -torch.inf
         out = np.empty(len(views))
-        out[order] = logits.softmax(1)[:, normal_class].numpy()
+        out[order] = logits.softmax(1)[:, normal_label].numpy()
         return [round(float(value), 6) for value in out]
 
     columns = {"normal": normal()}

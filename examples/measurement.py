@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from madrnet_timm.command import run_command
-from madrnet_timm.data.arguments import add_data_arguments
+from madrnet_timm.data.arguments import add_data_arguments, settle_dataset
 
 
 def changes() -> dict[str, Callable[[Any], Any]]:
@@ -51,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser)
     args = parser.parse_args()
+    settle_dataset(args)
 
     import cv2
     import numpy as np

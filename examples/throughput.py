@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from madrnet_timm.command import run_command
-from madrnet_timm.data.arguments import add_data_arguments
+from madrnet_timm.data.arguments import add_data_arguments, settle_dataset
 
 
 def main() -> None:
@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, metavar="NAME", help="as for `madrnet predict`")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="(%(default)s)")
     args = parser.parse_args()
+    settle_dataset(args)
 
     import torch
     from tqdm import tqdm

@@ -2,6 +2,7 @@
 
 import csv
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,11 +60,30 @@ def test_table_and_refusals(example, tmp_path):
     assert any(row["normal"] != row["normal_adapted"] for row in rows)
     for more, words in (
         (("--batch-size", 1), "--batch-size 1: expected at least 2"),
-        (("--dataset", "synthetic"), "was trained on it"),
+        (("--dataset", "synthetic"), "--data-dir"),
+        (("--normal-class", "fine"), "--normal-class fine: no such class"),
     ):
         run = example(SCRIPT.name, *base, *more)
         assert (run.returncode, run.stderr.count("\n")) == (2, 1), run.stderr
         assert words in run.stderr
+
+
+def test_images_that_the_model_was_trained_on(example, hushem_dir, tmp_path):
+    """HuSHeM's own under other names, as somebody's folder: refused, or left out and said."""
+    for folder, name in (("01_Normal", "Normal"), ("02_Tapered", "Tapered")):
+        (tmp_path / "heads" / name).mkdir(parents=True)
+        for number, path in enumerate(sorted((hushem_dir / folder).iterdir())[:4]):
+            shutil.copy(path, tmp_path / "heads" / name / f"mine{number}{path.suffix}")
+        Image.fromarray(draw_head(name, 7).image).save(tmp_path / "heads" / name / "other.png")
+    base = ("--model", "madrnet_tf_efficientnet_lite0.hushem", "--data-dir", tmp_path / "heads")
+    run = example(SCRIPT.name, *base)
+    assert run.returncode == 2
+    assert "--model madrnet_tf_efficientnet_lite0.hushem: was trained on 8 of the 10 images" in run.stderr
+    run = example(SCRIPT.name, *base, "--leave-out-seen", "--output", tmp_path / "out.csv")
+    assert run.returncode == 0, run.stderr
+    assert "left out: 8 of 10 images" in run.stderr
+    with (tmp_path / "out.csv").open(newline="") as opened:
+        assert [row["file"] for row in csv.DictReader(opened)] == ["Normal/other.png", "Tapered/other.png"]
 
 
 def test_what_is_stored_is_what_the_command_writes(example, hushem_dir, tmp_path):

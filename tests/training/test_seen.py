@@ -1,17 +1,20 @@
 """What a model has seen: in its run folder picture by picture, elsewhere by the names of its data sets."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
 
+from madrnet_timm.data.manifest import read_manifest
 from madrnet_timm.errors import InputError
 from madrnet_timm.files import write_csv
+from madrnet_timm.hub.lookup import find_model
+from madrnet_timm.training.division import check_unseen
 from madrnet_timm.training.options import RunOptions
-from madrnet_timm.training.seen import data_sets_before, seen_by
-from madrnet_timm.training.start import check_unseen
+from madrnet_timm.training.seen import data_sets_before, seen_by, seen_pixels
 from madrnet_timm.training.teachers import check_teachers
 
 PICTURES = ["a", "b", "c", "d"]
@@ -64,7 +67,7 @@ def test_a_run_that_began_with_one_has_seen_the_whole_of_it(tmp_path):
     second = run(tmp_path / "second", "smids", ["x"], "hushem", weights=start, teachers=[str(teacher)])
     assert seen_by(second / "model", "hushem", PICTURES) == set(PICTURES)
     options = RunOptions("madrnet_test_resnet", "hushem", tmp_path / "out", weights=str(second / "model"))
-    with pytest.raises(InputError, match=r"--weights .*second/model: was trained on 4 of the pictures that fold 0"):
+    with pytest.raises(InputError, match=r"--weights .*second/model: was trained on 4 of the 4 images that fold 0"):
         check_unseen(options, PICTURES)
 
 
@@ -83,7 +86,7 @@ def test_a_teacher_that_began_with_the_data_set_is_refused(tmp_path):
     published = model(tmp_path / "published", "hushem")
     teacher = run(tmp_path / "teacher", "smids", ["x"], "hushem", weights=str(published))
     words = ([teacher], ["x", "y"], (3, 48, 48))
-    with pytest.raises(InputError, match=r"--teacher .*teacher: was trained on 4 of the pictures"):
+    with pytest.raises(InputError, match=r"--teacher .*teacher: was trained on 4 of the 4 images"):
         check_teachers(*words, "hushem", PICTURES)
     assert len(check_teachers(*words, "folder", PICTURES)) == 1
 
@@ -98,3 +101,38 @@ def test_what_start_and_teachers_learned_is_handed_on(tmp_path):
     )
     assert data_sets_before(options) == ["hushem", "synthetic"]
     assert data_sets_before(RunOptions("madrnet_test_resnet", "folder", tmp_path / "out")) == []
+
+
+def test_pixels_decide_whatever_the_data_set_is_called():
+    """Published models have no list of their own: the manifests know what they saw."""
+    hushem = [row["pixel_sha256"] for row in read_manifest("hushem").values()]
+    for name, expected in (("madrnet_tf_efficientnet_lite0.hushem", 20), ("madrnet_tf_efficientnet_lite0.smids", 0)):
+        assert len(seen_by(find_model(name), "folder", [*hushem[:20], "own"])) == expected
+
+
+def test_a_model_says_itself_what_it_saw(tmp_path):
+    """Out of its run folder, with its start gone: pixel by pixel, whatever its data sets are called."""
+    alone = model(tmp_path / "alone", "hushem", "smids")
+    write_csv(alone / "seen.csv", [{"pixel_sha256": value} for value in ("a", "c", "z")])
+    for dataset in ("hushem", "folder"):
+        assert seen_by(alone, dataset, PICTURES) == {"a", "c"}
+    later = run(tmp_path / "later", "folder", ["x", "d"], weights=str(alone))
+    assert seen_by(later / "model", "folder", PICTURES) == {"a", "c", "d"}
+    assert seen_pixels([later / "model", alone]) == {"a", "c", "d", "z"}
+    (alone / "seen.csv").write_text("name\nx\n")
+    with pytest.raises(InputError, match=r"seen\.csv: expected a CSV with the column pixel_sha256"):
+        seen_by(alone, "folder", PICTURES)
+
+
+def test_what_was_seen_can_be_left_out(tmp_path):
+    start = model(tmp_path / "start", "folder")
+    write_csv(start / "seen.csv", [{"pixel_sha256": value} for value in ("b", "c")])
+    options = RunOptions("madrnet_test_resnet", "folder", tmp_path / "out", weights=str(start))
+    with pytest.raises(
+        InputError, match=r"on 3 of the 5 images that fold 0 .* measure without them \(--leave-out-seen"
+    ):
+        check_unseen(options, ["a", "b", "b", "c", "d"])
+    options = replace(options, leave_out_seen=True)
+    assert check_unseen(options, PICTURES) == {"b", "c"}
+    with pytest.raises(InputError, match="on all 2 images that fold 0 holds out"):
+        check_unseen(options, ["b", "c"])

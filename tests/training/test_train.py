@@ -43,7 +43,7 @@ def test_run_folder(run):
     folder, _, _ = run
     assert {p.name for p in folder.iterdir()} == {
         "config.yaml", "folds.csv", "history.csv", "metrics.json", "predictions.csv", "learning_curves.png",
-        "confusion_matrix.png", "checkpoint", "model",
+        "confusion_matrix.png", "checkpoint", "model", ".lock",
     }  # fmt: skip
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["model"], config["epochs"], config["img_size"]) == ("madrnet_test_resnet", 3, 48)
@@ -79,7 +79,12 @@ print(model.pretrained_cfg["label_names"], config["input_size"], config["mean"],
 
 def test_model_folder_in_a_fresh_process(run, tmp_path):
     folder, _, _ = run
-    assert {p.name for p in (folder / "model").iterdir()} == {"config.json", "model.safetensors", "README.md"}
+    assert {p.name for p in (folder / "model").iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "README.md",
+        "seen.csv",
+    }
     assert len({p.stat().st_mode for p in (folder / "model").iterdir()}) == 1  # who reads one file reads all
     model = timm.create_model("madrnet_test_resnet", num_classes=2).eval()
     model.load_state_dict(load_file(folder / "model" / "model.safetensors"))
@@ -315,7 +320,7 @@ def test_weights_that_have_seen_the_held_out_pictures_are_refused(hushem_dir, tm
     file = Path(__file__).parents[2] / "hub" / name / "model.safetensors"
     for more in (("--weights", name), ("--backbone-weights", file)):
         assert train_command(*words, *more) == 2
-        assert f"{more[0]} {more[1]}: was trained on 44 of the pictures that fold 0" in capsys.readouterr().err
+        assert f"{more[0]} {more[1]}: was trained on 44 of the 44 images that fold 0" in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
 
 
@@ -335,7 +340,7 @@ def test_what_a_start_has_learned_is_known_of_what_comes_of_it(run, hushem_dir, 
     words = ["--dataset", "hushem", "--data-dir", hushem_dir, *SMALL, "--output", tmp_path / "out"]
     for model in (again / "model", tmp_path / "alone"):
         assert train_command(*words, "--weights", model) == 2
-        assert f"--weights {model}: was trained on 108 of the pictures that fold 0" in capsys.readouterr().err
+        assert f"--weights {model}: was trained on 108 of the 108 images that fold 0" in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
 
 
@@ -344,7 +349,7 @@ def test_weights_of_a_run_are_known_picture_by_picture(run, tmp_path, train_comm
     folder, _, args = run
     words = [*args[:4], *SMALL, "--epochs", 1, "--weights", folder / "model"]
     assert train_command(*words, "--output", tmp_path / "other", "--fold", 1) == 2
-    assert "was trained on 14 of the pictures that fold 1 holds out" in capsys.readouterr().err
+    assert "was trained on 14 of the 14 images that fold 1 holds out" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
     assert train_command(*words, "--output", tmp_path / "same", "--fold", 0) == 0
     # and what its own start had seen is known of a model that started from it
@@ -354,7 +359,7 @@ def test_weights_of_a_run_are_known_picture_by_picture(run, tmp_path, train_comm
     assert train_command(*words, *between) == 0
     back = [*args[2:4], "--output", tmp_path / "back", "--fold", 1, "--weights", tmp_path / "between" / "model"]
     assert train_command(*words, *back) == 2
-    assert "was trained on 14 of the pictures" in capsys.readouterr().err
+    assert "was trained on 14 of the 14 images" in capsys.readouterr().err
     # a cross-validation says so before its first fold
     options = RunOptions(
         "madrnet_test_resnet", "folder", tmp_path / "cv", args[3], folds=2, weights=str(folder / "model"),

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..data.arguments import add_data_arguments, add_fold_arguments
+from ..data.arguments import add_data_arguments, add_fold_arguments, settle_dataset
 from ..data.manifest import MANIFESTS
 from .arguments import add_table, check_table
 
@@ -87,6 +87,7 @@ def _data_folds(args: argparse.Namespace) -> int:
     from ..files import as_csv, write_table
 
     check_table(args)
+    settle_dataset(args)
     records, _ = drop_conflicts(load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable))
     folds = assign_folds(args.dataset, records, args.protocol, args.folds, args.seed)
     rows = fold_rows(records, folds, ("file", "pixel_sha256", "group", "session", "label"))
@@ -104,6 +105,7 @@ def _data_stats(args: argparse.Namespace) -> int:
 
     if args.output is not None:
         check_table_name(args.output)
+    settle_dataset(args)
     records = load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable)
     rows = class_statistics(records)
     width = max(len(key) for key in rows[0])

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..data.arguments import add_data_arguments
+from ..data.arguments import add_data_arguments, settle_dataset
 from ..progress import progress
 from .arguments import add_model
 
@@ -36,6 +36,7 @@ def _tsne(args: argparse.Namespace) -> int:
     from ..training.seen import seen_by
 
     check_output(args.output)
+    settle_dataset(args)
     records = load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable)
     classifier = Classifier(args.model)
     images = progress(pictures(records), len(records), "preparing", "picture", shown_from=100)

@@ -21,6 +21,7 @@ __all__ = [
     "LEFT_OUT",
     "PROTOCOLS",
     "assign_folds",
+    "check_seed",
     "divided_groups",
     "divided_records",
     "fold_rows",
@@ -43,6 +44,12 @@ LEFT_OUT = -1
 Folds = NDArray[np.int64]
 
 _logger = logging.getLogger(__name__)
+
+
+def check_seed(seed: int) -> None:
+    """Raise `InputError` for what can't be a seed: NumPy's and scikit-learn's have 32 bits."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"--seed {seed}: expected a number from 0 to {2**32 - 1}")
 
 
 def _check_groups(dataset: "Dataset", folds: int, units: NDArray[np.int64], what: str) -> None:
@@ -139,7 +146,7 @@ def read_folds(path: Path, dataset: "Dataset") -> Folds:
             raise InputError(
                 f"{path}, line {line}: {name!r} is not in the data set; expected names like {next(iter(places))}"
             )
-        if not (row["fold"] or "").removeprefix("-").isdigit() or int(row["fold"]) < LEFT_OUT:
+        if not (row["fold"] or "").removeprefix("-").isdecimal() or int(row["fold"]) < LEFT_OUT:
             raise InputError(f"{path}, line {line}: fold {row['fold']!r}, expected a number from 0, or -1 for left out")
         fold = int(row["fold"])
         if seen.setdefault(index, fold) != fold or (key == "file" and out[index] != LEFT_OUT):
@@ -199,6 +206,7 @@ def assign_folds(
         InputError: See `make_folds`, `session_folds`, `read_folds`; a protocol and a file, or a number of folds by
             session.
     """
+    check_seed(seed)
     if protocol not in PROTOCOLS:
         raise InputError(f"--protocol {protocol}: expected one of {', '.join(PROTOCOLS)}")
     if isinstance(folds, Path):
@@ -225,6 +233,19 @@ def divided_groups(groups: Sequence[int], folds: Sequence[int]) -> int:
     return sum(len(found) > 1 for found in where.values())
 
 
+def _check_sides(names: Sequence[str], labels: Sequence[int], folds: Sequence[int], given: int | Path) -> None:
+    """A class that lies in one fold alone can't be learned where that fold is held out."""
+    where: dict[int, set[int]] = {label: set() for label in range(len(names))}
+    for label, fold in zip(labels, folds, strict=True):
+        where[label].add(fold)
+    for label, found in where.items():
+        if len(found) == 1:
+            raise InputError(
+                f"--folds {given}: all images of the class {names[label]} lie in fold {min(found)}, so that none is "
+                "left to train on where it is held out; spread every class over two folds at least"
+            )
+
+
 def divided_records(
     name: str,
     data_dir: Path | None = None,
@@ -246,13 +267,14 @@ def divided_records(
         skip_unreadable: See `load`.
 
     Raises:
-        InputError: See `load` and `assign_folds`.
+        InputError: See `load` and `assign_folds`; a class that one fold holds out as a whole.
     """
     records, conflicts = drop_conflicts(load(name, data_dir, skip_unreadable=skip_unreadable))
     assigned = assign_folds(name, records, protocol, folds, seed)
     used = assigned != LEFT_OUT
     if not used.all():
         records, assigned = drop_unused_classes(records.select(np.flatnonzero(used))), assigned[used]
+    _check_sides(class_names(records), records["label"], assigned.tolist(), folds)
     if isinstance(folds, Path) and (divided := divided_groups(records["group"], assigned.tolist())):
         _logger.warning("%s: %d cells have pictures in several folds: accuracy will flatter", folds, divided)
     return records, assigned, conflicts

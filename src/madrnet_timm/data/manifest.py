@@ -12,7 +12,7 @@ from ..progress import progress
 from .reading import decode, pictures_below, pixel_sha256, read
 from .sources import SOURCES
 
-__all__ = ["MANIFESTS", "Verification", "data_sets_of", "read_manifest", "verify"]
+__all__ = ["MANIFESTS", "Verification", "data_sets_of", "published_pixels", "read_manifest", "verify"]
 
 MANIFESTS = ("hushem", "smids")
 """Data sets whose manifest comes with the package."""
@@ -65,6 +65,11 @@ def data_sets_of(pixels: Iterable[str]) -> list[str]:
     """Which of `MANIFESTS` pictures belong to, some of them at least, by their ``pixel_sha256``."""
     wanted = set(pixels)
     return [name for name in MANIFESTS if any(row["pixel_sha256"] in wanted for row in read_manifest(name).values())]
+
+
+def published_pixels(names: Iterable[str]) -> set[str]:
+    """``pixel_sha256`` of all pictures of those of the data sets that are among `MANIFESTS`."""
+    return {row["pixel_sha256"] for name in names if name in MANIFESTS for row in read_manifest(name).values()}
 
 
 def _is_published(path: Path, expected: Mapping[str, str]) -> bool:

@@ -38,7 +38,7 @@ def _lightness(image: NDArray[np.uint8]) -> float:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """Key that sorts ``cell (9)`` before ``cell (10)``."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def find_sessions(images: Sequence[NDArray[np.uint8]], files: Sequence[str]) -> list[int]:

@@ -37,6 +37,7 @@ __all__ = [
     "drop_conflicts",
     "drop_unused_classes",
     "load",
+    "normal_class",
     "pictures",
 ]
 
@@ -237,6 +238,8 @@ def load(
 
     if name not in SOURCES:
         raise InputError(f"data set {name!r}: expected one of {', '.join(SOURCES)}")
+    if name == "synthetic" and data_dir is not None:
+        raise InputError(f"--data-dir {data_dir}: the data set 'synthetic' is drawn, it has no folder")
     failures: list[str] = []
     items, classes = _items(name, data_dir, count, seed, failures)
     kept, rows = computed_rows(items, failures, _measured, "measured", skip_unreadable)
@@ -284,6 +287,27 @@ def pictures(dataset: "Dataset") -> Iterator[NDArray[np.uint8]]:
 def class_names(dataset: "Dataset") -> list[str]:
     """Class names in the order of the class ids."""
     return list(dataset.features["label"].names)
+
+
+def normal_class(names: Sequence[str], wanted: str | None = None) -> str | None:
+    """The class of normal heads among the names of classes, in upper or lower case.
+
+    Args:
+        names: Of the classes.
+        wanted: Its name; without it that is called Normal, or None where there is none.
+
+    Raises:
+        InputError: There is no class ``wanted``.
+    """
+    name = "Normal" if wanted is None else wanted
+    alike = [own for own in names if own.strip().casefold() == name.strip().casefold()]
+    if name in names:
+        return name
+    if len(alike) == 1:
+        return alike[0]
+    if wanted is not None:
+        raise InputError(f"--normal-class {wanted}: no such class; expected one of {', '.join(names)}")
+    return None
 
 
 def drop_unused_classes(dataset: "Dataset") -> "Dataset":

@@ -13,6 +13,7 @@ from ..errors import BUGS, InputError
 from ..files import sha256_of
 from ..models.published import hub_repository, published_models
 from ..values import read_json
+from .model_folder import SEEN
 from .weights import check_safetensors
 
 __all__ = ["HASHED", "find_model", "find_weights", "git_hash", "is_unreachable", "published_folder"]
@@ -224,7 +225,7 @@ def _download(repository: str, revision: str | None, force: bool = False) -> Pat
 
     for file in HASHED.values():
         get_hf_file_metadata(hf_hub_url(repository, file, revision=revision), timeout=_TIMEOUT)
-    files = [*HASHED.values(), "README.md"]
+    files = [*HASHED.values(), "README.md", SEEN]
     return Path(
         snapshot_download(
             repository, revision=revision, allow_patterns=files, etag_timeout=_TIMEOUT, force_download=force

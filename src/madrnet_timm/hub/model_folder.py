@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ from torch import nn
 
 from ..errors import InputError
 from ..evaluation.calibration import Calibration
-from ..files import replacing_folder, sha256_of, write_text
+from ..files import as_csv, read_csv, replacing_folder, sha256_of, write_text
 from ..models import MADRNet
 from .model_config import ModelConfig
 from .model_info import FORMAT, ModelInfo
 from .notes import with_pipeline
 from .weights import check_fit, check_numbers, check_safetensors, fill
 
-__all__ = ["ModelFolder", "folder_digest", "model_folder_of", "save_model_folder"]
+__all__ = ["SEEN", "ModelFolder", "folder_digest", "model_folder_of", "save_model_folder"]
+
+SEEN = "seen.csv"
+"""The pictures that a model was trained on, by the hashes of their pixels: no names, no order."""
 
 
 def model_folder_of(weights: Path) -> Path | None:
@@ -107,6 +110,23 @@ class ModelFolder:
         """Ranges of stain and size of the training pictures; empty where they are not known."""
         return self.info.domain
 
+    @property
+    def seen(self) -> frozenset[str] | None:
+        """``pixel_sha256`` of all that it, its start and its teachers were trained on; None where that is not known.
+
+        Raises:
+            InputError: The file that says so is not such a file.
+        """
+        path = self.path / SEEN
+        if not path.is_file():
+            return None
+        try:
+            return frozenset(row["pixel_sha256"] for row in read_csv(path))
+        except KeyError:
+            raise InputError(
+                f"{path}: expected a CSV with the column pixel_sha256; fetch or save the model again"
+            ) from None
+
     def digest(self) -> str:
         """Hash of weights and config."""
         return folder_digest(self.path)
@@ -147,6 +167,7 @@ def save_model_folder(
     madrnet: Mapping[str, Any],
     card: str,
     license: str | None = None,
+    seen: Collection[str] | None = None,
 ) -> None:
     """Write what ``timm.create_model("local-dir:<path>", pretrained=True)`` reads.
 
@@ -161,6 +182,7 @@ def save_model_folder(
         madrnet: What timm's format has no key for, see `ModelInfo`, written under the key ``madrnet`` of config.json.
         card: Text of the model card, README.md.
         license: Identifier of the weights' licence, such as ``apache-2.0``.
+        seen: See `ModelFolder.seen`.
 
     Raises:
         InputError: The folder can't be written, or the weights hold numbers that are not finite.
@@ -185,5 +207,7 @@ def save_model_folder(
             data_config=dict(data_config),
         )
         write_text(folder / "README.md", card)
+        if seen:
+            write_text(folder / SEEN, as_csv([{"pixel_sha256": value} for value in sorted(seen)]))
         # safetensors makes its files readable by the owner alone
         shutil.copymode(folder / "README.md", folder / "model.safetensors")

@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 from ..errors import BUGS, InputError
 from .card import with_license
 from .lookup import find_model, git_hash, is_unreachable
-from .model_folder import ModelFolder
+from .model_folder import SEEN, ModelFolder
 from .weights import check_numbers
 
 __all__ = ["publish"]
 
-_FILES = ("README.md", "config.json", "model.safetensors")
+_FILES = ("README.md", "config.json", "model.safetensors", SEEN)
 
 
 def _is_same(there: Any, data: bytes) -> bool:
@@ -86,7 +86,8 @@ def publish(
     check_numbers(load_file(folder.weights), folder.weights)
     if repo.count("/") != 1 or not _is_repository(repo):
         raise InputError(f"--repo {repo}: expected owner/name, of letters, digits, '-', '_' and '.'")
-    files = {name: (folder.path / name).read_bytes() for name in _FILES if name != "README.md"}
+    own = [name for name in _FILES if name != "README.md" and (name != SEEN or (folder.path / name).is_file())]
+    files = {name: (folder.path / name).read_bytes() for name in own}
     files["README.md"] = _card(folder.path / "README.md", license)
     try:
         yield from _publish(files, repo, private, dry_run, tag)
@@ -129,7 +130,7 @@ def _card(path: Path, license: str | None) -> bytes:
 
 
 def _sizes(files: Mapping[str, bytes], changes: Mapping[str, str]) -> Iterator[str]:
-    for name in _FILES:
+    for name in sorted(files, key=_FILES.index):
         size = f", {len(files[name]) / 1e6:.1f} MB" if name in changes else ""
         yield f"{name}: {changes.get(name, 'unchanged')}{size}"
     if b"\nlicense: " not in files["README.md"]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from accelerate import PartialState
 
-from ..data.sources import class_names
+from ..data.sources import class_names, normal_class
 from ..errors import InputError
 from ..evaluation.comparison import Comparison, compare_predictions
 from ..evaluation.controls import better_control
@@ -20,10 +20,10 @@ from ..evaluation.figures import confusion_matrix_figure, mean_curves_figure
 from ..evaluation.intervals import t_interval, wilson_interval
 from ..evaluation.metrics import classification_metrics, probability_metrics
 from ..files import read_csv, replacing, write_csv, write_text
+from .division import check_unseen
 from .loop import train
 from .options import RunOptions, check
 from .run_folder import RunFolder
-from .start import check_unseen
 from .teachers import check_teachers
 
 __all__ = [
@@ -54,11 +54,13 @@ def fold_options(options: RunOptions, seeds: Sequence[int] = (0,)) -> list[RunOp
         seeded = replace(options, seed=seed)
         check(seeded)
         records, folds, _ = seeded.divided_records()
+        normal_class(class_names(records), options.normal_class)  # is there such a class?
         for fold in range(int(folds.max()) + 1):
             runs.append(_fold(options, seed, fold))
             teachers = runs[-1].teachers
             held_out = records.select(np.flatnonzero(folds == fold))["pixel_sha256"]
-            check_unseen(runs[-1], held_out)
+            left_out = check_unseen(runs[-1], held_out)
+            held_out = [pixels for pixels in held_out if pixels not in left_out]
             size = (3, options.recipe.img_size, options.recipe.img_size)
             check_teachers(teachers, class_names(records), size, options.dataset, held_out)
     for run in runs:

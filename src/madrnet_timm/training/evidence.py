@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.folds import PROTOCOLS
-from ..evaluation.calibration import Calibration
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.folds import PROTOCOLS, divided_groups
+from ..data.sources import SOURCES
+from ..evaluation.calibration import Calibration, calibrate
+from .division import Division
 from .options import RunOptions
 
-__all__ = ["Evidence", "describe_folds"]
+__all__ = ["Evidence", "describe_folds", "evidence_of_fold"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,36 @@ class Evidence:
             "held_out": self.pictures,
             "calibration": self.calibration.to_dict(),
         }
+
+
+def evidence_of_fold(
+    options: RunOptions, division: Division, metrics: Mapping[str, Any], probabilities: NDArray[np.float32]
+) -> Evidence:
+    """What a held-out fold says.
+
+    Args:
+        options: Of the training.
+        division: Of its data.
+        metrics: On the held-out images, with the controls on the same.
+        probabilities: Of the held-out images, ``(images, classes)``, in the order of the records.
+    """
+    divided = divided_groups(division.records["group"], division.folds.tolist())
+    left_out = (
+        f" {division.left_out} more of them are left out: the weights that it began with had been trained on them."
+        if division.left_out
+        else ""
+    )
+    conflicts = len(division.conflicts)
+    protocol = (
+        f"Trained on {len(division.train_records)} pictures of {SOURCES[options.dataset].title}, measured on the "
+        f"{len(division.test_records)} of fold {options.fold} of {int(division.folds.max()) + 1} (numbered from 0; "
+        f"{describe_folds(options, divided)}).{left_out} The held-out fold chose nothing of the training: the number "
+        f"of epochs was fixed ({options.recipe.epochs}). Temperature and threshold of the calibration come from it."
+        + (f" {conflicts} pictures with conflicting labels were left out." if conflicts else "")
+    )
+    labels = division.test_records["label"]
+    right = sum(row[index] for index, row in enumerate(metrics["confusion_matrix"]))
+    return Evidence(metrics, protocol, calibrate(probabilities, labels), len(labels), right)
 
 
 def describe_folds(options: RunOptions, divided: int, seeds: Sequence[int] = ()) -> str:

@@ -1,13 +1,11 @@
 """Training one fold: the loop, its checkpoints and what it writes."""
 
-import json
 import logging
-import os
+import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -21,42 +19,36 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ..data.domain import domain_features, domain_ranges
-from ..data.folds import LEFT_OUT, divided_groups, fold_rows
-from ..data.manifest import data_sets_of
+from ..data.folds import fold_rows
 from ..data.pictures import PictureDataset, View, normalized, start_worker
 from ..data.sampler import PartSampler, PerClassSampler
-from ..data.sources import SOURCES, class_names, pictures
 from ..errors import InputError
-from ..evaluation.calibration import calibrate
 from ..evaluation.controls import Controls
-from ..evaluation.figures import confusion_matrix_figure, learning_curves_figure
 from ..evaluation.metrics import ClassificationMetrics, probability_metrics
-from ..files import beside_path, replacing, replacing_folder, settle_folder, write_csv, write_text
-from ..hub import save_model_folder
-from ..hub.card import model_card
+from ..files import beside_path, replacing_folder, settle_folder, write_csv
 from ..losses import Distillation, HybridLoss
-from ..morphology import measure
-from .evidence import Evidence, describe_folds
+from .division import divide
+from .evidence import Evidence, evidence_of_fold
+from .finite import check_finite, check_loss, check_weights
+from .opening import opening_lines
 from .optimizer import create_optimizer, create_scheduler
-from .options import RunOptions, check, check_fold
+from .options import RunOptions, check
+from .outcome import Outcome
 from .run_folder import RunFolder
-from .seen import data_sets_before
-from .start import check_unseen, create_model
+from .seen import data_sets_before, models_before, seen_pixels
+from .start import create_model
 from .teachers import Answers, Teachers, check_teachers, joined
+from .threads import cores, few_threads
 from .unlabelled import Unlabelled
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["HOW_TO_TRAIN", "train", "train_on_all"]
+__all__ = ["train", "train_on_all"]
 
 _logger = logging.getLogger(__name__)
 
 _CHECKPOINT_SECONDS = 60.0
-
-HOW_TO_TRAIN = "Every option stands in `config.yaml` of the run; `examples/train.py --help` explains them."
-"""In a model card."""
 
 
 @dataclass
@@ -84,10 +76,9 @@ def _data_config(model: nn.Module, options: RunOptions) -> dict[str, Any]:
 class _Run:
     """One fold on the way from options to a model folder."""
 
-    def __init__(self, options: RunOptions) -> None:
+    def __init__(self, options: RunOptions, folder: RunFolder, threads: str) -> None:
         check(options)
-        self.options = options
-        self.folder = RunFolder(options.output)
+        self.options, self.folder = options, folder
         self.folder.check(options.to_config(), options.resume)
         try:
             self.accelerator = Accelerator(
@@ -100,34 +91,29 @@ class _Run:
             raise InputError(f"Accelerate: {error}") from None
         if options.tracker and not self.accelerator.log_with:
             raise InputError(f"--tracker {options.tracker}: not installed; pip install {options.tracker}")
-        self.source = SOURCES[options.dataset]
         with self.accelerator.main_process_first():
-            records, self.folds, self.conflicts = options.divided_records()
+            self.division = divide(options)
             self.unlabelled_records = options.unlabelled_records()
-        if options.fold is not None:
-            check_fold(options.fold, int(self.folds.max()) + 1)
-        self.names = class_names(records)
-        self.records = records
-        self.held_out = self.folds == (LEFT_OUT if options.fold is None else options.fold)
-        self.train_records = records.select(np.flatnonzero(~self.held_out))
-        # without a fold everything is trained on, and what is printed on the way is the fit
-        self.test_records = records if options.fold is None else records.select(np.flatnonzero(self.held_out))
-        if options.fold is not None:
-            check_unseen(options, self.test_records["pixel_sha256"])
+        self.names = self.division.names
         set_seed(options.seed)
         model = create_model(options, self.names)
         self.data_config = _data_config(model, options)
         self.teachers = self._create_teachers()
-        self.learned_before = data_sets_before(options)
+        self.data_sets_before = data_sets_before(options)
+        self.seen_before = seen_pixels(models_before(options))
         if self.accelerator.is_main_process:
             columns = ("pixel_sha256", "file", "group", "session", "label")
             self.folder.begin(
                 options.to_config(),
-                fold_rows(records, self.folds, columns),
+                fold_rows(self.division.records, self.division.folds, columns),
                 None if self.unlabelled_records is None else self.unlabelled_records["pixel_sha256"],
+                options.resume,
             )
         self.accelerator.wait_for_everyone()
-        self._prepare(model)
+        batch = min(options.recipe.batch_size, len(self.division.train_records))
+        for line in opening_lines(options, self.division, batch, threads):
+            self.accelerator.print(line, flush=True)
+        self._prepare(model, batch)
 
     def _pictures(
         self, records: "Dataset", augmentation: str, others: Sequence[View] = (), mixed: Sequence[View] = ()
@@ -146,11 +132,10 @@ class _Run:
         images = normalized(images, self.data_config["mean"], self.data_config["std"])
         return images.contiguous(memory_format=torch.channels_last)
 
-    def _prepare(self, model: nn.Module) -> None:
+    def _prepare(self, model: nn.Module, batch: int) -> None:
         recipe = self.options.recipe
         others = self.teachers.others if self.teachers is not None else ()
-        self.pictures = self._pictures(self.train_records, recipe.augmentation, others, self._mixed_views())
-        batch = min(recipe.batch_size, len(self.pictures))
+        self.pictures = self._pictures(self.division.train_records, recipe.augmentation, others, self._mixed_views())
         self.sampler = None
         if recipe.per_class:
             try:
@@ -164,7 +149,7 @@ class _Run:
             sampler=self.sampler,
             drop_last=len(self.pictures) % batch == 1,
         )
-        test_loader = DataLoader(self._pictures(self.test_records, "none"), 2 * recipe.batch_size)
+        test_loader = DataLoader(self._pictures(self.division.test_records, "none"), 2 * recipe.batch_size)
         self.criterion = self._create_criterion().to(self.accelerator.device)
         optimizer = create_optimizer(model, self.criterion, recipe)
         self.model, self.optimizer, self.loader, self.test_loader = self.accelerator.prepare(
@@ -187,7 +172,7 @@ class _Run:
         workers = self.options.workers
         if workers is None:
             on_gpu = self.accelerator.device.type == "cuda"
-            workers = min(_cores() // torch.cuda.device_count(), 8) if on_gpu else 0
+            workers = min(cores() // torch.cuda.device_count(), 8) if on_gpu else 0
         return DataLoader(
             pictures,
             batch,
@@ -204,7 +189,7 @@ class _Run:
         if not options.teachers:
             return None
         self.distillation = Distillation(options.recipe.distill_temperature)
-        held_out = self.test_records["pixel_sha256"]
+        held_out = self.division.test_records["pixel_sha256"]
         size = self.data_config["input_size"]
         folders = check_teachers(options.teachers, self.names, size, options.dataset, held_out)
         return Teachers(folders, self.data_config, options.recipe.pipeline).to(self.accelerator.device)
@@ -226,9 +211,12 @@ class _Run:
 
     def _create_criterion(self) -> HybridLoss:
         recipe = self.options.recipe
-        normal = self.names.index(self.source.normal) if self.source.normal in self.names else None
+        normal = None if self.division.normal is None else self.names.index(self.division.normal)
         if self.options.hybrid and normal is None:
-            _logger.warning("no class is called %s here: the aspect ratio constraint (HARC) is off", self.source.normal)
+            _logger.warning(
+                "no class is called Normal here: the aspect ratio constraint (HARC) is off; name the class of normal "
+                "heads with --normal-class"
+            )
         return HybridLoss(
             len(self.names),
             normal,
@@ -278,10 +266,12 @@ class _Run:
             self.sampler.set_epoch(epoch)
         sums: dict[str, torch.Tensor] = {}
         unlabelled = repeat(None, len(self.loader)) if self.unlabelled is None else self.unlabelled.epoch(epoch)
-        for batch, more in zip(self.loader, unlabelled, strict=True):
+        for step, (batch, more) in enumerate(zip(self.loader, unlabelled, strict=True)):
             total, parts = self._loss(batch, more)
             self.accelerator.backward(total)
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.recipe.clip_grad)
+            norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.recipe.clip_grad)
+            # fp16 leaves out steps with infinite gradients
+            check_loss(total, None if self.accelerator.scaler else norm, epoch, step, self.options.recipe)
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.scheduler.step()
@@ -302,9 +292,10 @@ class _Run:
             broadcast(list(model.buffers()))
         model.eval()
         metric = ClassificationMetrics(self.names, keep_in_memory=True)
-        probabilities = np.zeros((len(self.test_records), len(self.names)), dtype=np.float32)
+        probabilities = np.zeros((len(self.division.test_records), len(self.names)), dtype=np.float32)
         for batch in self.test_loader:
             logits = model(self._input(batch["image"])).float()
+            check_finite(logits, "the output for an image", len(self.progress.history), self.options.recipe)
             gathered = self.accelerator.gather_for_metrics((logits.softmax(dim=1), batch["label"], batch["index"]))
             probability, label, index = (value.cpu().numpy() for value in gathered)
             probabilities[index] = probability
@@ -326,15 +317,21 @@ class _Run:
         self.accelerator.wait_for_everyone()
         if self.options.resume and self.folder.checkpoint.exists():
             self.accelerator.load_state(str(self.folder.checkpoint))
+        elif self.options.resume:
+            self.accelerator.print("no checkpoint was written yet: starts again with the first epoch", flush=True)
         if self.options.tracker:
             self.accelerator.init_trackers("madrnet-timm", config={k: str(v) for k, v in asdict(recipe).items()})
         done = len(self.progress.history)
+        if done:
+            self.accelerator.print(f"goes on behind epoch {done} of {recipe.epochs}", flush=True)
         steps = len(self.loader)
-        bar = tqdm(total=recipe.epochs * steps, initial=done * steps, unit="step", disable=not main)
+        bar = tqdm(total=recipe.epochs * steps, initial=done * steps, unit="step", disable=None if main else True)
         saved = time.monotonic()
         for epoch in range(done, recipe.epochs):
             bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
             losses = self._train_epoch(epoch, bar)
+            for model in (self.bare, *([] if self.ema is None else [self.ema.module])):
+                check_weights(model, epoch, recipe)
             metrics, _ = self.evaluate()
             row = {"epoch": epoch + 1, **losses, **{k: metrics[k] for k in ("accuracy", "precision", "recall", "f1")}}
             if self.criterion.log_weights:
@@ -343,6 +340,7 @@ class _Run:
             self.progress.history.append(row)
             if main:
                 bar.write(_epoch_line(row, recipe.epochs, self.options.fold is not None))
+                sys.stdout.flush()
                 write_csv(self.folder.history, self.progress.history)
             self.accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch + 1)
             due = time.monotonic() - saved > _CHECKPOINT_SECONDS or epoch + 1 == recipe.epochs
@@ -352,99 +350,12 @@ class _Run:
         bar.close()
         return self.evaluate()
 
-    def evidence(self, metrics: Mapping[str, Any], probabilities: np.ndarray) -> Evidence:
-        """What the held-out fold says."""
-        options = self.options
-        divided = divided_groups(self.records["group"], self.folds.tolist())
-        protocol = (
-            f"Trained on {len(self.train_records)} pictures of {self.source.title}, measured on the "
-            f"{len(self.test_records)} of fold {options.fold} of {int(self.folds.max()) + 1} (numbered from 0; "
-            f"{describe_folds(options, divided)}). The held-out fold chose nothing of the training: the number of "
-            f"epochs was fixed ({options.recipe.epochs}). Temperature and threshold of the calibration come from it."
-            + (f" {len(self.conflicts)} pictures with conflicting labels were left out." if self.conflicts else "")
-        )
-        calibration = calibrate(probabilities, self.test_records["label"])
-        right = sum(row[index] for index, row in enumerate(metrics["confusion_matrix"]))
-        return Evidence(metrics, protocol, calibration, len(self.test_records), right)
-
-    def finish(self, evidence: Evidence, probabilities: np.ndarray) -> None:
-        """Write metrics, predictions, figures and the model folder."""
-        folder, metrics = self.folder, evidence.metrics
-        write_text(folder.metrics, json.dumps(metrics, indent=2) + "\n")
-        write_csv(folder.predictions, self._prediction_rows(probabilities))
-        with replacing(folder.learning_curves) as path:
-            learning_curves_figure(self.progress.history, path)
-        with replacing(folder.confusion_matrix) as path:
-            confusion_matrix_figure(metrics["confusion_matrix"], self.names, path)
-        self.save_model(evidence)
-
-    def save_model(self, evidence: Evidence) -> None:
-        """Write the model folder."""
-        options, model = self.options, self.ema.module if self.ema is not None else self.bare
-        before = [SOURCES[name].title if name in SOURCES else name for name in self.learned_before]
-        they = "The teachers, or the weights" if options.teachers else "The weights"
-        start = f"{they} that it began with had been trained on {', '.join(before)}. " if before else ""
-        learned_before = set(self.learned_before)
-        if self.unlabelled_records is not None:
-            known, count = data_sets_of(self.unlabelled_records["pixel_sha256"]), len(self.unlabelled_records)
-            of = f" of {' and '.join(SOURCES[name].title for name in known)}" if known else ""
-            start += f"It followed its teachers on {count} pictures{of} without their labels, too. "
-            learned_before.update(known)
-        images = pictures(self.train_records)
-        normal = self.source.normal if self.source.normal in self.names else None
-        save_model_folder(
-            model.eval(),
-            self.folder.model,
-            label_names=self.names,
-            data_config=self.data_config,
-            madrnet={
-                "version": version("madrnet-timm"),
-                "dataset": options.dataset,
-                "learned_before": sorted(learned_before),
-                "pipeline": options.recipe.pipeline,
-                "normal_class": normal,
-                "no_head_class": self.source.no_head if self.source.no_head in self.names else None,
-                "domain": domain_ranges([domain_features(image, measure(image)) for image in images]),
-                **evidence.to_dict(),
-            },
-            card=model_card(
-                architecture=options.model,
-                title=self.source.title,
-                doi=self.source.doi,
-                class_names=self.names,
-                metrics=evidence.metrics,
-                pictures=evidence.pictures,
-                right=evidence.right,
-                where=evidence.where,
-                pipeline=options.recipe.pipeline,
-                protocol=start + evidence.protocol,
-                note=evidence.note,
-                command=HOW_TO_TRAIN,
-                license=options.license,
-            ),
-            license=options.license,
-        )
-
-    def _prediction_rows(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
-        columns = ("file", "pixel_sha256", "group", "label", "aspect_ratio")
-        rows = zip(*(self.test_records[column] for column in columns), probabilities, strict=True)
-        return [
-            {
-                "file": file,
-                "pixel_sha256": pixels,
-                "group": group,
-                "label": self.names[label],
-                "prediction": self.names[int(probability.argmax())],
-                **{f"p_{name}": f"{p:.6f}" for name, p in zip(self.names, probability, strict=True)},
-                "aspect_ratio": "" if ratio is None else f"{ratio:.4f}",
-            }
-            for file, pixels, group, label, ratio, probability in rows
-        ]
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    def outcome(self) -> Outcome:
+        """What was trained, to be written."""
+        model = self.ema.module if self.ema is not None else self.bare
+        more = None if self.unlabelled_records is None else list(self.unlabelled_records["pixel_sha256"])
+        before = self.data_sets_before, self.seen_before
+        return Outcome(self.options, self.folder, self.division, model.eval(), self.data_config, *before, more)
 
 
 def _epoch_line(row: Mapping[str, float], epochs: int, held_out: bool) -> str:
@@ -464,14 +375,16 @@ def train(options: RunOptions) -> dict[str, Any]:
     Raises:
         InputError: A user's mistake, found before training starts; or a disk that can't be written, later.
     """
-    run = _Run(options)
-    metrics, probabilities = run.fit()
-    metrics |= probability_metrics(probabilities, run.test_records["label"])
-    metrics["controls"] = Controls(run.records).accuracies(~run.held_out, run.held_out)
-    if run.accelerator.is_main_process:
-        run.finish(run.evidence(metrics, probabilities), probabilities)
-    run.accelerator.wait_for_everyone()
-    run.accelerator.end_training()
+    with _running(options) as run:
+        metrics, probabilities = run.fit()
+        division = run.division
+        metrics |= probability_metrics(probabilities, division.test_records["label"])
+        metrics["controls"] = Controls(division.records).accuracies(division.trained, division.tested)
+        if run.accelerator.is_main_process:
+            evidence = evidence_of_fold(options, division, metrics, probabilities)
+            run.outcome().write(run.progress.history, evidence, probabilities)
+        run.accelerator.wait_for_everyone()
+        run.accelerator.end_training()
     return metrics
 
 
@@ -485,9 +398,20 @@ def train_on_all(options: RunOptions, evidence: Evidence) -> None:
     Raises:
         InputError: See `train`.
     """
-    run = _Run(options)
-    run.fit()
-    if run.accelerator.is_main_process:
-        run.save_model(evidence)
-    run.accelerator.wait_for_everyone()
-    run.accelerator.end_training()
+    with _running(options) as run:
+        run.fit()
+        if run.accelerator.is_main_process:
+            run.outcome().save_model(evidence)
+        run.accelerator.wait_for_everyone()
+        run.accelerator.end_training()
+
+
+@contextmanager
+def _running(options: RunOptions) -> Iterator[_Run]:
+    """A run that has its folder for itself."""
+    folder = RunFolder(options.output)
+    with few_threads(options.recipe.img_size) as threads:
+        try:
+            yield _Run(options, folder, threads)
+        finally:
+            folder.release()

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import timm
 
-from ..data.arguments import add_data_arguments, add_fold_arguments
-from ..data.folds import divided_records
+from ..data.arguments import add_data_arguments, add_fold_arguments, settle_dataset
+from ..data.folds import check_seed, divided_records
 from ..data.sources import SOURCES, load
 from ..data.unlabelled import unlabelled_records
 from ..errors import InputError
 from ..hub.card import check_license
 from ..hub.lookup import find_model
 from ..hub.model_args import check_model_args
-from ..hub.model_folder import ModelFolder
+from ..hub.model_folder import ModelFolder, model_folder_of
+from ..hub.timm_weights import check_timm_weights, timm_repository
 from ..hub.weights import check_safetensors
+from ..models.published import published_models
 from .recipe import PRESETS, Recipe
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from numpy.typing import NDArray
 
-__all__ = ["RunOptions", "add_arguments", "check", "check_fold", "from_arguments", "training_command"]
+__all__ = ["RunOptions", "add_arguments", "check", "check_fold", "from_arguments", "training_command", "with_defaults"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class RunOptions:
         backbone_weights: safetensors file for the backbone, or for a plain timm model.
         weights: Model to start from, all but its classifier: what `madrnet_timm.hub.lookup.find_model` takes.
         pretrained_backbone: Let timm fetch the backbone's weights.
+        leave_out_seen: Measure without those held-out images that the start or a teacher was trained on.
+        normal_class: Name of the class of normal heads, see `madrnet_timm.data.sources.normal_class`.
         model_kwargs: Further arguments of the model.
         teachers: Run folders of models that the model follows (distillation).
         unlabelled: Pictures on which, too, the model follows its teachers, see `unlabelled_records`.
@@ -74,6 +78,8 @@ class RunOptions:
     backbone_weights: Path | None = None
     weights: str | None = None
     pretrained_backbone: bool = False
+    leave_out_seen: bool = False
+    normal_class: str | None = None
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     teachers: tuple[Path, ...] = ()
     unlabelled: tuple[Path, ...] = ()
@@ -118,7 +124,18 @@ class RunOptions:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], output: Path) -> "RunOptions":
-        """What `to_config` gave, as ``config.yaml`` of a run holds it."""
+        """What `to_config` gave, as ``config.yaml`` of a run holds it.
+
+        Raises:
+            InputError: Values that no run can have.
+        """
+        try:
+            return cls._from_config(config, output)
+        except (TypeError, KeyError) as error:
+            raise InputError(f"{output.parent}: config.yaml of its runs can't be understood ({error})") from None
+
+    @classmethod
+    def _from_config(cls, config: Mapping[str, Any], output: Path) -> "RunOptions":
         values = {f.name: config[f.name] for f in fields(cls) if f.name in config}
         values |= {
             name: Path(values[name]) for name in ("data_dir", "backbone_weights") if values.get(name) is not None
@@ -128,6 +145,12 @@ class RunOptions:
             values["folds"] = Path(values["folds"])
         recipe = Recipe(**{f.name: config[f.name] for f in fields(Recipe) if f.name in config})
         return cls(**values | {"output": output, "recipe": recipe})
+
+
+def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's config; options that were not there yet when it was written have their defaults."""
+    defaults = RunOptions("", "", Path(), mixed_precision="no").to_config()
+    return {key: value for key, value in defaults.items() if key not in ("model", "dataset")} | dict(config)
 
 
 def _keyword(text: str) -> tuple[str, Any]:
@@ -165,10 +188,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--pretrained-backbone", action="store_true", help="let timm fetch the backbone's weights from the Hub"
     )
+    what.add_argument(
+        "--leave-out-seen", action="store_true",
+        help="measure without those held-out images that the model it starts from (or a teacher) was trained on",
+    )  # fmt: skip
 
     data = parser.add_argument_group("data")
     add_data_arguments(data)
     add_fold_arguments(data)
+    data.add_argument(
+        "--normal-class", metavar="NAME",
+        help="the class of normal heads, for the aspect ratio constraint and the report (Normal, in any case)",
+    )  # fmt: skip
 
     run = parser.add_argument_group("run")
     run.add_argument("--output", type=Path, default=None, metavar="DIR", help="folder of the run")
@@ -199,6 +230,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def from_arguments(args: argparse.Namespace, **overrides: Any) -> RunOptions:
     """Options from parsed arguments; ``overrides`` win."""
+    settle_dataset(args)
     given = vars(args) | overrides
     recipe = PRESETS[args.recipe].with_options(given)
     run = f"{args.dataset}-{args.model}" + (f"-fold{args.fold}" if "fold" in args else "")
@@ -221,6 +253,7 @@ def check(options: RunOptions) -> None:
         InputError: Unknown model, fold out of range, weights that can't be read, a loss that does not fit.
     """
     name = options.model
+    _check_tag(options)
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.6)
         hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models('madrnet_*')"
@@ -230,9 +263,11 @@ def check(options: RunOptions) -> None:
             raise InputError(f"--folds {options.folds}: expected at least 2")
         if options.fold is not None:
             check_fold(options.fold, options.folds)
-    for option in ("seed", "workers"):
-        if (getattr(options, option) or 0) < 0:
-            raise InputError(f"--{option} {getattr(options, option)}: expected 0 or more")
+    check_seed(options.seed)
+    if (options.workers or 0) < 0:
+        raise InputError(f"--workers {options.workers}: expected 0 or more")
+    if own := options.model_kwargs.keys() & {"pretrained", "pretrained_backbone"}:
+        raise InputError(f"--model-kwargs {min(own)}: say that with --pretrained-backbone or --weights")
     sources = {
         "--backbone-weights": options.backbone_weights is not None,
         "--weights": options.weights is not None,
@@ -244,8 +279,10 @@ def check(options: RunOptions) -> None:
     if options.license is not None:
         check_license(options.license)
     check_model_args(options.model_kwargs, "--model-kwargs")
+    if options.pretrained_backbone:
+        check_timm_weights(name)
     if options.backbone_weights is not None:
-        check_safetensors(options.backbone_weights)
+        _check_backbone_weights(options.backbone_weights, name)
     if options.weights is not None:
         ModelFolder(find_model(options.weights))
     if options.teachers and not options.hybrid:
@@ -256,6 +293,53 @@ def check(options: RunOptions) -> None:
         raise InputError(f"--unlabelled {options.unlabelled[0]}: pictures without labels need a teacher")
     if options.hybrid and not name.startswith("madrnet_"):
         raise InputError(f"--loss hybrid needs embeddings, which plain {name} does not give; use --loss ce")
+
+
+def _check_tag(options: RunOptions) -> None:
+    """A tag names weights, which ``--model`` does not load: say what was meant."""
+    name, dot, tag = options.model.partition(".")
+    if options.model.startswith(("hf-hub:", "local-dir:")) or Path(options.model).is_dir():
+        raise InputError(
+            f"--model {options.model}: expected a timm name; to start from a model, give --weights {options.model} "
+            "and its architecture as --model"
+        )
+    if not dot or not timm.is_model(name):
+        return
+    without = f"or --model {name} alone to start from random numbers"
+    if not name.startswith("madrnet_"):
+        if not options.pretrained_backbone:
+            raise InputError(
+                f"--model {options.model}: {tag} names weights, which are loaded with --pretrained-backbone only; add "
+                f"it, {without}"
+            )
+    elif options.model in published_models():
+        raise InputError(
+            f"--model {options.model}: {tag} names weights, which --model does not load; give --model {name} "
+            f"--weights {options.model} to start from them, {without}"
+        )
+    else:
+        raise InputError(
+            f"--model {options.model}: no published model has the tag {tag}; give --model {name} with "
+            f"--pretrained-backbone for timm's weights of the backbone, {without}"
+        )
+
+
+def _check_backbone_weights(path: Path, model: str) -> None:
+    if not path.is_file():
+        repository = timm_repository(model)
+        where = (
+            f"timm's are model.safetensors of https://huggingface.co/{repository}; fetch that file, or let "
+            "--pretrained-backbone do it"
+            if repository
+            else "expected a .safetensors file"
+        )
+        raise InputError(f"--backbone-weights {path}: no such weights file; {where}")
+    names = check_safetensors(path)
+    if any(name.startswith("backbone.") for name in names) and model_folder_of(path) is None:
+        raise InputError(
+            f"--backbone-weights {path}: the weights of a MADRNet without its config.json, so that nobody can tell "
+            "what it was trained on; give the file in its model folder"
+        )
 
 
 def training_command(options: RunOptions, seeds: Sequence[int], output: str) -> str:
@@ -273,10 +357,13 @@ def training_command(options: RunOptions, seeds: Sequence[int], output: str) -> 
     words += ["--backbone-weights", _weights_file(options.backbone_weights)] if options.backbone_weights else []
     words += ["--weights", _model_name(options.weights)] if options.weights else []
     words += ["--pretrained-backbone"] if options.pretrained_backbone else []
+    words += ["--leave-out-seen"] if options.leave_out_seen else []
+    words += ["--normal-class", options.normal_class] if options.normal_class else []
     arguments = [f"{key}={value}" for key, value in options.model_kwargs.items()]
     words += ["--model-kwargs", *arguments] if arguments else []
     words += ["--protocol", options.protocol] if options.protocol != "grouped" else []
-    words += ["--folds", str(options.folds)] if options.folds != 5 else []
+    folds = options.folds.name if isinstance(options.folds, Path) else options.folds  # no path of this machine
+    words += ["--folds", str(folds)] if options.folds != 5 else []
     words += ["--seeds", *map(str, seeds)] if list(seeds) != [0] else []
     recipe = asdict(options.recipe)
     changes = {
@@ -303,5 +390,7 @@ def _weights_file(path: Path) -> str:
 
 def _model_name(weights: str) -> str:
     """A published name as it is; the model of a run as runs/<output>/<run>/model; a folder by its name."""
-    path = Path(weights)
-    return str(Path("runs", *path.parts[-3:])) if path.name == "model" else path.name if path.is_dir() else weights
+    path = Path(weights.removeprefix("local-dir:"))
+    if path.name == "model":
+        return str(Path("runs", *path.parts[-3:]))
+    return weights if weights.startswith("hf-hub:") else path.name

@@ -1,5 +1,6 @@
 """Recipes: everything that decides what a training run computes, with presets."""
 
+import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -58,6 +59,9 @@ class Recipe:
     unlabelled_batch: int = _option(32, "pictures without labels beside each batch of a distillation, if it has such")
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"--{name.replace('_', '-')} {value}: expected a finite number")
         check_pipeline(self.pipeline)
         for name, allowed in (
             ("augmentation", tuple(AUGMENTATIONS)),

@@ -6,12 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from ..errors import InputError
 from ..files import as_csv, read_csv, reporting_disk_errors, write_text
 from ..hub.model_folder import model_folder_of
+from .options import with_defaults
 
 __all__ = ["RunFolder"]
+
+_LOCK = ".lock"
+_LOCK_SECONDS = 6.0
+"""The worker processes of a training that was killed end within 5 s, and hold its lock until then."""
 
 
 class RunFolder:
@@ -35,13 +41,14 @@ class RunFolder:
         self.confusion_matrix = self.path / "confusion_matrix.png"
         self.checkpoint = self.path / "checkpoint"
         self.model = self.path / "model"
+        self._lock = FileLock(self.path / _LOCK)
 
     def check(self, config: Mapping[str, Any], resume: bool) -> None:
         """Refuse a folder that is not this run's; nothing is written.
 
         Raises:
             InputError: Without ``resume``, a folder that is not empty; with it, one that holds no run, or a run with
-                other options.
+                other options; a folder in which another training is running.
         """
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path}: is a file; --output expects a folder")
@@ -50,7 +57,8 @@ class RunFolder:
                 raise InputError(
                     f"{self.path}: holds another run; choose another --output, or continue that run with --resume"
                 )
-            if self.path.is_dir() and any(not p.name.endswith((".part", ".old")) for p in self.path.iterdir()):
+            left = (".part", ".old", _LOCK)  # by a training that was killed
+            if self.path.is_dir() and any(not p.name.endswith(left) for p in self.path.iterdir()):
                 raise InputError(f"{self.path}: is not empty; choose another --output")
             return
         if not self.config.exists():
@@ -63,10 +71,42 @@ class RunFolder:
                     f"{self.path}: that run has {key} = {before.get(key)}, not {now.get(key)}; "
                     "--resume needs the same options"
                 )
+        if (self.path / _LOCK).exists() and not self._lock.is_locked:
+            self.lock()
+            self.release()
+
+    def lock(self) -> None:
+        """Keep other trainings out of the folder, until `release` or the end of the process, however it ends.
+
+        Raises:
+            InputError: Another training is running in it; or it can't be written.
+        """
+        with reporting_disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock.acquire(timeout=_LOCK_SECONDS)
+            except Timeout:
+                raise InputError(
+                    f"{self.path}: another training is running in it; wait for its end, or choose another --output"
+                ) from None
+
+    def release(self) -> None:
+        """Let other trainings into the folder."""
+        self._lock.release()
 
     def options(self) -> dict[str, Any]:
-        """What ``config.yaml`` says."""
-        return yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        """What ``config.yaml`` says; options that were not there yet when it was written have their defaults.
+
+        Raises:
+            InputError: It is not the config of a run.
+        """
+        try:
+            config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InputError(f"{self.config}: can't be read ({str(error).splitlines()[0]})") from None
+        if not isinstance(config, dict):
+            raise InputError(f"{self.config}: not the config of a run, which names its options")
+        return with_defaults(config)
 
     @property
     def began(self) -> bool:
@@ -98,23 +138,29 @@ class RunFolder:
         _check_table(self.unlabelled, _hashes(pixels), "the pictures of --unlabelled")
 
     def begin(
-        self, config: Mapping[str, Any], folds: Sequence[Mapping[str, Any]], unlabelled: Sequence[str] | None = None
+        self,
+        config: Mapping[str, Any],
+        folds: Sequence[Mapping[str, Any]],
+        unlabelled: Sequence[str] | None = None,
+        resume: bool = False,
     ) -> None:
-        """Write ``config.yaml``, ``folds.csv`` and ``unlabelled.csv``, if there are pictures without labels.
+        """Lock the folder; write ``config.yaml``, ``folds.csv`` and, with pictures without labels, ``unlabelled.csv``.
 
         Args:
             config: Every option.
             folds: A row a picture.
             unlabelled: ``pixel_sha256`` of the pictures without labels.
+            resume: Continue the run in it.
 
         Raises:
-            InputError: The folder can't be written, or the run that is continued had other pictures or other folds.
+            InputError: The folder can't be written, another training is running in it or has begun there meanwhile, or
+                the run that is continued had other pictures or other folds.
         """
         _check_table(self.folds, as_csv(folds), "the pictures, their labels or their folds")
         if unlabelled is not None:
             self.check_unlabelled(unlabelled)
-        with reporting_disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+        self.lock()
+        self.check(config, resume)
         write_text(self.config, _as_yaml(config))
         write_text(self.folds, as_csv(folds))
         if unlabelled is not None:

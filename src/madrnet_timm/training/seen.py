@@ -1,15 +1,16 @@
 """What a model has seen in training, by itself, by its start and by its teachers, labels or not."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+from ..data.manifest import published_pixels
 from ..errors import InputError
 from ..hub.lookup import find_model
 from ..hub.model_folder import ModelFolder, model_folder_of
 from .options import RunOptions
 from .run_folder import RunFolder
 
-__all__ = ["data_sets_before", "seen_by", "start_of"]
+__all__ = ["data_sets_before", "models_before", "seen_by", "seen_pixels", "start_of"]
 
 
 def start_of(options: RunOptions) -> Path | None:
@@ -23,21 +24,57 @@ def start_of(options: RunOptions) -> Path | None:
     return None if options.backbone_weights is None else model_folder_of(options.backbone_weights)
 
 
+def models_before(options: RunOptions) -> list[Path]:
+    """Model folders of a training's start and teachers.
+
+    Raises:
+        InputError: See `find_model`.
+    """
+    start = start_of(options)
+    return [*([] if start is None else [start]), *(RunFolder(path).model for path in options.teachers)]
+
+
 def data_sets_before(options: RunOptions) -> list[str]:
     """Data sets that a training's start and teachers learned from, with what those had begun with.
 
     Raises:
         InputError: See `find_model` and `ModelFolder`.
     """
-    folders = [start_of(options), *(RunFolder(path).model for path in options.teachers)]
-    return sorted({name for folder in folders if folder is not None for name in ModelFolder(folder).data_sets})
+    return sorted({name for folder in models_before(options) for name in ModelFolder(folder).data_sets})
+
+
+def _experience(model: Path) -> Iterator[tuple[Collection[str], Collection[str]]]:
+    """Of a model, its start and its teachers: pictures known one by one, and data sets of which it counts as the whole.
+
+    A model folder that was trained here says it itself, see `ModelFolder.seen`. Of another, that of an older run, the
+    run folder does, and of one that stands alone the names of its data sets.
+    """
+    folders, visited = [model.resolve()], set[Path]()
+    while folders:
+        path = folders.pop()
+        if path in visited:
+            continue
+        visited.add(path)
+        folder, run = ModelFolder(path), RunFolder(path.parent)
+        if folder.seen is not None:
+            yield folder.seen, ()
+            continue
+        if not run.began:
+            yield (), folder.data_sets
+            continue
+        yield run.trained_on(), ()
+        for given in run.learned_from():
+            try:
+                folders.append(ModelFolder(find_model(given)).path.resolve())
+            except InputError:  # gone: what the model's config says of it is left
+                yield (), folder.learned_before
 
 
 def seen_by(model: Path, dataset: str, pictures: Iterable[str]) -> set[str]:
     """Which pictures a model, its start or its teachers were trained on, as far as it can be known.
 
-    Of a model in its run folder it is known picture by picture. Of another, its data sets are: it has seen the whole of
-    them. (An own folder of pictures has no name to know it by.)
+    The pictures' pixels decide, whatever their data set is called here. Of a model of which only the names of its data
+    sets are known (`ModelFolder.seen` is None, and it lies in no run folder), all of these count.
 
     Args:
         model: Model folder.
@@ -48,22 +85,18 @@ def seen_by(model: Path, dataset: str, pictures: Iterable[str]) -> set[str]:
         InputError: See `ModelFolder`.
     """
     wanted, seen = set(pictures), set[str]()
-    folders, visited = [model.resolve()], set[Path]()
-    while folders:
-        folder = folders.pop()
-        run = RunFolder(folder.parent)
-        if folder in visited:
-            continue
-        visited.add(folder)
-        if not run.began:
-            if dataset in ModelFolder(folder).data_sets:
-                return wanted
-            continue
-        seen |= run.trained_on() & wanted
-        for given in run.learned_from():
-            try:
-                folders.append(ModelFolder(find_model(given)).path.resolve())
-            except InputError:  # gone: what the model's config says of it is left
-                if dataset in ModelFolder(folder).learned_before:
-                    return wanted
+    for pixels, names in _experience(model):
+        if dataset in names:  # of a converted copy, too
+            return wanted
+        seen |= wanted.intersection(pixels) | (wanted & published_pixels(names))
     return seen
+
+
+def seen_pixels(models: Iterable[Path]) -> set[str]:
+    """``pixel_sha256`` of all that models, their starts and their teachers were trained on, as far as it is known.
+
+    Raises:
+        InputError: See `ModelFolder`.
+    """
+    known = [each for model in models for each in _experience(model)]
+    return {value for pixels, names in known for value in (*pixels, *published_pixels(names))}

@@ -1,6 +1,6 @@
-"""The model that a training starts from, whose weights must not have seen what it is measured on."""
+"""The model that a training starts from."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import timm
@@ -11,9 +11,8 @@ from ..errors import InputError
 from ..hub import load_backbone_weights, load_model_weights
 from ..hub.lookup import find_model
 from .options import RunOptions
-from .seen import seen_by, start_of
 
-__all__ = ["check_unseen", "create_model"]
+__all__ = ["create_model"]
 
 
 def _load_start(model: Any, options: RunOptions) -> None:
@@ -65,24 +64,3 @@ def create_model(options: RunOptions, names: Sequence[str]) -> nn.Module:
     if is_madrnet and options.hybrid:
         model.set_embedding_training(True)
     return model.to(memory_format=torch.channels_last)
-
-
-def check_unseen(options: RunOptions, held_out: Collection[str]) -> None:
-    """Refuse weights of a model that was trained on held-out pictures, see `seen_by`.
-
-    Args:
-        options: Of the training.
-        held_out: ``pixel_sha256`` of the pictures that it is measured on.
-
-    Raises:
-        InputError: They were; the message names the option and says how many.
-    """
-    start = start_of(options)
-    seen = seen_by(start, options.dataset, held_out) if start is not None else ()
-    if seen:
-        file, model = options.backbone_weights, options.weights
-        given = f"--weights {model}" if model is not None else f"--backbone-weights {file}"
-        raise InputError(
-            f"{given}: was trained on {len(seen)} of the pictures that fold {options.fold} holds out (of a model that "
-            "is not in its run folder, a data set counts as a whole); start from a model that never saw them"
-        )

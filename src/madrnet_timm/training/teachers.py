@@ -63,8 +63,9 @@ def check_teachers(
         seen = seen_by(run.model, dataset, held_out)
         if seen:
             raise InputError(
-                f"--teacher {path}: was trained on {len(seen)} of the pictures that the student is measured on; take "
-                "the teacher of the same fold and seed, begun with a model of another data set"
+                f"--teacher {path}: was trained on {sum(value in seen for value in held_out)} of the {len(held_out)} "
+                "images that the student is measured on; take the teacher of the same fold and seed, begun with a "
+                "model of another data set, or measure without them (--leave-out-seen)"
             )
         folders.append(folder)
     return folders

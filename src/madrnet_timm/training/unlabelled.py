@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from accelerate.data_loader import DataLoaderShard
-from tqdm import tqdm
 
 from ..data.pictures import PictureDataset
 from ..data.sampler import PartSampler
+from ..progress import progress
 from .teachers import Answers, joined
 
 __all__ = ["Unlabelled"]
@@ -37,7 +37,8 @@ class Unlabelled:
     ) -> None:
         self.pictures, self.sampler, self.loader = pictures, sampler, loader
         parts = list(zip(*(view.split(_ASKED_AT_ONCE) for view in (*pictures.views, *pictures.others)), strict=True))
-        self.answers = joined(ask(part) for part in tqdm(parts, desc="asking the teachers", disable=len(parts) < 10))
+        asked = progress(parts, len(parts), "asking the teachers", "batch", shown_from=10)
+        self.answers = joined(ask(part) for part in asked)
         pictures.others.clear()  # the student's own is left
 
     def epoch(self, epoch: int) -> Iterator[tuple[torch.Tensor, Answers]]:

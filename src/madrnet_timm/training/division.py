@@ -1,0 +1,115 @@
+"""Which images a training learns from, which it is measured on, and which are left out of both."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.folds import LEFT_OUT
+from ..data.sources import class_names, normal_class
+from ..errors import InputError
+from .options import RunOptions, check_fold
+from .seen import models_before, seen_by, start_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["Division", "check_unseen", "divide"]
+
+
+@dataclass(frozen=True)
+class Division:
+    """The records of a data set on their two sides.
+
+    Attributes:
+        records: All that the protocol uses.
+        folds: In which fold each is held out.
+        conflicts: Files that were left out before for conflicting labels.
+        trained: Mask of those that are trained on.
+        tested: Mask of those that are measured on: of the fold held out, or all where none is. (Then what is printed
+            on the way is the fit.)
+        left_out: How many of the held-out images the start or a teacher had seen.
+        normal: Name of the class of normal heads, if there is one.
+    """
+
+    records: "Dataset"
+    folds: NDArray[np.int64]
+    conflicts: list[str]
+    trained: NDArray[np.bool_]
+    tested: NDArray[np.bool_]
+    left_out: int
+    normal: str | None
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Name of each class id."""
+        return class_names(self.records)
+
+    @cached_property
+    def train_records(self) -> "Dataset":
+        """Those that are trained on."""
+        return self.records.select(np.flatnonzero(self.trained))
+
+    @cached_property
+    def test_records(self) -> "Dataset":
+        """Those that are measured on."""
+        return self.records.select(np.flatnonzero(self.tested))
+
+
+def divide(options: RunOptions) -> Division:
+    """Divide the data of a training.
+
+    Raises:
+        InputError: See `RunOptions.divided_records`, `check_fold`, `check_unseen` and `normal_class`; nothing is left
+            to measure on.
+    """
+    records, folds, conflicts = options.divided_records()
+    normal = normal_class(class_names(records), options.normal_class)
+    if options.fold is None:
+        all_of_them = folds != LEFT_OUT
+        return Division(records, folds, conflicts, all_of_them, all_of_them, 0, normal)
+    check_fold(options.fold, int(folds.max()) + 1)
+    held_out = folds == options.fold
+    pixels = np.array(records["pixel_sha256"])
+    seen = np.isin(pixels, list(check_unseen(options, pixels[held_out].tolist())))
+    return Division(
+        records, folds, conflicts, ~held_out, held_out & ~seen, int((held_out & seen).sum()), normal
+    )  # fmt: skip
+
+
+def check_unseen(options: RunOptions, held_out: Collection[str]) -> set[str]:
+    """Refuse weights of a model that was trained on held-out images, see `seen_by`.
+
+    Args:
+        options: Of the training.
+        held_out: ``pixel_sha256`` of the images that it is measured on.
+
+    Returns:
+        Those that are left out of the measurement: none, but with ``leave_out_seen``.
+
+    Raises:
+        InputError: They were; the message names the option and says how many. With ``leave_out_seen``: all were.
+    """
+    if options.leave_out_seen:
+        seen = {value for model in models_before(options) for value in seen_by(model, options.dataset, held_out)}
+        if seen >= set(held_out):
+            raise InputError(
+                f"--leave-out-seen: the start or a teacher was trained on all {len(held_out)} images that fold "
+                f"{options.fold} holds out; start from a model that never saw them"
+            )
+        return seen
+    start = start_of(options)
+    seen = seen_by(start, options.dataset, held_out) if start is not None else set()
+    if seen:
+        file, model = options.backbone_weights, options.weights
+        given = f"--weights {model}" if model is not None else f"--backbone-weights {file}"
+        count = sum(value in seen for value in held_out)
+        raise InputError(
+            f"{given}: was trained on {count} of the {len(held_out)} images that fold {options.fold} holds out (of a "
+            "model that does not say on which, a data set counts as a whole); start from a model that never saw them, "
+            "or measure without them (--leave-out-seen)"
+        )
+    return set()

@@ -1,0 +1,66 @@
+"""What a training says before it begins: where it starts, on what, with how many threads."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import timm
+
+from ..data.sources import SOURCES
+from ..hub.model_folder import ModelFolder
+from .division import Division
+from .options import RunOptions
+from .seen import seen_pixels, start_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["opening_lines"]
+
+
+def opening_lines(options: RunOptions, division: Division, batch: int, threads: str) -> list[str]:
+    """Lines for the screen.
+
+    Args:
+        options: Of the training.
+        division: Of its data.
+        batch: Images a step, where that is fewer than the recipe says.
+        threads: In words.
+    """
+    title, count = SOURCES[options.dataset].title, len(division.train_records)
+    lines = [f"model: {options.model}, starts from {_start(options)}"]
+    lines.append(f"training on {count} images of {title}: {_classes(division.train_records, division.names)}")
+    if options.fold is not None:
+        seen = f"; {division.left_out} more are left out, which it has seen before" if division.left_out else ""
+        lines.append(
+            f"measuring on the {len(division.test_records)} of fold {options.fold} of {int(division.folds.max()) + 1}: "
+            f"{_classes(division.test_records, division.names)}{seen}"
+        )
+    if batch < options.recipe.batch_size:
+        lines.append(f"--batch-size {options.recipe.batch_size} is more than there are: {batch} images a step")
+    lines.append(f"threads: {threads}")
+    return lines
+
+
+def _classes(records: "Dataset", names: list[str]) -> str:
+    counts = Counter(records["label"])
+    return ", ".join(f"{counts[label]} {name}" for label, name in enumerate(names))
+
+
+def _start(options: RunOptions) -> str:
+    if options.pretrained_backbone:
+        cfg = timm.get_pretrained_cfg(options.model.removeprefix("madrnet_"))
+        return f"timm's weights of the backbone ({cfg.hf_hub_id if cfg is not None else 'as timm has them'})"
+    start = start_of(options)
+    saw = "" if start is None else f" ({_saw(ModelFolder(start))})"
+    if options.weights is not None:
+        return f"the weights of {options.weights}, all but its classifier{saw}"
+    if options.backbone_weights is not None:
+        return f"the backbone of {options.backbone_weights}{saw}"
+    return "random numbers, backbone and all"
+
+
+def _saw(folder: ModelFolder) -> str:
+    count = len(seen_pixels([folder.path]))
+    if count:
+        return f"trained on {count} images"
+    return f"trained on {', '.join(folder.data_sets) or 'images that nothing says which they are'}"

@@ -1,0 +1,131 @@
+"""What a finished training writes: metrics, predictions, figures and the model folder."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ..data.domain import domain_features, domain_ranges
+from ..data.manifest import data_sets_of
+from ..data.sources import SOURCES, pictures
+from ..evaluation.figures import confusion_matrix_figure, learning_curves_figure
+from ..files import replacing, write_csv, write_text
+from ..hub import save_model_folder
+from ..hub.card import model_card
+from ..morphology import measure
+from .division import Division
+from .evidence import Evidence
+from .options import RunOptions
+from .run_folder import RunFolder
+
+__all__ = ["HOW_TO_TRAIN", "Outcome"]
+
+HOW_TO_TRAIN = "Every option stands in `config.yaml` of the run; `examples/train.py --help` explains them."
+"""In a model card."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A trained model and what it came from.
+
+    Attributes:
+        options: Of the training.
+        folder: Of the run.
+        division: Of its data.
+        model: In eval mode.
+        data_config: How its images are prepared, in timm's words.
+        data_sets_before: See `madrnet_timm.training.seen.data_sets_before`.
+        seen_before: ``pixel_sha256`` of all that its start and its teachers were trained on.
+        unlabelled: The same of the images without labels, where there were some.
+    """
+
+    options: RunOptions
+    folder: RunFolder
+    division: Division
+    model: nn.Module
+    data_config: Mapping[str, Any]
+    data_sets_before: Sequence[str]
+    seen_before: Collection[str]
+    unlabelled: Sequence[str] | None
+
+    def write(self, history: Sequence[Mapping[str, float]], evidence: Evidence, probabilities: np.ndarray) -> None:
+        """Write everything; ``probabilities`` are those of the held-out images, in the order of the records."""
+        folder, metrics = self.folder, evidence.metrics
+        write_text(folder.metrics, json.dumps(metrics, indent=2) + "\n")
+        write_csv(folder.predictions, self._prediction_rows(probabilities))
+        with replacing(folder.learning_curves) as path:
+            learning_curves_figure(history, path)
+        with replacing(folder.confusion_matrix) as path:
+            confusion_matrix_figure(metrics["confusion_matrix"], self.division.names, path)
+        self.save_model(evidence)
+
+    def save_model(self, evidence: Evidence) -> None:
+        """Write the model folder."""
+        options, division, source = self.options, self.division, SOURCES[self.options.dataset]
+        followed = self.unlabelled or ()
+        images = pictures(division.train_records)
+        save_model_folder(
+            self.model,
+            self.folder.model,
+            label_names=division.names,
+            data_config=self.data_config,
+            madrnet={
+                "version": version("madrnet-timm"),
+                "dataset": options.dataset,
+                "learned_before": sorted({*self.data_sets_before, *data_sets_of(followed)}),
+                "pipeline": options.recipe.pipeline,
+                "normal_class": division.normal,
+                "no_head_class": source.no_head if source.no_head in division.names else None,
+                "domain": domain_ranges([domain_features(image, measure(image)) for image in images]),
+                **evidence.to_dict(),
+            },
+            card=model_card(
+                architecture=options.model,
+                title=source.title,
+                doi=source.doi,
+                class_names=division.names,
+                metrics=evidence.metrics,
+                pictures=evidence.pictures,
+                right=evidence.right,
+                where=evidence.where,
+                pipeline=options.recipe.pipeline,
+                protocol=self._start() + evidence.protocol,
+                note=evidence.note,
+                command=HOW_TO_TRAIN,
+                license=options.license,
+            ),
+            license=options.license,
+            seen={*division.train_records["pixel_sha256"], *self.seen_before, *followed},
+        )
+
+    def _start(self) -> str:
+        """What it learned from before, and beside its own images, in words."""
+        before = [SOURCES[name].title if name in SOURCES else name for name in self.data_sets_before]
+        they = "The teachers, or the weights" if self.options.teachers else "The weights"
+        start = f"{they} that it began with had been trained on {', '.join(before)}. " if before else ""
+        if self.unlabelled is None:
+            return start
+        known = data_sets_of(self.unlabelled)
+        of = f" of {' and '.join(SOURCES[name].title for name in known)}" if known else ""
+        return start + (f"It followed its teachers on {len(self.unlabelled)} pictures{of} without their labels, too. ")
+
+    def _prediction_rows(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
+        columns = ("file", "pixel_sha256", "group", "label", "aspect_ratio")
+        names, records = self.division.names, self.division.test_records
+        rows = zip(*(records[column] for column in columns), probabilities, strict=True)
+        return [
+            {
+                "file": file,
+                "pixel_sha256": pixels,
+                "group": group,
+                "label": names[label],
+                "prediction": names[int(probability.argmax())],
+                **{f"p_{name}": f"{p:.6f}" for name, p in zip(names, probability, strict=True)},
+                "aspect_ratio": "" if ratio is None else f"{ratio:.4f}",
+            }
+            for file, pixels, group, label, ratio, probability in rows
+        ]
