@@ -66,6 +66,25 @@ def test_the_pipeline_comes_with_the_weights(hub, python, model_dir, tmp_path):
     assert "unexpected keyword argument 'pipeline'" in run.stderr  # else the key could stand there
 
 
+SEEN = """
+import sys
+from madrnet_timm.hub.lookup import find_model
+from madrnet_timm.hub.model_folder import ModelFolder
+
+print(sorted(ModelFolder(find_model(sys.argv[1])).seen))
+"""
+
+
+def test_what_a_model_has_seen_goes_with_it(hub, python, madrnet, model_dir, tmp_path):
+    shutil.copytree(model_dir, tmp_path / "model")
+    (tmp_path / "model" / "seen.csv").write_text("pixel_sha256\nab\ncd\n")
+    run = madrnet("publish", tmp_path / "model", "--repo", REPO)
+    assert run.returncode == 0, run.stderr
+    assert "seen.csv: added" in run.stdout
+    run = python("-c", SEEN, f"hf-hub:{REPO}")
+    assert (run.returncode, run.stdout) == (0, "['ab', 'cd']\n"), run.stderr
+
+
 def test_publish_is_idempotent_and_says_what_changes(hub, madrnet, model_dir, tmp_path):
     shutil.copytree(model_dir, tmp_path / "run" / "model")
     run = madrnet("publish", tmp_path / "run", "--repo", REPO, "--dry-run", "--private")

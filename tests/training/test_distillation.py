@@ -8,6 +8,7 @@ import pytest
 from madrnet_timm.training.cross_validation import compare_runs, cross_validate
 from madrnet_timm.training.options import RunOptions
 from madrnet_timm.training.recipe import Recipe
+from madrnet_timm.training.run_folder import RunFolder
 
 from .conftest import EXAMPLES, SMALL, write_heads
 
@@ -124,13 +125,13 @@ def test_a_teacher_sees_its_own_view(teacher, tmp_path):
     path, heads = teacher
     recipe = Recipe(epochs=1, img_size=48, batch_size=8, pipeline="raw")
     options = RunOptions("madrnet_test_resnet", "folder", tmp_path / "run", data_dir=heads, folds=2, recipe=recipe)
-    run = loop._Run(replace(options, teachers=(path / "seed0-fold0",)))
+    run = loop._Run(replace(options, teachers=(path / "seed0-fold0",)), RunFolder(options.output), "")
     folder = ModelFolder(path / "seed0-fold0" / "model")
     assert (folder.pipeline, run.teachers.others) == ("head-only", [("head-only", 1.0)])
     batch = next(iter(run.loader))
     own, seen = [], []
     for index in batch["index"].tolist():
-        image = next(iter(pictures(run.train_records.select([index]))))
+        image = next(iter(pictures(run.division.train_records.select([index]))))
         state = np.random.SeedSequence([0, 0, index]).generate_state(1)
         for views, pipeline, crop_pct in ((own, "raw", run.data_config["crop_pct"]), (seen, "head-only", 1.0)):
             torch.manual_seed(int(state[0]))

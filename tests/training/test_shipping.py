@@ -100,6 +100,14 @@ def test_it_was_trained_on_all_pictures(shipped):
     assert sum(map(sum, info["confusion_matrix"])) == 16
 
 
+def test_what_it_has_seen_is_shipped_with_it(shipped):
+    """Hashes alone, of every picture."""
+    seen = (shipped / "hub" / NAME / "seen.csv").read_text().splitlines()
+    rows = (shipped / "cv" / "final" / "folds.csv").read_text().splitlines()
+    assert seen == ["pixel_sha256", *sorted({row.split(",")[0] for row in rows[1:]})]
+    assert len(seen) == 17
+
+
 def test_models_yaml(shipped):
     text = (shipped / "models.yaml").read_text()
     assert text.startswith("# the head\n")

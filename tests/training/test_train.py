@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -262,11 +263,12 @@ def test_backbone_weights(tmp_path, lite0_weights, train_command, heads):
 
 
 def test_tsne_shows_what_was_held_out(run, tmp_path, madrnet):
-    """The pictures of the other fold are pale beside a run, and nothing is where the model stands alone."""
+    """The pictures of the other fold are pale, and nothing is where nobody can tell what a model has seen."""
     folder, data, _ = run
     seen = RunFolder(folder).trained_on()
     assert seen == {row["pixel_sha256"] for row in rows(folder / "folds.csv") if row["fold"] == "1"}
     shutil.copytree(folder / "model", tmp_path / "model")
+    (tmp_path / "model" / "seen.csv").unlink()  # as a model that does not say it
     colours = []
     for name, model in (("run", folder / "model"), ("alone", tmp_path / "model")):
         words = ("--dataset", "folder", "--data-dir", data, "--output", tmp_path / f"{name}.png")
@@ -367,6 +369,35 @@ def test_weights_of_a_run_are_known_picture_by_picture(run, tmp_path, train_comm
     )  # fmt: skip
     with pytest.raises(InputError, match="that fold 1 holds out"):
         fold_options(options)
+
+
+def test_a_model_copied_out_of_its_run_is_found_out(run, tmp_path, train_command, capsys):
+    """By the hashes in its folder; what it has seen can be left out of the measurement, and that is said."""
+    folder, data, _ = run
+    shutil.copytree(folder / "model", tmp_path / "copy")
+    shutil.copytree(data, tmp_path / "others")
+    for path in [*(tmp_path / "others").rglob("*.png")]:
+        path.rename(path.with_name(f"renamed{path.name}"))
+    listed = [f"{path.parent.name}/{path.name}" for path in sorted((tmp_path / "others").rglob("*.png"))]
+    (tmp_path / "folds.csv").write_text("\n".join(["file,fold", *(f"{name},{i % 2}" for i, name in enumerate(listed))]))
+    words = ["--data-dir", tmp_path / "others", *SMALL, "--epochs", 1, "--folds", tmp_path / "folds.csv"]
+    words += ["--output", tmp_path / "out", "--weights", tmp_path / "copy"]
+    assert train_command(*words) == 2
+    found = re.search(r"was trained on (\d+) of the 14 images that fold 0 holds out", capsys.readouterr().err)
+    assert found is not None
+    count = int(found[1])
+    assert 0 < count < 14
+    assert train_command(*words, "--leave-out-seen") == 0
+    said = f"measuring on the {14 - count} of fold 0 of 2"
+    assert said in (out := capsys.readouterr().out)
+    assert f"{count} more are left out, which it has seen before" in out
+    seen = {row["pixel_sha256"] for row in rows(folder / "folds.csv") if row["fold"] == "1"}
+    predicted = {row["pixel_sha256"] for row in rows(tmp_path / "out" / "predictions.csv")}
+    trained = {row["pixel_sha256"] for row in rows(tmp_path / "out" / "folds.csv") if row["fold"] == "1"}
+    assert len(predicted) == 14 - count
+    assert not predicted & seen
+    assert {row["pixel_sha256"] for row in rows(tmp_path / "out" / "model" / "seen.csv")} == seen | trained
+    assert f"{count} more of them are left out" in (tmp_path / "out" / "model" / "README.md").read_text()
 
 
 def test_two_processes(tmp_path, heads):

@@ -19,6 +19,7 @@ from madrnet_timm.training import loop
 from madrnet_timm.training.cross_validation import cross_validate, fold_options
 from madrnet_timm.training.options import RunOptions, check, training_command
 from madrnet_timm.training.recipe import Recipe
+from madrnet_timm.training.run_folder import RunFolder
 from madrnet_timm.training.seen import seen_by
 from madrnet_timm.training.shipping import ship
 
@@ -64,7 +65,7 @@ def test_pictures_of_labelled_cells_are_left_out(taught, tmp_path, caplog):
 
 def test_answers_are_the_teachers_of_the_unchanged_pictures(taught, tmp_path):
     """Whatever the order and the random changes are; each epoch has other pictures and other changes of them."""
-    run = loop._Run(replace(taught, output=tmp_path / "run"))
+    run = loop._Run(replace(taught, output=tmp_path / "run"), RunFolder(tmp_path / "run"), "")
     folder = ModelFolder(taught.teachers[0] / "model")
     teacher, config = folder.load(), folder.data_config
 
@@ -87,7 +88,7 @@ def test_answers_are_the_teachers_of_the_unchanged_pictures(taught, tmp_path):
 
 
 def test_the_loss_is_of_labels_where_there_are_some_and_of_answers_everywhere(taught, tmp_path):
-    run = loop._Run(replace(taught, output=tmp_path / "run"))
+    run = loop._Run(replace(taught, output=tmp_path / "run"), RunFolder(tmp_path / "run"), "")
     batch, more = next(iter(run.loader)), next(run.unlabelled.epoch(0))
     run.model.train()
     with torch.no_grad():
