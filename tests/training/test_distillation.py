@@ -67,7 +67,7 @@ def test_distill_looks_at_the_teachers_first(fresh_python, teacher, tmp_path, ar
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--fold", "1"], "was trained on 8 of the pictures that the student is measured on"),
+        (["--fold", "1"], "was trained on 8 of the 8 images that the student is measured on"),
         (["--img-size", "64"], r"pictures of another size \(Normal, Tapered; \[3, 48, 48\]\)"),
         (["--model", "test_resnet"], "gives no embedding"),
     ],
