@@ -78,8 +78,8 @@ def main() -> None:
     records, _ = drop_conflicts(load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable))
     own = class_names(records)
     normal_here = normal_class(own, args.normal_class)
-    for what, classes, found in (("--model", names, info.normal_class), ("--dataset", own, normal_here)):
-        if found not in classes:
+    for what, classes, normal_of_it in (("--model", names, info.normal_class), ("--dataset", own, normal_here)):
+        if normal_of_it not in classes:
             raise InputError(f"{what}: no class of normal heads among {', '.join(classes)}; name it (--normal-class)")
     seen = seen_by(classifier.folder.path, args.dataset, records["pixel_sha256"])
     known = [index for index, pixels in enumerate(records["pixel_sha256"]) if pixels in seen]
