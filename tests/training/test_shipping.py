@@ -58,6 +58,9 @@ def test_the_card_quotes_the_cross_validation(shipped):
     assert f"--name {NAME} --models src/madrnet_timm/models/models.yaml" in card
     front = yaml.safe_load(card.split("---")[1])
     assert front["library_name"] == "timm"
+    assert "license" not in front  # nobody chose one
+    assert "| class | precision | recall | F1 | reference |" in card
+    assert "| Normal |" in card.split("| reference |")[1].split("Controls")[0]
     assert front["model-index"][0]["name"] == NAME
     metrics = {m["type"]: m["value"] for m in front["model-index"][0]["results"][0]["metrics"]}
     assert metrics["accuracy"] == pytest.approx(summary["pooled"]["accuracy"], abs=1e-4)
@@ -117,6 +120,7 @@ def test_models_yaml(shipped):
     for key, file in (("sha256", "model.safetensors"), ("config_sha256", "config.json")):
         assert entry[key] == hashlib.sha256((shipped / "hub" / NAME / file).read_bytes()).hexdigest()
     assert entry["cfg"]["label_names"] == ["Normal", "Tapered"]
+    assert "license" not in entry["cfg"]
     assert entry["cfg"]["input_size"] == [3, 48, 48]
     write_entry(shipped / "models.yaml", NAME, entry | {"revision": "v2"})
     assert yaml.safe_load((shipped / "models.yaml").read_text())[NAME]["revision"] == "v2"
@@ -132,6 +136,9 @@ def test_the_command_makes_it_again(shipped):
     assert command.endswith("--output runs/x")
     entry = yaml.safe_load((shipped / "models.yaml").read_text())[NAME]["train"]
     assert entry.endswith(f"--output runs/ship && python examples/ship.py runs/ship --name {NAME} --models {MODELS}")
+    licensed = replace(options, license="cc-by-4.0")
+    assert training_command(licensed, [0], "runs/x").endswith("--license cc-by-4.0 --output runs/x")
+    assert cross_validated_options(shipped / "cv").license is None
     taught = replace(options, teachers=(Path("/x/a/seed0-fold0"), Path("/x/b/seed0-fold0")), weights="/x/c/f/model")
     command = training_command(taught, [0], "runs/x")
     assert command.startswith("python examples/distill.py runs/a runs/b --dataset folder")

@@ -1,0 +1,60 @@
+"""What a name stands for: a run, a model folder, a folder in $MADRNET_HUB_DIR, a published name."""
+
+import re
+import shutil
+
+import pytest
+
+from madrnet_timm.errors import InputError
+from madrnet_timm.hub.lookup import find_model
+from madrnet_timm.training.options import RunOptions, check
+
+
+@pytest.fixture
+def run(model_dir, tmp_path):
+    """A finished run, beside one that is not."""
+    shutil.copytree(model_dir, tmp_path / "run" / "model")
+    (tmp_path / "begun").mkdir()
+    for name in ("run", "begun"):
+        (tmp_path / name / "config.yaml").write_text("model: x\n")
+    return tmp_path / "run"
+
+
+def test_runs_folders_and_names(run, monkeypatch):
+    model = run / "model"
+    for given in (run, model, f"local-dir:{run}", f"local-dir:{model}"):
+        assert find_model(given) == model
+    monkeypatch.setenv("MADRNET_HUB_DIR", str(run.parent))
+    assert find_model("run") == model  # by its name
+    check(RunOptions("madrnet_test_resnet", "folder", run.parent / "new", weights="run"))
+
+
+def test_what_is_no_model(run, monkeypatch):
+    monkeypatch.setenv("MADRNET_HUB_DIR", str(run.parent))
+    (run.parent / "empty").mkdir()
+    for given, words in (
+        (run.parent / "begun", "a run that is not finished"),
+        ("begun", "a run that is not finished"),
+        ("empty", "neither a finished run nor a model folder (config.json is missing)"),
+        (run / "model" / "config.json", f"expected the model folder that it lies in, {run / 'model'}"),
+        ("local-dir:nowhere", "nowhere: no such folder"),
+        ("nowhere", f"a folder in MADRNET_HUB_DIR ({run.parent})"),
+        ("../nowhere", "no such model"),
+        ("", "no name of a model"),
+        ("a\0b", "no name of a model"),
+        ("a" * 5000, "no name of a model"),
+        ("a" * 300, "no such model"),
+        ("hf-hub:me/he ads", "expected hf-hub:owner/name"),
+        ("hf-hub:me", "expected hf-hub:owner/name"),
+        ("hf-hub:me/heads@a b", "expected hf-hub:owner/name"),
+        ("hf-hub:me/heads@../../x", "expected hf-hub:owner/name"),
+    ):
+        with pytest.raises(InputError, match=re.escape(words)) as error:
+            find_model(given)
+        assert "\n" not in str(error.value)
+
+
+def test_arguments_that_no_model_folder_carries_are_refused_before_training(tmp_path):
+    for kwargs, words in (({"depth": 1000}, "0 to 64"), ({"checkpoint_path": "x"}, "no argument that a model folder")):
+        with pytest.raises(InputError, match=f"--model-kwargs: .*{words}"):
+            check(RunOptions("madrnet_test_resnet", "folder", tmp_path, model_kwargs=kwargs))
