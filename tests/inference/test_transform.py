@@ -173,6 +173,15 @@ def test_images_prepared_otherwise_are_told_once(model_dir, heads, raw):
     assert not warned(ModelFolder(model_dir).load(), raw)  # the package's own calls prepare
 
 
+def test_a_model_of_mixed_views_takes_images_as_they_lie(model_dir, tmp_path, raw):
+    folder = shutil.copytree(model_dir, tmp_path / "mixed")
+    config = json.loads((folder / "config.json").read_text())
+    config["madrnet"]["mixed_views"] = True
+    (folder / "config.json").write_text(json.dumps(config))
+    assert not warned(load(folder), raw)
+    assert madrnet_timm.create_transform(load(folder)).pipeline == "aligned-normalized"
+
+
 def test_what_is_trained_again_is_left_alone(model_dir, raw):
     model = load(model_dir, num_classes=2)
     model.train()(raw)

@@ -173,6 +173,17 @@ def test_precision_is_part_of_a_run(monkeypatch, tmp_path):
     assert RunOptions.from_config(options.to_config(), tmp_path).mixed_precision == "bf16"
 
 
+def test_mixed_views_are_noted_and_resumed(tmp_path, heads, train_command):
+    args = ["--dataset", "folder", "--data-dir", heads, *SMALL, "--epochs", "2", "--views", "mixed"]
+    assert train_command(*args, "--output", tmp_path / "whole") == 0
+    with killed_in(1):
+        assert train_command(*args, "--output", tmp_path / "cut") == 130
+    assert train_command(*args, "--output", tmp_path / "cut", "--resume") == 0
+    whole, cut = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(whole[key], cut[key]) for key in whole)
+    assert json.loads((tmp_path / "cut" / "model" / "config.json").read_text())["madrnet"]["mixed_views"] is True
+
+
 def test_learned_loss_weights_are_logged_and_resumed(tmp_path, heads, train_command):
     args = ["--dataset", "folder", "--data-dir", heads, *SMALL, "--epochs", "2", "--loss-weights", "learned"]
     assert train_command(*args, "--output", tmp_path / "whole") == 0

@@ -25,6 +25,7 @@ class ModelInfo:
         dataset: Name of the data set that the model was trained on; ``folder`` is somebody's own.
         learned_before: Data sets that its start and its teachers learned from.
         pipeline: A name of `madrnet_timm.data.pipelines.PIPELINES`.
+        mixed_views: Trained on aligned heads and whole images as they lie, too, so that other pipelines will do.
         normal_class: Label of the normal heads, one of the model's.
         no_head_class: Label of what is no head, one of the model's.
         domain: Lowest and highest value of each feature of the training images, see `domain_features`.
@@ -40,6 +41,7 @@ class ModelInfo:
     dataset: str = "folder"
     learned_before: tuple[str, ...] = ()
     pipeline: str = "raw"
+    mixed_views: bool = False
     normal_class: str | None = None
     no_head_class: str | None = None
     domain: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -71,6 +73,7 @@ class ModelInfo:
             dataset=values.text("dataset", "folder", longest=200),
             learned_before=values.texts("learned_before", ()),
             pipeline=values.text("pipeline", "raw", choices=PIPELINES),
+            mixed_views=values.flag("mixed_views", False),
             normal_class=values.text("normal_class", None, choices=label_names),
             no_head_class=values.text("no_head_class", None, choices=label_names),
             domain=_domain(values.values("domain")),

@@ -10,6 +10,7 @@ from ..data.pipelines import WITH_REFERENCE_BACKGROUND
 from ..errors import InputError
 from ..models import MADRNet
 from .model_config import ModelConfig
+from .model_info import ModelInfo
 from .notes import noted_pipeline, with_pipeline
 
 __all__ = ["pipeline_of", "weights_loaded"]
@@ -30,7 +31,7 @@ def pipeline_of(model: Any) -> str:
         return noted
     config = _config_file(cfg)
     if config is not None:
-        return _stored_pipeline(config)
+        return _stored(config).pipeline
     if cfg.get("source") in ("local-dir", "hf-hub"):
         raise InputError(
             f"{cfg.get('file') or cfg.get('hf_hub_id')}: the config.json that the model was loaded with is not there "
@@ -42,6 +43,8 @@ def pipeline_of(model: Any) -> str:
 def weights_loaded(model: Any, cache_dir: str | Path | None = None) -> None:
     """Let a MADRNet that timm has made with its weights know its pipeline, and warn of images prepared otherwise.
 
+    There is no warning where mixed views were trained on, which are prepared in several ways.
+
     Args:
         model: The model, or what ``features_only`` makes of it.
         cache_dir: Where timm was told to keep what it fetches.
@@ -51,11 +54,13 @@ def weights_loaded(model: Any, cache_dir: str | Path | None = None) -> None:
     """
     cfg = model.pretrained_cfg
     config = _config_file(cfg, cache_dir)
-    pipeline = noted_pipeline(cfg) or (None if config is None else _stored_pipeline(config))
+    stored = None if config is None else _stored(config)
+    pipeline = noted_pipeline(cfg) or (stored and stored.pipeline)
     if pipeline is None:
         return
     cfg["notes"] = with_pipeline(cfg, pipeline)
-    if isinstance(model, MADRNet) and pipeline in WITH_REFERENCE_BACKGROUND:
+    mixed = stored is not None and stored.mixed_views
+    if isinstance(model, MADRNet) and pipeline in WITH_REFERENCE_BACKGROUND and not mixed:
         model.input_check = InputCheck(pipeline, cfg["mean"], cfg["std"])
 
 
@@ -74,8 +79,8 @@ def _config_file(cfg: Mapping[str, Any], cache_dir: str | Path | None = None) ->
     return Path(found) if isinstance(found, str | Path) and Path(found).is_file() else None
 
 
-def _stored_pipeline(config: Path) -> str:
-    """The pipeline in the config.json of a model folder of this package; those of others have none."""
+def _stored(config: Path) -> ModelInfo:
+    """What the config.json of a model folder of this package says; those of others say nothing."""
     if "madrnet" not in json.loads(config.read_text(encoding="utf-8")):
-        return "raw"
-    return ModelConfig.read(config).info.pipeline
+        return ModelInfo()
+    return ModelConfig.read(config).info

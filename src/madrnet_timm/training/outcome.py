@@ -78,6 +78,7 @@ class Outcome:
                 "dataset": options.dataset,
                 "learned_before": sorted({*self.data_sets_before, *data_sets_of(followed)}),
                 "pipeline": options.recipe.pipeline,
+                "mixed_views": options.recipe.views == "mixed",
                 "normal_class": division.normal,
                 "no_head_class": source.no_head if source.no_head in division.names else None,
                 "domain": domain_ranges([domain_features(image, measure(image)) for image in images]),
