@@ -396,6 +396,62 @@ def test_ten_thousand_pictures_never_raise():
             assert -180 < head.angle <= 180, number
 
 
+POSITIONS = [
+    lambda image, mirror=mirror, quarters=quarters: np.ascontiguousarray(
+        np.rot90(image[:, ::-1] if mirror else image, quarters)
+    )
+    for mirror in (False, True)
+    for quarters in range(4)
+]
+
+
+def trusted_ratios(image):
+    """γ in the eight positions of a square, and those of them that are said to be trusted."""
+    heads = [measure(position(image)) for position in POSITIONS]
+    return [head.aspect_ratio for head in heads], [head.aspect_ratio for head in heads if head.ok]
+
+
+def head_with_droplet(seed, paleness):
+    """A head, a stem and a droplet of cytoplasm, as pale as the rule for cutting a neck is just about to ask for."""
+    rng = np.random.default_rng(seed)
+    image = np.full((131, 131, 3), (215, 190, 205), float)
+    ys, xs = np.mgrid[:131, :131]
+    image += (rng.normal(0, 3, 2) @ np.stack([xs.ravel(), ys.ravel()]) / 131).reshape(131, 131, 1)
+    angle = np.radians(rng.uniform(0, 90))
+    along = (xs - 60) * np.cos(angle) + (ys - 62) * np.sin(angle)
+    across = (ys - 62) * np.cos(angle) - (xs - 60) * np.sin(angle)
+    ink = np.array((110, 50, 130.0))
+    behind = (((along - 34) / 14) ** 2 + (across / 12) ** 2 <= 1) | ((abs(across) < 7) & (along > 15) & (along < 34))
+    image[behind] = (1 - paleness) * ink + paleness * image[0, 0]
+    image[(along / 24) ** 2 + (across / 16) ** 2 <= 1] = ink
+    image = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1) + rng.normal(0, 3, image.shape)
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("seed", "paleness"), [(0, 0.21), (2, 0.32), (2, 0.33), (4, 0.33), (4, 0.35)])
+def test_an_outline_that_hangs_on_the_position_is_flagged(seed, paleness):
+    ratios, trusted = trusted_ratios(head_with_droplet(seed, paleness))
+    assert max(ratios) > 1.5 * min(ratios)  # with or without the droplet
+    assert not trusted or max(trusted) < 1.05 * min(trusted)
+    clear = measure(head_with_droplet(seed, 0.15 if paleness > 0.3 else 0.1))
+    assert clear.ok
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Abnormal_Sperm (256)", "Abnormal_Sperm (548)", "Abnormal_Sperm (994)", "Normal_Sperm (133)", "Non-Sperm (726)"],
+)
+def test_smids_outlines_that_hang_on_the_position_are_flagged(smids_dir, name):
+    image = np.asarray(Image.open(smids_dir / name.partition(" ")[0] / f"{name}.webp").convert("RGB"))
+    ratios, trusted = trusted_ratios(image)
+    assert max(ratios) > 1.05 * min(ratios)
+    assert not trusted or max(trusted) < 1.05 * min(trusted)
+
+
+def test_no_outline_of_hushem_hangs_on_the_position(hushem_heads):
+    assert not any("unstable" in head.flags for head in hushem_heads[1].values())
+
+
 def test_debris_is_flagged_irregular():
     rng = np.random.default_rng(1)
     image = np.full((131, 131, 3), (215, 190, 205), np.uint8)

@@ -32,9 +32,13 @@ MEASUREMENTS = (
 )
 """Columns of a table of measurements."""
 
+_NOT_OK = frozenset({"no_head", "touches_border", "low_contrast", "unstable"})  # flags with which γ can't be trusted
+_LEAST_AREA = 9  # px of the outline's resolution
 _NECK_REACH = 0.5  # of the head's width
 _THIN = 5  # px of the outline's resolution: no neck, but the head's blurred rim, or a tail
 _DOUBTFUL_VOTE = 0.08  # below it the acrosome's end is a guess
+_FIRM_ELLIPSE = 0.88  # ellipticity from which on an uncut outline is the same however the image lies
+_SAME_RATIO = 0.05  # by which γ may differ between views of one image
 _IRREGULAR = 0.88  # solidity: none of HuSHeM's heads lies below, 0.7 % of SMIDS's normal ones and 34 % of its Non-Sperm
 
 
@@ -65,9 +69,11 @@ class HeadMorphology:
         acrosome_contrast: How much paler than the nucleus it is.
         stain_profile: Relative darkness in ten parts from the acrosome's end to the tail's; empty without a head.
         width_profile: Relative width in the same parts; empty without a head.
-        flags: Reasons for care. γ can't be trusted with ``no_head``, ``touches_border`` or ``low_contrast``;
-            ``two_heads`` (another dark object of this size), ``cut_neck``, ``irregular`` (dents that a single head does
-            not have: debris, a clump) and ``polarity`` (the acrosome's end is a guess) are information.
+        flags: Reasons for care. γ can't be trusted with ``no_head``, ``touches_border``, ``low_contrast`` or
+            ``unstable`` (two outlines are about as good: the same image turned by 90° or 180° gives a γ that is more
+            than 5 % different, or no head; looked for where the outline is no ellipse or was cut); ``two_heads``
+            (another dark object of this size), ``cut_neck``, ``irregular`` (dents that a single head does not have:
+            debris, a clump) and ``polarity`` (the acrosome's end is a guess) are information.
         um_per_px: Micrometres per pixel, None if unknown.
 
     Without a head the measurements are None.
@@ -98,7 +104,7 @@ class HeadMorphology:
     @property
     def ok(self) -> bool:
         """γ can be trusted."""
-        return not self.flags & {"no_head", "touches_border", "low_contrast"}
+        return not self.flags & _NOT_OK
 
     @property
     def length_um(self) -> float | None:
@@ -158,6 +164,23 @@ def _neck_mask(
     return (near > 0) & (labels == labels[found.mask][0])
 
 
+def _is_unstable(green: NDArray[np.uint8], aspect_ratio: float) -> bool:
+    """Whether γ is another, or there is no head, in the green channel turned by a quarter or by half a turn.
+
+    The grid of the background's plane begins at a corner, the kernel of the core's opening is another when transposed,
+    and of the long axis one end is searched for a neck first. Where a threshold is nearly met, that decides what
+    belongs to the head.
+    """
+    for quarters in (1, 2):
+        found = segment(np.ascontiguousarray(np.rot90(green, quarters)))
+        if found is None or found.mask.sum() < _LEAST_AREA:
+            return True
+        *_, major, minor = principal_axis(found.mask)
+        if abs(np.sqrt(major / minor) / aspect_ratio - 1) > _SAME_RATIO:
+            return True
+    return False
+
+
 def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = None) -> HeadMorphology:
     """Measure the sperm head nearest to the middle of a picture.
 
@@ -178,8 +201,9 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
         raise ValueError(f"um_per_px={um_per_px}: expected micrometres per pixel, more than 0")
     rgb = as_rgb(image)
     height, width = rgb.shape[:2]
-    found = segment(np.ascontiguousarray(rgb[..., 1]))
-    if found is None or found.mask.sum() < 9:
+    green = np.ascontiguousarray(rgb[..., 1])
+    found = segment(green)
+    if found is None or found.mask.sum() < _LEAST_AREA:
         mask, neck = np.zeros((2, height, width), dtype=bool)
         contour = np.zeros((0, 2), dtype=np.float32)
         return HeadMorphology(mask, neck, contour, flags=frozenset({"no_head"}), um_per_px=um_per_px)
@@ -203,6 +227,8 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
     mask = in_picture(found.mask)
     neck = _neck_mask(found, (cx, cy), (dx, dy), _NECK_REACH * 4 * float(np.sqrt(minor)))
 
+    aspect_ratio = float(np.sqrt(major / minor))
+    shape = head_shape(found, line, (dx, dy))
     flags = set()
     edge = max(1.0, 1.5 / zoom)  # the outermost outline lies up to a pixel of the working frame inside
     if contour.min() < edge or contour[:, 0].max() > width - 1 - edge or contour[:, 1].max() > height - 1 - edge:
@@ -217,6 +243,9 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
         flags.add("irregular")
     if vote < _DOUBTFUL_VOTE:
         flags.add("polarity")
+    doubtful = found.cut_neck or shape.ellipticity < _FIRM_ELLIPSE  # a second look costs as much as the first
+    if doubtful and not flags & _NOT_OK and _is_unstable(green, aspect_ratio):
+        flags.add("unstable")
     return HeadMorphology(
         mask=mask,
         neck=in_picture(found.mask | neck) & ~mask,
@@ -225,11 +254,11 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
         angle=float(np.degrees(np.arctan2(-dy, dx))),
         length=4 * float(np.sqrt(major)) / zoom,
         width=4 * float(np.sqrt(minor)) / zoom,
-        aspect_ratio=float(np.sqrt(major / minor)),
+        aspect_ratio=aspect_ratio,
         area=float(found.mask.sum()) / zoom**2,
         perimeter=float(cv2.arcLength(outline, True)) / zoom,
         solidity=solidity,
-        **asdict(head_shape(found, line, (dx, dy))),
+        **asdict(shape),
         flags=frozenset(flags),
         um_per_px=um_per_px,
     )

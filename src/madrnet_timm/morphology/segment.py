@@ -228,7 +228,7 @@ def _neck(shape: Profile, anchor: int, step: int) -> int | None:
     rows = np.arange(anchor, _ROWS if step > 0 else -1, step)
     if len(rows) <= 2 * _END_ROWS or shape.length < _ROWS / 2:  # too small to have one
         return None
-    width, dark = shape.width[rows], shape.darkness[rows]
+    width, dark = np.maximum(shape.width[rows], 1e-6), shape.darkness[rows]  # 0 where a cut left a gap
     behind = np.maximum.accumulate(width[::-1])[::-1]
     thinnest = _END_ROWS + int((behind / width)[_END_ROWS:-_END_ROWS].argmax())
     narrow = width[thinnest] / width[: thinnest + 1].max()
