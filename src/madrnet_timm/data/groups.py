@@ -1,11 +1,12 @@
 """Pictures that show the same cell: groups that must not be divided between training and test.
 
-Three rules, each on the pixels themselves:
+Four rules, each on the pixels themselves:
 
 1. identical pictures;
 2. crops of one field that overlap: they share whole patches, and all pixels of the overlap are equal;
 3. the same cell photographed twice, or cropped twice after some resampling: their thumbnails are alike, and after
-   registration to a fraction of a pixel so are their backgrounds, the head left out.
+   registration to a fraction of a pixel so are their backgrounds, the head left out;
+4. copies that are mirrored or turned by any angle, see `copies`. Neither HuSHeM nor SMIDS has any.
 
 On HuSHeM rule 2 finds ten pairs and rule 3 three, which makes 203 groups of 216 pictures. Perceptual hashes fail
 here: heads that lie at the same angle look alike to them, and only what lies around the head tells.
@@ -19,7 +20,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..morphology import HeadMorphology, measure
 from ..progress import progress
+from .copies import copied_pairs, without_corners
 
 __all__ = ["find_groups", "overlapping_pairs", "twin_pairs"]
 
@@ -142,12 +145,15 @@ def _numbered(n: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
     return [numbers.setdefault(root(i), len(numbers)) for i in range(n)]
 
 
-def find_groups(images: Images, pixel_hashes: Sequence[str]) -> list[int]:
-    """Group of each picture by the three rules above.
+def find_groups(
+    images: Images, pixel_hashes: Sequence[str], heads: Sequence[HeadMorphology] | None = None
+) -> list[int]:
+    """Group of each picture by the four rules above.
 
     Args:
         images: RGB, ``(h, w, 3)`` uint8.
         pixel_hashes: A hash of the pixels of each.
+        heads: What `measure` found on each; measured here if None.
 
     Returns:
         Group numbers from 0, in the order of their first pictures.
@@ -158,5 +164,10 @@ def find_groups(images: Images, pixel_hashes: Sequence[str]) -> list[int]:
     identical = {pair for indices in same.values() for pair in pairwise(indices)}
     firsts = [indices[0] for indices in same.values()]
     distinct = [images[i] for i in firsts]
-    related = twin_pairs(distinct) | overlapping_pairs(distinct)
+    filled = [without_corners(image) for image in distinct]
+    known = [
+        heads[i] if heads is not None and now is before else measure(now)
+        for i, before, now in zip(firsts, distinct, filled, strict=True)
+    ]
+    related = twin_pairs(filled) | overlapping_pairs(distinct) | copied_pairs(filled, known)
     return _numbered(len(images), identical | {(firsts[i], firsts[j]) for i, j in related})

@@ -166,11 +166,11 @@ def _drawn(count: int, seed: int) -> list[Row]:
 def _measured(items: Sequence[Item], images: list[NDArray[np.uint8]]) -> list[Row]:
     """Hash, group, session and measurements of each image."""
     hashes = [pixel_sha256(image) for image in images]
-    group = groups.find_groups(images, hashes)
+    heads = [measure(image) for image in progress(images, len(images), "measuring", "image", shown_from=500)]
+    group = groups.find_groups(images, hashes, heads)
     session = sessions.find_sessions(images, [item.file for item in items])
     rows = []
-    for index, image in enumerate(progress(images, len(images), "measuring", "image", shown_from=500)):
-        head = measure(image)
+    for index, (image, head) in enumerate(zip(images, heads, strict=True)):
         rows.append(
             {
                 "pixel_sha256": hashes[index],
