@@ -384,10 +384,10 @@ def test_the_readmes_figures_are_those_of_the_page():
     assert f"(first row on them: {paper[4]}) | {right}, Wilson {low} to {high} %" in readme
     its = resnet50[3].split(": ")[1].split(" [")[0]
     assert f"from random weights, on one fold: {its})" in " ".join(readme.split())
-    page = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    reproduce = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
     low, high = re.findall(r"\[([\d.]+), ([\d.]+)\]", resnet50[3])[0]
-    assert f"{its} held-out pictures right (Wilson {low} to {high} %)" in " ".join(page.split())
-    assert right in page
+    assert f"{its} held-out pictures right (Wilson {low} to {high} %)" in " ".join(reproduce.split())
+    assert right in reproduce
     for run, column in (("hushem-madrnet", 0), ("smids-madrnet", 1)):
         table = stored(f"controls-{run.split('-')[0]}")
         seeds = {row["seed"] for row in stored(run)}
