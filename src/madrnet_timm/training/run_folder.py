@@ -26,7 +26,7 @@ class RunFolder:
     ``config.yaml`` (every option), ``folds.csv`` (which picture is held out in which fold), ``unlabelled.csv`` (the
     pictures without labels, if there are such, by their pixels), ``history.csv`` (a row an epoch), ``metrics.json``,
     ``predictions.csv`` (a row a held-out picture), ``learning_curves.png``, ``confusion_matrix.png``, ``checkpoint/``
-    (the last one, for ``--resume``) and ``model/``, the model folder.
+    (the last one, for ``--resume``), ``model/``, the model folder, and ``.lock``, held while a training is running.
     """
 
     def __init__(self, path: str | Path) -> None:
