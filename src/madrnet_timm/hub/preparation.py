@@ -55,7 +55,7 @@ def weights_loaded(model: Any, cache_dir: str | Path | None = None) -> None:
     cfg = model.pretrained_cfg
     config = _config_file(cfg, cache_dir)
     stored = None if config is None else _stored(config)
-    pipeline = noted_pipeline(cfg) or (stored and stored.pipeline)
+    pipeline = noted_pipeline(cfg) or (None if stored is None else stored.pipeline)
     if pipeline is None:
         return
     cfg["notes"] = with_pipeline(cfg, pipeline)
