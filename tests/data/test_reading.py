@@ -179,6 +179,18 @@ def test_cut_outs_are_measured(margin, cropped):
     assert found.length == pytest.approx(truth.length, rel=0.03)
 
 
+def test_a_cut_out_with_a_crop_s_background_keeps_its_scale():
+    """Networks see a part of the longer side: a cut-out that is as loose as a crop may not be widened."""
+    height, width = GRAY.shape
+    disc = np.zeros_like(GRAY)
+    cv2.ellipse(disc, (width // 2, height // 2), (2 * width // 5, 2 * height // 5), 0, 0, 360, 255, -1)
+    image = np.dstack([HEAD.image, disc])
+    assert (disc > 0).mean() > 0.4
+    assert read_image(image).shape == HEAD.image.shape
+    tight = cut_out(4)
+    assert read_image(tight).shape[0] > 1.9 * tight.shape[0]
+
+
 def test_transparency_that_hides_nothing_or_everything():
     opaque = np.dstack([HEAD.image, np.full(HEAD.image.shape[:2], 255, np.uint8)])
     assert np.array_equal(read_image(opaque), HEAD.image)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import socket
 from html.parser import HTMLParser
@@ -150,6 +151,10 @@ def test_images_without_a_head_are_in_no_figure(classifier, tmp_path):
     assert f"{len(count.no_head)} images show no head and are in no figure" in text
     assert f"of {len(count.heads)} heads" in text
     assert text.count("no class no head") == len(count.no_head)
+    classes = text[text.index("Classes class images share") : text.index("Measurements")]
+    shares = [float(share) for share in re.findall(r"([\d.]+) %", classes)]
+    assert sum(shares) == pytest.approx(100, abs=0.3)
+    assert f"no head was found {len(count.no_head)} 0" in classes
 
 
 def test_two_slides(results, classifier, tmp_path):
@@ -239,6 +244,8 @@ def test_a_table_asks_no_network_and_loads_no_other_model(results, model_dir, tm
     ):
         with pytest.raises(InputError, match="is not on this machine"):
             known_classifier(changed(results, model=name))
+    with pytest.raises(InputError, match="does not say which model made it"):
+        known_classifier(changed(results, model="", digest="", architecture=""))
     assert known_classifier(results).folder.digest() == results.info.digest
     other = tmp_path / "model"
     shutil.copytree(model_dir, other)

@@ -71,6 +71,8 @@ def known_classifier(results: Results) -> Classifier:
         InputError: The model is not there, is another by now, or has no attention maps; the message says which.
     """
     name = results.info.model
+    if not name:
+        raise InputError("the table's JSON does not say which model made it; predict again")
     folder = Path(name)
     if not os.path.isdir(folder) and folder.name in published_models():  # made on another machine
         folder = published_folder(folder.name) or folder

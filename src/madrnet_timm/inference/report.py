@@ -100,18 +100,18 @@ def _correction(slide: _Slide) -> dict[str, Any] | None:
 
 
 def _class_rows(slide: _Slide) -> list[dict[str, Any]]:
-    """Counts of each class among the images, and of those without a head in a row of their own."""
+    """Counts of each class and their shares; images in which no head was found come last and are in no share."""
     without = [row for row in slide.count.no_head if row["prediction"] != slide.results.info.no_head_class]
     images = [row for row in slide.count.images if row not in without]
     counts = Counter(row["prediction"] for row in images)
     doubtful = Counter(row["prediction"] for row in slide.count.doubtful)
-    total = len(slide.count.images)
-    out = [
+    total = max(len(images), 1)
+    out: list[dict[str, Any]] = [
         {"name": name, "count": counts[name], "share": counts[name] / total, "doubtful": doubtful[name]}
         for name in slide.results.info.label_names
     ]
     if without:
-        out.append({"name": "no head was found", "count": len(without), "share": len(without) / total, "doubtful": 0})
+        out.append({"name": "no head was found", "count": len(without), "share": None, "doubtful": 0})
     return out
 
 
