@@ -243,4 +243,4 @@ def test_no_bars_where_nobody_looks(madrnet, crops, tmp_path):
         (tmp_path / f"{number}.png").write_bytes((crops / f"{number % 64:02}.png").read_bytes())
     run = madrnet("measure", crops, tmp_path, "--processes", "1", "--output", tmp_path / "a.csv")
     assert run.returncode == 0
-    assert re.fullmatch(r"104 measured, \d+ of them not to be trusted \(column flags\)\n", run.stderr)
+    assert re.fullmatch(r"found 104 images\n104 measured, \d+ of them not to be trusted \(column flags\)\n", run.stderr)

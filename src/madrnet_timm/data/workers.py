@@ -72,13 +72,30 @@ def _wait_for_end(parent: Any) -> None:
 
 @contextmanager
 def _quiet_start() -> Iterator[None]:
-    """Processes that are started here leave Ctrl-C to their parent, and do not run its program once more."""
+    """Processes that are started here leave Ctrl-C to their parent, and do not run its program once more.
+
+    Ctrl-C itself waits until they are started: one that has not been told yet what to do would end with a traceback.
+    """
     main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-    if hasattr(signal, "pthread_sigmask"):  # not on Windows; inherited by the processes
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with _interrupts_later():
+            yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))  # by whatever thread it comes
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited by the processes
     try:
         yield
     finally:
-        sys.modules["__main__"] = main
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+    if waiting:
+        raise KeyboardInterrupt
