@@ -219,6 +219,23 @@ def test_weights_that_are_refused(folder, change, words):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (
+            put("classifier.weight", float("nan")),
+            "model.safetensors: classifier.weight has 1 of 512 numbers that are not",
+        ),
+        (put("embedding.1.running_var", -1.0), "running_var has 1 of 128 numbers that are negative"),
+        (lambda s: s.update({"classifier.weight": s["classifier.weight"].to(torch.int8)}), "classifier.weight is I8"),
+    ],
+)
+def test_weights_that_timm_would_take_are_refused(folder, damage, words):
+    rewrite(folder, damage)
+    with pytest.raises(InputError, match=words):
+        timm.create_model(f"local-dir:{folder}", pretrained=True)
+
+
 def test_weights_that_are_refused_as_a_start(folder):
     model = build_model()
     for damage, words in (

@@ -130,13 +130,14 @@ def test_threads(monkeypatch):
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.filterwarnings("error")
 def test_what_is_not_finite_is_found():
     recipe, fine = Recipe(lr_head=1e30), torch.tensor(1.0)
     check_loss(fine, fine, 0, 0, recipe)
     with pytest.raises(
         InputError, match=r"epoch 3, step 5: the loss \(nan\) is not finite.* lower a learning rate \(--lr-h"
     ):
-        check_loss(torch.tensor(torch.nan), None, 2, 4, recipe)
+        check_loss(torch.tensor(torch.nan, requires_grad=True), None, 2, 4, recipe)
     with pytest.raises(InputError, match="epoch 3, step 5: the gradient is not finite"):
         check_loss(fine, torch.tensor(torch.inf), 2, 4, recipe)
     norm = torch.nn.BatchNorm1d(3)

@@ -12,6 +12,7 @@ from ..models import MADRNet
 from .model_config import ModelConfig
 from .model_info import ModelInfo
 from .notes import noted_pipeline, with_pipeline
+from .weights import check_loaded
 
 __all__ = ["pipeline_of", "weights_loaded"]
 
@@ -41,7 +42,7 @@ def pipeline_of(model: Any) -> str:
 
 
 def weights_loaded(model: Any, cache_dir: str | Path | None = None) -> None:
-    """Let a MADRNet that timm has made with its weights know its pipeline, and warn of images prepared otherwise.
+    """Check the weights that timm has put into a MADRNet, let it know its pipeline, warn of images prepared otherwise.
 
     There is no warning where mixed views were trained on, which are prepared in several ways.
 
@@ -50,10 +51,12 @@ def weights_loaded(model: Any, cache_dir: str | Path | None = None) -> None:
         cache_dir: Where timm was told to keep what it fetches.
 
     Raises:
-        InputError: The folder that it was loaded from names a pipeline that is not known.
+        InputError: The folder that it was loaded from names a pipeline that is not known; see `check_loaded`.
     """
     cfg = model.pretrained_cfg
     config = _config_file(cfg, cache_dir)
+    weights = cfg.get("file") or cfg.get("hf_hub_id") or "the weights"
+    check_loaded(model, weights if config is None else config.parent / "model.safetensors")
     stored = None if config is None else _stored(config)
     pipeline = noted_pipeline(cfg) or (None if stored is None else stored.pipeline)
     if pipeline is None:

@@ -13,6 +13,7 @@ from ..models import MADRNet
 
 __all__ = [
     "check_fit",
+    "check_loaded",
     "check_numbers",
     "check_safetensors",
     "fill",
@@ -94,6 +95,23 @@ def check_fit(model: torch.nn.Module, path: str | Path) -> None:
         else:
             continue
         raise InputError(f"{path}: does not fit the config.json beside it: {name} is {what}; fetch or save both again")
+
+
+def check_loaded(model: torch.nn.Module, where: str | Path) -> None:
+    """Refuse weights that timm has put into a model, which looks neither at their type nor at their values.
+
+    Args:
+        model: With its weights.
+        where: The safetensors file that they come from, else its name; a name alone says nothing of types.
+
+    Raises:
+        InputError: Whole numbers in the place of real ones, or see `check_numbers`.
+    """
+    own = model.state_dict()
+    for name, (kind, _) in _header(Path(where)).items() if Path(where).is_file() else ():
+        if name in own and (wrong := _wrong_kind(kind, own[name])) is not None:
+            raise InputError(f"{where}: {name} is {wrong}; choose weights that are not quantized")
+    check_numbers(own, where)
 
 
 def _wrong_kind(kind: str, own: torch.Tensor) -> str | None:

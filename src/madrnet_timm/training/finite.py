@@ -35,7 +35,7 @@ def check_loss(loss: torch.Tensor, norm: torch.Tensor | None, epoch: int, step: 
     """
     where = f"epoch {epoch + 1}, step {step + 1}"
     if not torch.isfinite(loss):
-        raise _stopped(f"the loss ({float(loss):g})", where, recipe)
+        raise _stopped(f"the loss ({float(loss.detach()):g})", where, recipe)
     if norm is not None and not torch.isfinite(norm):
         raise _stopped("the gradient", where, recipe)
 
