@@ -97,3 +97,12 @@ def test_what_lies_the_same_way_is_left_to_the_other_rules(drawn):
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_flat_images_have_no_copies(count):
     assert pairs([np.full((40, 50, 3), 180, np.uint8)] * count) == set()
+
+
+def test_flat_surroundings_tell_nothing():
+    """Heads of one shape cut out onto one colour are alike, but no copies; mirrored and turned ones are found."""
+    heads = [draw_head("Tapered", seed, debris=False) for seed in range(16)]
+    images = [np.where(head.mask[..., None], head.image, np.uint8(190)) for head in heads]
+    copies = [np.ascontiguousarray(image[:, ::-1]) for image in images[:4]]
+    copies += [turned(image, 37, fillcolor=(190, 190, 190)) for image in images[4:8]]
+    assert pairs([*images, *copies]) == {(i, 16 + i) for i in range(8)}

@@ -31,6 +31,10 @@ _SAME = 0.955  # and of the registered ones: copies have 0.97 to 1; other cells 
 _SAME_TEXTURE = (
     0.5  # around the heads: copies have 0.6 to 1, 0.5 after hard JPEG; drawn heads of one shape at most 0.47
 )
+_FLAT = 0.1  # gray levels of noise around a head below which its surroundings tell nothing (drawn, or cut out)
+_SAME_ALONE = (
+    0.9985  # correlation of discs of such heads: copies have 0.999 to 1; drawn heads of one shape at most 0.998
+)
 _EVENLY = 1.05  # how much more a registration may stretch one way than the other
 _AS_IT_LIES = 2.0  # degrees: turned by less is not turned
 _ROWS = 256  # images that are compared with all others at once
@@ -191,10 +195,14 @@ def _correlation(x: FloatArray, y: FloatArray) -> float:
     return float(x @ y / max(float(np.sqrt((x @ x) * (y @ y))), 1e-6))
 
 
+def _noise(values: FloatArray) -> float:
+    """Their standard deviation, robust."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+
+
 def _texture(values: FloatArray) -> FloatArray:
     """Values cut at two standard deviations (robust), so that a tail counts little and the noise of the image much."""
-    values = values - np.median(values)
-    limit = 2 * 1.4826 * float(np.median(np.abs(values)))
+    values, limit = values - np.median(values), 2 * _noise(values)
     return np.clip(values, -limit, limit)
 
 
@@ -214,10 +222,10 @@ def _is_copy(first: Image, second: Image, a: _Disc, b: _Disc, symmetry: NDArray[
     if min(disc.sum(), around.sum()) < _FINE**2 / 4:
         return False
     x, y = (_detail(seen, both) for seen in (seen_a, seen_b))
-    return (
-        _correlation(x[disc], y[disc]) > _SAME
-        and _correlation(_texture(x[around]), _texture(y[around])) > _SAME_TEXTURE
-    )
+    alike = _correlation(x[disc], y[disc])
+    if min(_noise(x[around]), _noise(y[around])) < _FLAT:
+        return alike > _SAME_ALONE
+    return alike > _SAME and _correlation(_texture(x[around]), _texture(y[around])) > _SAME_TEXTURE
 
 
 def copied_pairs(images: Sequence[Image], heads: Sequence[HeadMorphology]) -> set[tuple[int, int]]:
