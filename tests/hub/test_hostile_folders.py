@@ -279,11 +279,25 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "kwargs", [{"depth": 65}, {"embed_dim": 0}, {"bilinear_dim": 4096}, {"backbone": "local-dir:x"}]
+    "kwargs",
+    [
+        {"depth": 65},
+        {"embed_dim": 0},
+        {"bilinear_dim": 4096},
+        {"backbone": "local-dir:x"},
+    ],
 )
 def test_bounds_of_the_constructor(kwargs):
     with pytest.raises(ValueError, match=f"{next(iter(kwargs))}="):
         timm.create_model("madrnet_test_resnet", **kwargs)
+
+
+@pytest.mark.parametrize("key", ["checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"])
+def test_nothing_that_a_folder_names_is_opened_by_timms_way_either(folder, config, key):
+    config["model_args"] = {**config.get("model_args", {}), key: str(folder / "x.pth")}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises((ValueError, TypeError), match=key):
+        timm.create_model(f"local-dir:{folder}", pretrained=True)
 
 
 def test_pretrained_names_are_those_that_load():

@@ -237,6 +237,10 @@ def _reduce(backbone: nn.Module, _: Any) -> tuple[Any, ...]:
     return _new_headless, (type(backbone).__mro__[1],), backbone.__dict__.copy()
 
 
+_FROM_OUTSIDE = {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
+"""Arguments of `timm.create_model` that let it open files and addresses."""
+
+
 def create_backbone(
     name: str,
     in_chans: int = 3,
@@ -263,10 +267,14 @@ def create_backbone(
         ``(C, h, w)`` at the backbone's own input size, and that size ``(height, width)``.
 
     Raises:
-        ValueError: Another name, or the output can't be laid out as a map.
+        ValueError: Another name, an argument that names a file, or the output can't be laid out as a map.
     """
     if ":" in name:  # timm would read its config.json from there
         raise ValueError(f"backbone={name!r}: expected an architecture of timm, such as resnet50")
+    if outside := _FROM_OUTSIDE & kwargs.keys():  # a model folder from elsewhere may ask for them
+        raise ValueError(
+            f"{min(outside)}: not taken; load a safetensors file with madrnet_timm.hub.load_backbone_weights"
+        )
     dd = {k: v for k, v in (("device", device), ("dtype", dtype)) if v is not None}
     backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=in_chans, **kwargs, **dd)
     img_size = kwargs.get("img_size") or backbone.pretrained_cfg["input_size"][1:]
