@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from pathlib import Path
 
 import cv2
 import datasets
