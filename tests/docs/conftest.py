@@ -23,10 +23,10 @@ def place(tmp_path_factory, hushem_dir, lite0_weights):
         for index in range(10):
             image = Image.fromarray(draw_head(shape, 100 * number + index).image)
             image.save(folder / "my_crops" / shape / f"{index}.png")
-    for slide in ("slide1", "slide2"):
+    for first, slide in ((900, "slide1"), (950, "slide2")):
         (folder / slide).mkdir()
         for index in range(6):
-            Image.fromarray(draw_head(SHAPES[index % 4], 900 + index).image).save(folder / slide / f"{index}.png")
+            Image.fromarray(draw_head(SHAPES[index % 4], first + index).image).save(folder / slide / f"{index}.png")
     with zipfile.ZipFile(folder / "HuSHeM.zip", "w") as archive:
         for path in hushem_dir.rglob("*.BMP"):
             archive.write(path, path.relative_to(hushem_dir))
