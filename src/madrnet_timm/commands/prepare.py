@@ -59,5 +59,7 @@ def _prepare(args: argparse.Namespace) -> int:
         write(target, view)
     if len(failures) < len(paths):
         size = f"{transform.size}×{transform.size}"
-        print(f"{args.output}: {len(paths) - len(failures)} images of {size} pixels, pipeline {transform.pipeline}")
+        count = len(paths) - len(failures)
+        images = "1 image" if count == 1 else f"{count} images"
+        print(f"{args.output}: {images} of {size} pixels, pipeline {transform.pipeline}")
     return report_skipped(failures)
