@@ -72,7 +72,7 @@ def test_prepared_images_are_what_the_network_sees(place, fresh_python, model_di
     assert np.array_equal(np.asarray(Image.open(place / "prepared" / "head00.png.png")), view)
     words = ("prepare", crops / "head00.png", "--model", model_dir, "--output", "arrays", "--format", "npy")
     run = fresh_python("-m", "madrnet_timm.cli", *words, cwd=place)
-    assert run.stdout == "arrays: 1 images of 64×64 pixels, pipeline aligned-normalized\n", run.stderr
+    assert run.stdout == "arrays: 1 image of 64×64 pixels, pipeline aligned-normalized\n", run.stderr
     assert np.array_equal(np.load(place / "arrays" / "head00.png.npy"), view)
 
 
