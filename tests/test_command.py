@@ -209,7 +209,8 @@ def _measured_and_stopped(fresh_python, crops, stop):
         helpers.extend(_children(pid))
         stop(pid)
 
-    script = OUTPUT.format("os.setsid()")
+    # as from a terminal, though the tests may run where Ctrl-C is ignored
+    script = OUTPUT.format("import signal; signal.signal(signal.SIGINT, signal.default_int_handler); os.setsid()")
     started = lambda pid: threading.Thread(target=watch, args=(pid,), daemon=True).start()  # noqa: E731
     run = fresh_python("-c", script, "measure", crops, "--processes", "2", started=started, timeout=120)
     patience = time.monotonic() + 90

@@ -86,8 +86,9 @@ def _quiet_start() -> Iterator[None]:
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
-        yield
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not hasattr(signal, "pthread_sigmask") or not main_thread or not callable(signal.getsignal(signal.SIGINT)):
+        yield  # none come: on Windows, beside the main thread, where they are ignored
         return
     waiting: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))  # by whatever thread it comes
