@@ -171,6 +171,12 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
         Image.fromarray(np.ascontiguousarray(image)).save(beside, format="PNG")
 
 
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a NumPy array as ``.npy``."""
+    with replacing(path) as beside, beside.open("wb") as opened:
+        np.save(opened, array, allow_pickle=False)
+
+
 def _cells(rows: Sequence[Mapping[str, Any]], digits: int | None) -> Iterator[dict[str, Any]]:
     """Rows as they are written: text by `to_cell`, numbers with so many significant digits."""
 
@@ -183,12 +189,6 @@ def _cells(rows: Sequence[Mapping[str, Any]], digits: int | None) -> Iterator[di
 
     for row in rows:
         yield {to_cell(name): cell(value) for name, value in row.items()}
-
-
-def write_array(path: Path, array: NDArray[Any]) -> None:
-    """Write a NumPy array as ``.npy``."""
-    with replacing(path) as beside, beside.open("wb") as opened:
-        np.save(opened, array, allow_pickle=False)
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]], digits: int | None = None, excel: bool = False) -> str:

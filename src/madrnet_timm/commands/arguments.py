@@ -4,8 +4,9 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 
@@ -18,6 +19,7 @@ __all__ = [
     "check_scale",
     "check_table",
     "number",
+    "put_table",
     "report_skipped",
     "say_found",
 ]
@@ -63,6 +65,16 @@ def check_table(args: argparse.Namespace) -> None:
     check_table_name(args.output)
     if args.excel and args.output.suffix.lower() != ".csv":
         raise InputError(f"--excel --output {args.output}: only a CSV has a byte order mark; leave --excel out")
+
+
+def put_table(args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table to ``--output``; without it as CSV on the screen."""
+    from ..files import DIGITS, as_csv, write_table
+
+    if args.output is None:
+        sys.stdout.write(as_csv(rows, DIGITS, args.excel))
+    else:
+        write_table(args.output, rows, args.excel)
 
 
 def number(text: str) -> float:

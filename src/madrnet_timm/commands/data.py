@@ -1,13 +1,12 @@
 """``madrnet data``: fetch, verify, divide and describe data sets."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from ..data.arguments import add_data_arguments, add_fold_arguments, settle_dataset
 from ..data.manifest import MANIFESTS
-from .arguments import add_table, check_table
+from .arguments import add_table, check_table, put_table
 
 __all__ = ["add_parser"]
 
@@ -84,17 +83,13 @@ def _data_verify(args: argparse.Namespace) -> int:
 def _data_folds(args: argparse.Namespace) -> int:
     from ..data.folds import assign_folds, fold_rows
     from ..data.sources import drop_conflicts, load
-    from ..files import as_csv, write_table
 
     check_table(args)
     settle_dataset(args)
     records, _ = drop_conflicts(load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable))
     folds = assign_folds(args.dataset, records, args.protocol, args.folds, args.seed)
     rows = fold_rows(records, folds, ("file", "pixel_sha256", "group", "session", "label"))
-    if args.output is None:
-        sys.stdout.write(as_csv(rows, excel=args.excel))
-    else:
-        write_table(args.output, rows, args.excel)
+    put_table(args, rows)
     return 0
 
 

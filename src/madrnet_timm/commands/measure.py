@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .arguments import add_images, add_scale, add_table, check_scale, check_table, report_skipped, say_found
+from .arguments import add_images, add_scale, add_table, check_scale, check_table, put_table, report_skipped, say_found
 
 __all__ = ["add_parser"]
 
@@ -33,7 +33,7 @@ def add_parser(verbs: Any) -> None:
 def _measure(args: argparse.Namespace) -> int:
     from ..data.measuring import measure_files
     from ..data.reading import picture_files
-    from ..files import DIGITS, as_csv, make_output_folder, write_table
+    from ..files import make_output_folder
 
     check_scale(args.um_per_px)
     if args.processes is not None and args.processes < 1:
@@ -44,10 +44,8 @@ def _measure(args: argparse.Namespace) -> int:
         make_output_folder(args.overlay, "--overlay")
     say_found(args.images, paths)
     rows, failures = measure_files(paths, args.um_per_px, args.overlay, args.processes)
-    if rows and args.output is not None:
-        write_table(args.output, rows, args.excel)
-    elif rows:
-        sys.stdout.write(as_csv(rows, DIGITS, args.excel))
+    if rows:
+        put_table(args, rows)
     doubtful = sum(not row["ok"] for row in rows)
     print(f"{len(rows)} measured, {doubtful} of them not to be trusted (column flags)", file=sys.stderr)
     return report_skipped(failures)

@@ -16,6 +16,7 @@ from .arguments import (
     check_scale,
     check_table,
     number,
+    put_table,
     report_skipped,
     say_found,
 )
@@ -64,7 +65,7 @@ def add_parser(verbs: Any) -> None:
 
 def _predict(args: argparse.Namespace) -> int:
     from ..data.reading import picture_files
-    from ..files import DIGITS, as_csv, check_output
+    from ..files import check_output
     from ..inference import Classifier
     from ..inference.predict import predict_files
     from ..inference.results import info_path
@@ -84,7 +85,8 @@ def _predict(args: argparse.Namespace) -> int:
     say_found(args.images, paths)
     if args.output is None:
         rows, skipped = predict_files(paths, classifier, args.um_per_px, args.batch_size)
-        sys.stdout.write(as_csv(rows, DIGITS, args.excel) if rows else "")
+        if rows:
+            put_table(args, rows)
     else:
         rows, skipped = _predict_table(args, paths, classifier)
     abstained, outside = sum(row["abstain"] for row in rows), sum(bool(row["out_of_domain"]) for row in rows)

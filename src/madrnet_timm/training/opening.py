@@ -3,10 +3,9 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import timm
-
 from ..data.sources import SOURCES
 from ..hub.model_folder import ModelFolder
+from ..hub.timm_weights import timm_repository
 from .division import Division
 from .options import RunOptions
 from .seen import seen_pixels, start_of
@@ -48,8 +47,7 @@ def _classes(records: "Dataset", names: list[str]) -> str:
 
 def _start(options: RunOptions) -> str:
     if options.pretrained_backbone:
-        cfg = timm.get_pretrained_cfg(options.model.removeprefix("madrnet_"))
-        return f"timm's weights of the backbone ({cfg.hf_hub_id if cfg is not None else 'as timm has them'})"
+        return f"timm's weights of the backbone ({timm_repository(options.model) or 'as timm has them'})"
     start = start_of(options)
     saw = "" if start is None else f" ({_saw(ModelFolder(start))})"
     if options.weights is not None:
