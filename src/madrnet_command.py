@@ -18,6 +18,7 @@ VERBS = {
     "export": "a model as ONNX",
     "prepare": "images as a model's network sees them, for other programs",
     "publish": "put a model on the Hugging Face Hub",
+    "quickstart": "the whole way in about a minute, without any data",
 }
 """Each verb and its line of help, as `madrnet_timm.commands` has them."""
 

@@ -1,12 +1,13 @@
 """The verbs of the command ``madrnet``, which lie in ``commands/``."""
 
 import argparse
+import sys
 
 from madrnet_command import command_parser
 
 from .command import run_command
 
-__all__ = ["main", "parser"]
+__all__ = ["main", "parser", "run_verb"]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,12 +20,13 @@ def parser() -> argparse.ArgumentParser:
         predict,
         prepare,
         publish,
+        quickstart,
         report,
         tsne,
     )  # late: they need OpenCV
 
     whole, verbs = command_parser()
-    for verb in (measure, data, predict, report, explain, tsne, export, prepare, publish):
+    for verb in (measure, data, predict, report, explain, tsne, export, prepare, publish, quickstart):
         verb.add_parser(verbs)
     return whole
 
@@ -37,6 +39,12 @@ def main(argv: list[str] | None = None) -> None:
         return args.verb(args)
 
     run_command(run)
+
+
+def run_verb(verb: str) -> None:
+    """Run one verb as a program of its own, whose command line holds the verb's options alone."""
+    sys.argv.insert(1, verb)
+    main()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,30 @@
+"""``madrnet quickstart``: the whole way on drawn heads."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb and its options."""
+    quickstart = verbs.add_parser(
+        "quickstart",
+        help="the whole way in about a minute, without any data",
+        description="Ask a published model about a head, draw heads, train a small model on them, save it, load it "
+        "through timm and classify heads that it has never seen. The same command again continues where it was.",
+        epilog="Example: madrnet quickstart --output runs/quickstart",
+    )
+    quickstart.add_argument(
+        "--output", type=Path, default=Path("runs/quickstart"), metavar="DIR", help="folder of the run (%(default)s)"
+    )
+    quickstart.add_argument("--epochs", type=int, default=24, metavar="N", help="passes over the heads (%(default)s)")
+    quickstart.set_defaults(verb=_quickstart)
+
+
+def _quickstart(args: argparse.Namespace) -> int:
+    from ..quickstart import quickstart
+
+    quickstart(args.output, args.epochs)
+    return 0
