@@ -36,7 +36,9 @@ def adapt_norms(model: Any, batches: Iterable[Any]) -> None:
     """Statistics of all batch norms from these pictures, the mean of all batches."""
     import torch
 
-    norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    from madrnet_timm._compat import AnyBatchNorm
+
+    norms = [m for m in model.modules() if isinstance(m, AnyBatchNorm)]
     for module in norms:
         module.reset_running_stats()
         module.momentum = None

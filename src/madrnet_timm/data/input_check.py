@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from .._compat import is_functorch_wrapped_tensor
 from ..morphology.align import REFERENCE_BACKGROUND
 
 __all__ = ["InputCheck"]
@@ -67,4 +68,4 @@ def _has_values(x: torch.Tensor) -> bool:
         return False
     if x.is_cuda and torch.cuda.is_current_stream_capturing():
         return False
-    return not torch._C._functorch.is_functorch_wrapped_tensor(x)
+    return not is_functorch_wrapped_tensor(x)

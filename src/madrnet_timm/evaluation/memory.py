@@ -3,9 +3,8 @@
 from typing import Any
 
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
+
+from .._compat import StorageWeakRef, TorchDispatchMode, storage_key, tree_iter
 
 __all__ = ["LiveBytes"]
 
@@ -36,15 +35,16 @@ class LiveBytes(TorchDispatchMode):
         for given in tree_iter((args, kwargs)):
             if isinstance(given, torch.Tensor) and not self._known(given.untyped_storage()):
                 storage = given.untyped_storage()
-                self._before[storage._cdata] = StorageWeakRef(storage)
+                self._before[storage_key(storage)] = StorageWeakRef(storage)
         out = func(*args, **(kwargs or {}))
         for made in tree_iter(out):
             if isinstance(made, torch.Tensor) and not self._known(made.untyped_storage()):
                 storage = made.untyped_storage()
-                self._alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+                self._alive[storage_key(storage)] = (StorageWeakRef(storage), storage.nbytes())
         self.peak = max(self.peak, self.now)
         return out
 
     def _known(self, storage: torch.UntypedStorage) -> bool:
-        counted, before = self._alive.get(storage._cdata), self._before.get(storage._cdata)
+        key = storage_key(storage)
+        counted, before = self._alive.get(key), self._before.get(key)
         return (counted is not None and not counted[0].expired()) or (before is not None and not before.expired())

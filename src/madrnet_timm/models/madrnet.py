@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from timm.layers import get_device_dtype, get_norm_layer
+from timm.layers import get_norm_layer
 from timm.models import (
     DefaultCfg,
     PretrainedCfg,
@@ -25,10 +25,10 @@ from timm.models import (
     model_entrypoint,
     register_model,
 )
-from timm.models._features import feature_take_indices
 from timm.optim import auto_group_layers
 from torch import nn
 
+from .._compat import feature_take_indices
 from .backbone import create_backbone, remove_idle
 from .bilinear import BilinearPool
 from .interaction import ReversibleInteraction
@@ -204,7 +204,8 @@ class MADRNet(nn.Module):
         pool = self.global_pool if global_pool is None else global_pool
         if global_pool is None and num_classes > 0:
             pool = pool or ("bilinear" if self.bilinear_dim else "avg")
-        self._reset_head(num_classes, pool, **get_device_dtype(self))
+        param = next(self.parameters())
+        self._reset_head(num_classes, pool, device=param.device, dtype=param.dtype)
         for module in (self.pool, self.embedding, self.classifier):
             module.train(self.training)
 

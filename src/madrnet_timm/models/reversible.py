@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from .._compat import AnyBatchNorm, buffers_of, is_replica, version_of
 
 __all__ = ["MEMORY_MODES", "ReversibleSequence", "invert_couplings", "run_couplings"]
 
@@ -58,14 +59,15 @@ class _StatisticsKept(AbstractContextManager[None]):
         self.own: list[list[tuple[nn.Module, dict[str, Any]]]] = []
 
     def __enter__(self) -> None:
-        norms = [m for m in self.modules if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-        self.own.append([(norm, dict(norm._buffers)) for norm in norms])
+        norms = [m for m in self.modules if isinstance(m, AnyBatchNorm) and m.training and m.track_running_stats]
+        self.own.append([(norm, dict(buffers_of(norm))) for norm in norms])
         for norm in norms:
-            norm._buffers.update({k: None if v is None else v.clone() for k, v in norm._buffers.items()})
+            buffers = buffers_of(norm)
+            buffers.update({k: None if v is None else v.clone() for k, v in buffers.items()})
 
     def __exit__(self, *error: object) -> None:
         for norm, buffers in self.own.pop():
-            norm._buffers.update(buffers)
+            buffers_of(norm).update(buffers)
 
 
 class _RandomStates:
@@ -124,14 +126,15 @@ class _BufferWatch:
         self.owners = [
             (module, name)
             for module in modules
-            if module.training and not isinstance(module, _BatchNorm)
-            for name, buffer in module._buffers.items()
+            if module.training and not isinstance(module, AnyBatchNorm)
+            for name, buffer in buffers_of(module).items()
             if buffer is not None
         ]
         self.before = self._versions()
 
     def _versions(self) -> list[tuple[int, int]]:
-        return [(id(m._buffers[name]), m._buffers[name]._version) for m, name in self.owners]  # type: ignore[union-attr]
+        buffers = [buffers_of(module)[name] for module, name in self.owners]
+        return [(id(buffer), version_of(buffer)) for buffer in buffers]  # type: ignore[arg-type]
 
     def check(self) -> None:
         for (module, name), before, now in zip(self.owners, self.before, self._versions(), strict=True):
@@ -294,7 +297,7 @@ def run_couplings(
     if memory not in MEMORY_MODES:
         raise ValueError(f"memory={memory!r}: expected one of {', '.join(MEMORY_MODES)}")
     tracing = torch.jit.is_tracing() or torch.compiler.is_exporting() or isinstance(x1, torch.fx.Proxy)
-    if tracing or not torch.is_grad_enabled() or getattr(module, "_is_replica", False):
+    if tracing or not torch.is_grad_enabled() or is_replica(module):
         memory = "plain"
     elif memory == "reversible" and x1.device.type not in ("cpu", "cuda", "meta"):
         raise RuntimeError(f"memory='reversible' can't replay dropout on {x1.device.type}; use memory='checkpoint'")
