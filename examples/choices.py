@@ -1,11 +1,11 @@
-"""Measure the choices inside R: normalisation layer, shared or own norms, dropout; each on the same folds and budget.
+"""Measure the choices inside R: normalisation layer, dropout; each on the same folds and budget.
 
     python examples/choices.py --dataset hushem --data-dir DIR --output runs/choices \\
         --backbone-weights tf_efficientnet_lite0.in1k.safetensors --img-size 80 --epochs 24
 
 Every setting is a cross-validation below --output; finished folds are kept. For each, the accuracy on the held-out
 folds, and how far the trained network's outputs in eval mode lie from those with batch statistics in R's norms: the gap
-that norms shared by all executions open, since one running average fits none of them. The table goes to choices.csv
+that a running average opens where it fits badly. The table goes to choices.csv
 (a row a fold) and, in Markdown, to the screen.
 """
 
@@ -21,7 +21,6 @@ from madrnet_timm.training.options import RunOptions, add_arguments, from_argume
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "batch norm, one an execution": {},
-    "batch norm, shared": {"share_norms": True},
     "layer norm": {"norm_layer": "layernorm2d"},
     "group norm": {"norm_layer": "groupnorm"},
     "no dropout in F": {"proj_drop_rate": 0.0},

@@ -20,17 +20,13 @@ def main() -> None:
     parser.add_argument("teacher", nargs="+", type=Path, help="outputs of examples/cross_validate.py, the same folds")
     add_arguments(parser)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="of folds and training (0)")
-    parser.add_argument(
-        "--unlabelled", type=Path, nargs="+", default=[], metavar="PATH",
-        help="folders of pictures that nobody labelled, or files: the student follows its teachers on them, too",
-    )  # fmt: skip
     args = parser.parse_args()
 
     from madrnet_timm.training.cross_validation import compare_runs, cross_validate, fold_options
 
-    options = from_arguments(args, unlabelled=tuple(args.unlabelled))
+    options = from_arguments(args)
     seeds = sorted(set(args.seeds))
-    alone = replace(options, output=options.output / "alone", unlabelled=())
+    alone = replace(options, output=options.output / "alone")
     distilled = replace(options, output=options.output / "distilled", teachers=tuple(args.teacher))
     fold_options(distilled, seeds)  # do the teachers fit? before the first is trained
     print(f"alone\n{cross_validate(alone, seeds)}\n", flush=True)

@@ -10,10 +10,9 @@ import pytest
 from PIL import Image
 
 from madrnet_timm.data import sources
-from madrnet_timm.data.reading import pixel_sha256, read_image
+from madrnet_timm.data.reading import pixel_sha256
 from madrnet_timm.data.sources import class_names, load, pictures
 from madrnet_timm.data.synthetic import draw_head
-from madrnet_timm.data.unlabelled import unlabelled_records
 from madrnet_timm.errors import InputError
 
 
@@ -34,15 +33,11 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def test_no_image_and_no_name_is_copied_to_the_cache(heads, cache, tmp_path):
+def test_no_image_and_no_name_is_copied_to_the_cache(heads, cache):
     records = load("folder", heads)
-    more = tmp_path / "more"
-    more.mkdir()
-    Image.fromarray(draw_head("Normal", 99).image).save(more / "patient-unlabelled.bmp")
-    unlabelled_records([more], records)
     kept = [path for path in cache.rglob("*") if path.is_file()]
-    assert len(kept) == 2
-    images = [*heads.rglob("*.png"), *more.iterdir()]
+    assert len(kept) == 1
+    images = list(heads.rglob("*.png"))
     inside = [path.read_bytes()[200:232] for path in images]
     for path in kept:
         data = path.read_bytes()
@@ -115,20 +110,6 @@ def test_a_long_list_of_unreadable_images_is_cut(heads, cache):
         load("folder", heads)
     assert "and 20 more" in str(error.value)
     assert len(str(error.value).splitlines()) == 23
-
-
-def test_unreadable_images_without_labels(heads, cache, tmp_path, caplog):
-    records = load("folder", heads)
-    for number in range(3):
-        Image.fromarray(draw_head("Normal", 90 + number).image).save(tmp_path / f"{number}.png")
-    (tmp_path / "0.png").write_bytes(b"x")
-    (tmp_path / "1.png").write_bytes(b"")
-    files = [tmp_path / f"{number}.png" for number in range(3)]
-    with pytest.raises(InputError, match="2 of 3 images can't be read"):
-        unlabelled_records(files, records)
-    rest = unlabelled_records(files, records, skip_unreadable=True)
-    assert rest["file"] == [str(files[2])]
-    assert rest["pixel_sha256"] == [pixel_sha256(read_image(files[2]))]
 
 
 def test_images_beside_the_class_folders_are_named(heads, cache, caplog):

@@ -39,6 +39,7 @@ WRONG = [
     (("model_args", "in_chans"), 1),
     (("model_args", "img_size"), 100_000),
     (("model_args", "memory"), "disk"),
+    (("model_args", "share_norms"), True),
     (("model_args", "drop_rate"), float("nan")),
     (("model_args", "backbone"), "hf-hub:someone/x"),
     (("model_args", "backbone"), "local-dir:/tmp"),
@@ -290,6 +291,19 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 def test_bounds_of_the_constructor(kwargs):
     with pytest.raises(ValueError, match=f"{next(iter(kwargs))}="):
         timm.create_model("madrnet_test_resnet", **kwargs)
+
+
+def test_models_from_when_norms_could_be_shared(folder, config):
+    for shared in (False, True):
+        config["model_args"]["share_norms"] = shared
+        (folder / "config.json").write_text(json.dumps(config))
+        if not shared:
+            assert ModelFolder(folder).load().num_classes == 4
+            assert timm.create_model(f"local-dir:{folder}", pretrained=True).num_classes == 4
+    with pytest.raises(InputError, match="share_norms = True; expected false: each execution of R has its own"):
+        ModelFolder(folder)
+    with pytest.raises(ValueError, match="share_norms=True is gone"):
+        timm.create_model(f"local-dir:{folder}", pretrained=True)
 
 
 @pytest.mark.parametrize("key", ["checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"])

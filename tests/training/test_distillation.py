@@ -144,7 +144,7 @@ def test_a_teacher_sees_its_own_view(teacher, tmp_path):
         logits, _ = run.teachers([run._input(batch["image"]), run._input(batch["others"][0])])
         assert torch.allclose(logits[0], expected, atol=1e-4)
         run.model.train()
-        parts = run._loss(batch, None)[1]
+        parts = run._loss(batch)[1]
         student = run.model(run._input(batch["image"]))[0]
     p, q = (expected / 2).softmax(1), (student / 2).softmax(1)
     assert parts["distill_probabilities"].item() == pytest.approx(

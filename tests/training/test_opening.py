@@ -101,6 +101,18 @@ def test_a_begun_run_goes_on_with_newer_options(tmp_path):
         folder.check(other.to_config(), resume=True)
 
 
+def test_a_run_with_options_that_are_gone_is_read_but_not_continued(tmp_path):
+    """Distillation on images without labels."""
+    options = RunOptions("madrnet_test_resnet", "folder", tmp_path / "run", folds=2)
+    old = options.to_config() | {"unlabelled": ["/more"], "unlabelled_batch": 32}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(old))
+    folder = RunFolder(tmp_path / "run")
+    assert RunOptions.from_config(folder.options(), options.output).to_config() == options.to_config()
+    with pytest.raises(InputError, match=r"that run has unlabelled = \['/more'\], not None"):
+        folder.check(options.to_config(), resume=True)
+
+
 @pytest.mark.parametrize("content", ["a: [", "just words", "[1, 2]", "\x00"])
 def test_a_damaged_config_is_one_line(content, tmp_path):
     (tmp_path / "config.yaml").write_text(content)

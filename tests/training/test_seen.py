@@ -124,6 +124,12 @@ def test_a_model_says_itself_what_it_saw(tmp_path):
         seen_by(alone, "folder", PICTURES)
 
 
+def test_an_older_run_followed_its_teachers_on_images_without_labels(tmp_path):
+    later = run(tmp_path / "later", "folder", ["x"])
+    write_csv(later / "unlabelled.csv", [{"pixel_sha256": value} for value in ("b", "z")])
+    assert seen_by(later / "model", "folder", PICTURES) == {"b"}
+
+
 def test_what_was_seen_can_be_left_out(tmp_path):
     start = model(tmp_path / "start", "folder")
     write_csv(start / "seen.csv", [{"pixel_sha256": value} for value in ("b", "c")])

@@ -12,7 +12,7 @@ from ..progress import progress
 from .reading import decode, pictures_below, pixel_sha256, read
 from .sources import SOURCES
 
-__all__ = ["MANIFESTS", "Verification", "data_sets_of", "published_pixels", "read_manifest", "verify"]
+__all__ = ["MANIFESTS", "Verification", "published_pixels", "read_manifest", "verify"]
 
 MANIFESTS = ("hushem", "smids")
 """Data sets whose manifest comes with the package."""
@@ -59,12 +59,6 @@ def read_manifest(name: str) -> dict[str, dict[str, str]]:
         raise InputError(f"data set {name!r}: only {' and '.join(MANIFESTS)} have a manifest")
     with (resources.files(__package__) / "published" / f"{name}_manifest.csv").open(encoding="utf-8") as opened:
         return {row.pop("name"): row for row in csv.DictReader(opened)}
-
-
-def data_sets_of(pixels: Iterable[str]) -> list[str]:
-    """Which of `MANIFESTS` pictures belong to, some of them at least, by their ``pixel_sha256``."""
-    wanted = set(pixels)
-    return [name for name in MANIFESTS if any(row["pixel_sha256"] in wanted for row in read_manifest(name).values())]
 
 
 def published_pixels(names: Iterable[str]) -> set[str]:

@@ -64,7 +64,8 @@ _RULES: dict[str, _Rule] = {
     "memory": (f"one of {', '.join(MEMORY_MODES)}", lambda v: isinstance(v, str) and v in MEMORY_MODES),
     "bilinear_dim": _count(0, MAX_BILINEAR_DIM),
     "embed_dim": _counts(1, MAX_EMBED_DIM),
-    **dict.fromkeys(("share_coupling", "share_norms", "acrosome", "pretrained_backbone"), _FLAG),
+    **dict.fromkeys(("share_coupling", "acrosome", "pretrained_backbone"), _FLAG),
+    "share_norms": ("false: each execution of R has its own norms, sharing them is gone", lambda v: v is False),
     # of timm
     "num_classes": _count(0, 10_000),
     "in_chans": _count(3, 3),

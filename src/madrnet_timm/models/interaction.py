@@ -101,8 +101,6 @@ class ReversibleInteraction(nn.Module):
         dim: Channels of the map; of an odd number the first stream takes the extra one.
         depth: Number n of executions, at least 1.
         share_coupling: One F and one G for all executions; False gives each execution its own.
-        share_norms: One set of normalisation layers for all executions, the paper's words taken literally; for the
-            comparison only, see `docs/choices.md`.
         norm_layer: Called with the number of channels: BatchNorm2d, GroupNorm or LayerNorm2d as timm defines them.
         drop_rate: Dropout behind F.
         acrosome: Passed to the `DualAttention` in G.
@@ -115,7 +113,6 @@ class ReversibleInteraction(nn.Module):
         dim: int,
         depth: int = 3,
         share_coupling: bool = True,
-        share_norms: bool = False,
         norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
         drop_rate: float = 0.0,
         acrosome: bool = True,
@@ -133,10 +130,10 @@ class ReversibleInteraction(nn.Module):
         self.depth = depth
         self.memory = memory
         self.dim1 = dim - dim // 2
-        convs, norms = 1 if share_coupling else depth, 1 if share_norms else depth
+        convs = 1 if share_coupling else depth
         dd: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.f = _F(dim // 2, self.dim1, norms, convs, norm_layer, drop_rate, **dd)
-        self.g = _G(self.dim1, dim // 2, norms, convs, norm_layer, acrosome, **dd)
+        self.f = _F(dim // 2, self.dim1, depth, convs, norm_layer, drop_rate, **dd)
+        self.g = _G(self.dim1, dim // 2, depth, convs, norm_layer, acrosome, **dd)
         self.init_weights()
 
     @torch.jit.ignore

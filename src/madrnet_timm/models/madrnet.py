@@ -58,7 +58,6 @@ class MADRNet(nn.Module):
             the ablation, Table IV) or ``""`` (no head at all: the map; only with ``num_classes=0``).
         depth: Executions n of R, at most `MAX_DEPTH`; 0 leaves R out.
         share_coupling: F and G of R shared by all executions.
-        share_norms: R's normalisation layers shared by all executions, too; by default each has its own.
         memory: What R keeps for the backward pass: ``"plain"`` all activations, ``"checkpoint"`` the input of each
             execution, ``"reversible"`` its output alone. `set_memory` changes it.
         norm_layer: Norm layer of R, a name known to timm or a callable: BatchNorm2d (default), GroupNorm, LayerNorm2d.
@@ -80,7 +79,6 @@ class MADRNet(nn.Module):
         global_pool: str = "bilinear",
         depth: int = 3,
         share_coupling: bool = True,
-        share_norms: bool = False,
         memory: str = "plain",
         norm_layer: str | Callable[..., nn.Module] = "batchnorm2d",
         bilinear_dim: int = 64,
@@ -116,7 +114,7 @@ class MADRNet(nn.Module):
         )
         self.pool_size = tuple(pool_size)
         norm = get_norm_layer(norm_layer)
-        r_args = (self.num_features, depth, share_coupling, share_norms, norm, proj_drop_rate, acrosome, memory)
+        r_args = (self.num_features, depth, share_coupling, norm, proj_drop_rate, acrosome, memory)
         self.reversible = ReversibleInteraction(*r_args, **dd) if depth else nn.Identity()
         self.feature_info = _feature_info(self.backbone, self.num_features)
 
@@ -398,6 +396,8 @@ default_cfgs = generate_default_cfgs(_cfgs())
 def _create_madrnet(variant: str, pretrained: bool = False, **kwargs: Any) -> Any:
     if (kwargs.get("pretrained_model_args") or {}).get("pretrained_backbone"):
         kwargs["pretrained_backbone"] = False  # how the model in a config.json began; its own weights lie beside it
+    if kwargs.pop("share_norms", False):  # in the config.json of older models
+        raise ValueError(f"{variant}: share_norms=True is gone: each execution of R has its own norms")
     if pretrained and kwargs.get("pretrained_backbone"):
         raise ValueError(
             f"{variant}: pretrained=True loads the weights of the whole MADRNet and pretrained_backbone=True those of "

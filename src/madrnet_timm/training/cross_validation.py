@@ -46,8 +46,7 @@ def fold_options(options: RunOptions, seeds: Sequence[int] = (0,)) -> list[RunOp
     """The runs of a cross-validation, each in a folder of its own below ``options.output``, continued if it was begun.
 
     Raises:
-        InputError: See `RunOptions.divided_records`, `unlabelled_records`, `check_unseen`, `check_teachers` and
-            `RunFolder.check`.
+        InputError: See `RunOptions.divided_records`, `check_unseen`, `check_teachers` and `RunFolder.check`.
     """
     runs = []
     for seed in seeds:
@@ -65,9 +64,6 @@ def fold_options(options: RunOptions, seeds: Sequence[int] = (0,)) -> list[RunOp
             check_teachers(teachers, class_names(records), size, options.dataset, held_out)
     for run in runs:
         RunFolder(run.output).check(run.to_config(), run.resume)
-    if (unlabelled := options.unlabelled_records()) is not None:
-        for path in options.output.glob("seed*-fold*"):
-            RunFolder(path).check_unlabelled(unlabelled["pixel_sha256"])
     return runs
 
 

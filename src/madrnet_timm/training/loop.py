@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
-from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from tqdm import tqdm
 
 from ..data.folds import fold_rows
 from ..data.pictures import PictureDataset, View, normalized, start_worker
-from ..data.sampler import PartSampler, PerClassSampler
 from ..errors import InputError
 from ..evaluation.controls import Controls
 from ..evaluation.metrics import ClassificationMetrics, probability_metrics
@@ -35,11 +33,11 @@ from .optimizer import create_optimizer, create_scheduler
 from .options import RunOptions, check
 from .outcome import Outcome
 from .run_folder import RunFolder
+from .samplers import PerClassSampler
 from .seen import data_sets_before, models_before, seen_pixels
 from .start import create_model
-from .teachers import Answers, Teachers, check_teachers, joined
+from .teachers import Teachers, check_teachers
 from .threads import cores, few_threads
-from .unlabelled import Unlabelled
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -93,7 +91,6 @@ class _Run:
             raise InputError(f"--tracker {options.tracker}: not installed; pip install {options.tracker}")
         with self.accelerator.main_process_first():
             self.division = divide(options)
-            self.unlabelled_records = options.unlabelled_records()
         self.names = self.division.names
         set_seed(options.seed)
         model = create_model(options, self.names)
@@ -106,7 +103,6 @@ class _Run:
             self.folder.begin(
                 options.to_config(),
                 fold_rows(self.division.records, self.division.folds, columns),
-                None if self.unlabelled_records is None else self.unlabelled_records["pixel_sha256"],
                 options.resume,
             )
         self.accelerator.wait_for_everyone()
@@ -142,13 +138,7 @@ class _Run:
                 self.sampler = PerClassSampler(self.pictures.labels, batch, recipe.per_class, self.options.seed)
             except ValueError as error:
                 raise InputError(f"--per-class {recipe.per_class} with --batch-size {batch}: {error}") from None
-        loader = self._loader(
-            self.pictures,
-            batch,
-            shuffle=self.sampler is None,
-            sampler=self.sampler,
-            drop_last=len(self.pictures) % batch == 1,
-        )
+        loader = self._loader(batch)
         test_loader = DataLoader(self._pictures(self.division.test_records, "none"), 2 * recipe.batch_size)
         self.criterion = self._create_criterion().to(self.accelerator.device)
         optimizer = create_optimizer(model, self.criterion, recipe)
@@ -158,7 +148,6 @@ class _Run:
         self.hybrid = self.criterion
         if recipe.loss_weights == "learned" and self.options.hybrid:  # prepared, so that the processes agree
             self.hybrid = self.accelerator.prepare(self.criterion)
-        self.unlabelled = self._create_unlabelled()
         self.bare = self.accelerator.unwrap_model(self.model)
         self.scheduler = create_scheduler(self.optimizer.optimizer, recipe, recipe.epochs * len(self.loader))
         self.ema = ModelEmaV3(self.bare, recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
@@ -167,21 +156,23 @@ class _Run:
         if self.ema is not None:
             self.accelerator.register_for_checkpointing(self.ema)
 
-    def _loader(self, pictures: PictureDataset, batch: int, **order: Any) -> DataLoader:
+    def _loader(self, batch: int) -> DataLoader:
         """Of training pictures."""
         workers = self.options.workers
         if workers is None:
             on_gpu = self.accelerator.device.type == "cuda"
             workers = min(cores() // torch.cuda.device_count(), 8) if on_gpu else 0
         return DataLoader(
-            pictures,
+            self.pictures,
             batch,
+            shuffle=self.sampler is None,
+            sampler=self.sampler,
+            drop_last=len(self.pictures) % batch == 1,
             num_workers=workers,
             worker_init_fn=start_worker,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # its own: the model's dropout draws the same with and without workers
-            **order,
         )
 
     def _create_teachers(self) -> Teachers | None:
@@ -193,21 +184,6 @@ class _Run:
         size = self.data_config["input_size"]
         folders = check_teachers(options.teachers, self.names, size, options.dataset, held_out)
         return Teachers(folders, self.data_config, options.recipe.pipeline).to(self.accelerator.device)
-
-    def _create_unlabelled(self) -> Unlabelled | None:
-        options, batch, teachers = self.options, self.options.recipe.unlabelled_batch, self.teachers
-        if self.unlabelled_records is None or teachers is None:
-            return None
-        pictures = self._pictures(self.unlabelled_records, options.recipe.augmentation, teachers.others)
-        batch = min(batch, len(pictures))
-        count = len(self.loader) * batch * self.accelerator.num_processes
-        sampler = PartSampler(len(pictures), count, options.seed)
-        loader = self.accelerator.prepare(self._loader(pictures, batch, sampler=sampler))
-
-        def ask(views: Sequence[torch.Tensor]) -> Answers:
-            return teachers([self._input(view.to(self.accelerator.device)) for view in views])
-
-        return Unlabelled(pictures, sampler, loader, ask)
 
     def _create_criterion(self) -> HybridLoss:
         recipe = self.options.recipe
@@ -235,24 +211,16 @@ class _Run:
         counts = torch.bincount(torch.tensor(self.pictures.labels), minlength=len(self.names)).float()
         return len(self.pictures) / (len(self.names) * counts.clamp(min=1))
 
-    def _loss(
-        self, batch: Mapping[str, torch.Tensor], more: tuple[torch.Tensor, Answers] | None
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Of a batch, and of ``more`` pictures whose labels are their teachers' answers."""
-        labelled = len(batch["image"])
-        images = self._input(batch["image"] if more is None else torch.cat([batch["image"], more[0]]))
+    def _loss(self, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        images = self._input(batch["image"])
         output = self.model(images)
         if not self.options.hybrid:
             loss = self.criterion.cross_entropy(output, batch["label"])
             return loss, {"cross_entropy": loss}
-        known = (value[:labelled] for value in output)
-        total, parts = self.hybrid(*known, batch["label"], batch["aspect_ratio"].float())
+        total, parts = self.hybrid(*output, batch["label"], batch["aspect_ratio"].float())
         if self.teachers is not None:
             others = [self._input(view) for view in batch.get("others", ())]
-            answers = self.teachers([images[:labelled], *others])
-            if more is not None:
-                answers = joined([answers, more[1]])
-            recipe, followed = self.options.recipe, self.distillation(*output, *answers)
+            recipe, followed = self.options.recipe, self.distillation(*output, *self.teachers([images, *others]))
             total = total + recipe.distill_probabilities * followed["probabilities"]
             total = total + recipe.distill_embedding * followed["embedding"]
             parts = parts | {f"distill_{name}": value for name, value in followed.items()}
@@ -265,9 +233,8 @@ class _Run:
         if self.sampler is not None:
             self.sampler.set_epoch(epoch)
         sums: dict[str, torch.Tensor] = {}
-        unlabelled = repeat(None, len(self.loader)) if self.unlabelled is None else self.unlabelled.epoch(epoch)
-        for step, (batch, more) in enumerate(zip(self.loader, unlabelled, strict=True)):
-            total, parts = self._loss(batch, more)
+        for step, batch in enumerate(self.loader):
+            total, parts = self._loss(batch)
             self.accelerator.backward(total)
             norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.recipe.clip_grad)
             # fp16 leaves out steps with infinite gradients
@@ -353,9 +320,8 @@ class _Run:
     def outcome(self) -> Outcome:
         """What was trained, to be written."""
         model = self.ema.module if self.ema is not None else self.bare
-        more = None if self.unlabelled_records is None else list(self.unlabelled_records["pixel_sha256"])
         before = self.data_sets_before, self.seen_before
-        return Outcome(self.options, self.folder, self.division, model.eval(), self.data_config, *before, more)
+        return Outcome(self.options, self.folder, self.division, model.eval(), self.data_config, *before)
 
 
 def _epoch_line(row: Mapping[str, float], epochs: int, held_out: bool) -> str:

@@ -14,8 +14,7 @@ import timm
 
 from ..data.arguments import add_data_arguments, add_fold_arguments, settle_dataset
 from ..data.folds import check_seed, divided_records
-from ..data.sources import SOURCES, load
-from ..data.unlabelled import unlabelled_records
+from ..data.sources import SOURCES
 from ..errors import InputError
 from ..hub.card import check_license
 from ..hub.lookup import find_model
@@ -54,15 +53,13 @@ class RunOptions:
         normal_class: Name of the class of normal heads, see `madrnet_timm.data.sources.normal_class`.
         model_kwargs: Further arguments of the model.
         teachers: Run folders of models that the model follows (distillation).
-        unlabelled: Pictures on which, too, the model follows its teachers, see `unlabelled_records`.
         license: Identifier of the licence that the weights are given away under, for the model card.
         output: Run folder.
         resume: Continue the run in it.
         tracker: Name of one of Accelerate's trackers.
         mixed_precision: What Accelerate computes in: ``no``, ``bf16``, ``fp16``; as ``accelerate launch`` was told.
         workers: Processes that change the training pictures, for each process that trains; 0: that process itself.
-            None: 0 on the CPU, on a GPU its share of the cores, at most 8. As many again for pictures without labels.
-            The result is the same.
+            None: 0 on the CPU, on a GPU its share of the cores, at most 8. The result is the same.
         recipe: How it is trained.
     """
 
@@ -82,7 +79,6 @@ class RunOptions:
     normal_class: str | None = None
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     teachers: tuple[Path, ...] = ()
-    unlabelled: tuple[Path, ...] = ()
     license: str | None = None
     resume: bool = False
     tracker: str | None = None
@@ -99,13 +95,6 @@ class RunOptions:
         """See `madrnet_timm.data.folds.divided_records`."""
         return divided_records(self.dataset, self.data_dir, self.protocol, self.folds, self.seed, self.skip_unreadable)
 
-    def unlabelled_records(self) -> "Dataset | None":
-        """See `madrnet_timm.data.unlabelled.unlabelled_records`; None without such pictures."""
-        if not self.unlabelled:
-            return None
-        records = load(self.dataset, self.data_dir, skip_unreadable=self.skip_unreadable)
-        return unlabelled_records(self.unlabelled, records, self.skip_unreadable)
-
     def to_config(self) -> dict[str, Any]:
         """Everything that decides the result, for ``config.yaml``."""
         config = asdict(self)
@@ -114,12 +103,9 @@ class RunOptions:
             config.pop(key)
         if self.weights is not None and (path := Path(self.weights.removeprefix("local-dir:"))).exists():
             config["weights"] = str(path.resolve())
-        for key in ("teachers", "unlabelled"):
-            config[key] = [str(path.resolve()) for path in config[key]]
+        config["teachers"] = [str(path.resolve()) for path in self.teachers]
         if not self.skip_unreadable:
             del config["skip_unreadable"]
-        if not self.unlabelled:
-            del config["unlabelled"], recipe["unlabelled_batch"]
         return {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in (config | recipe).items()}
 
     @classmethod
@@ -140,7 +126,7 @@ class RunOptions:
         values |= {
             name: Path(values[name]) for name in ("data_dir", "backbone_weights") if values.get(name) is not None
         }
-        values |= {name: tuple(Path(path) for path in values.get(name, ())) for name in ("teachers", "unlabelled")}
+        values["teachers"] = tuple(Path(path) for path in values.get("teachers", ()))
         if isinstance(values["folds"], str):
             values["folds"] = Path(values["folds"])
         recipe = Recipe(**{f.name: config[f.name] for f in fields(Recipe) if f.name in config})
@@ -289,8 +275,6 @@ def check(options: RunOptions) -> None:
         raise InputError(
             f"--teacher: {name} gives no embedding; distillation needs a madrnet_* student with --loss hybrid"
         )
-    if options.unlabelled and not options.teachers:
-        raise InputError(f"--unlabelled {options.unlabelled[0]}: pictures without labels need a teacher")
     if options.hybrid and not name.startswith("madrnet_"):
         raise InputError(f"--loss hybrid needs embeddings, which plain {name} does not give; use --loss ce")
 
@@ -352,8 +336,6 @@ def training_command(options: RunOptions, seeds: Sequence[int], output: str) -> 
     words += ["--dataset", options.dataset, "--model", options.model]
     words += ["--data-dir", SOURCES[options.dataset].title] if options.data_dir else []
     words += ["--skip-unreadable"] if options.skip_unreadable else []
-    more = [str(Path(*path.parts[-2:])) for path in options.unlabelled]
-    words += ["--unlabelled", *more] if more else []
     words += ["--backbone-weights", _weights_file(options.backbone_weights)] if options.backbone_weights else []
     words += ["--weights", _model_name(options.weights)] if options.weights else []
     words += ["--pretrained-backbone"] if options.pretrained_backbone else []

@@ -10,7 +10,6 @@ import numpy as np
 from torch import nn
 
 from ..data.domain import domain_features, domain_ranges
-from ..data.manifest import data_sets_of
 from ..data.sources import SOURCES, pictures
 from ..evaluation.figures import confusion_matrix_figure, learning_curves_figure
 from ..files import replacing, write_csv, write_text
@@ -40,7 +39,6 @@ class Outcome:
         data_config: How its images are prepared, in timm's words.
         data_sets_before: See `madrnet_timm.training.seen.data_sets_before`.
         seen_before: ``pixel_sha256`` of all that its start and its teachers were trained on.
-        unlabelled: The same of the images without labels, where there were some.
     """
 
     options: RunOptions
@@ -50,7 +48,6 @@ class Outcome:
     data_config: Mapping[str, Any]
     data_sets_before: Sequence[str]
     seen_before: Collection[str]
-    unlabelled: Sequence[str] | None
 
     def write(self, history: Sequence[Mapping[str, float]], evidence: Evidence, probabilities: np.ndarray) -> None:
         """Write everything; ``probabilities`` are those of the held-out images, in the order of the records."""
@@ -66,7 +63,6 @@ class Outcome:
     def save_model(self, evidence: Evidence) -> None:
         """Write the model folder."""
         options, division, source = self.options, self.division, SOURCES[self.options.dataset]
-        followed = self.unlabelled or ()
         images = pictures(division.train_records)
         save_model_folder(
             self.model,
@@ -76,7 +72,7 @@ class Outcome:
             madrnet={
                 "version": version("madrnet-timm"),
                 "dataset": options.dataset,
-                "learned_before": sorted({*self.data_sets_before, *data_sets_of(followed)}),
+                "learned_before": sorted(self.data_sets_before),
                 "pipeline": options.recipe.pipeline,
                 "mixed_views": options.recipe.views == "mixed",
                 "normal_class": division.normal,
@@ -100,19 +96,14 @@ class Outcome:
                 license=options.license,
             ),
             license=options.license,
-            seen={*division.train_records["pixel_sha256"], *self.seen_before, *followed},
+            seen={*division.train_records["pixel_sha256"], *self.seen_before},
         )
 
     def _start(self) -> str:
-        """What it learned from before, and beside its own images, in words."""
+        """What it learned from before its own images, in words."""
         before = [SOURCES[name].title if name in SOURCES else name for name in self.data_sets_before]
         they = "The teachers, or the weights" if self.options.teachers else "The weights"
-        start = f"{they} that it began with had been trained on {', '.join(before)}. " if before else ""
-        if self.unlabelled is None:
-            return start
-        known = data_sets_of(self.unlabelled)
-        of = f" of {' and '.join(SOURCES[name].title for name in known)}" if known else ""
-        return start + (f"It followed its teachers on {len(self.unlabelled)} pictures{of} without their labels, too. ")
+        return f"{they} that it began with had been trained on {', '.join(before)}. " if before else ""
 
     def _prediction_rows(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
         columns = ("file", "pixel_sha256", "group", "label", "aspect_ratio")

@@ -56,7 +56,6 @@ class Recipe:
     distill_temperature: float = _option(2.0, "of teacher and student in a distillation")
     distill_probabilities: float = _option(1.0, "weight of the teachers' probabilities")
     distill_embedding: float = _option(0.5, "weight of the teachers' embeddings")
-    unlabelled_batch: int = _option(32, "pictures without labels beside each batch of a distillation, if it has such")
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -74,7 +73,7 @@ class Recipe:
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(allowed)}")
         positive = ("epochs", "batch_size", "img_size", "lr_backbone", "lr_reversible", "lr_head", "clip_grad")
-        for name in (*positive, "distill_temperature", "unlabelled_batch"):
+        for name in (*positive, "distill_temperature"):
             if not getattr(self, name) > 0:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected more than 0")
         for name in ("weight_decay", "alpha", "beta", "margin", "distill_probabilities", "distill_embedding"):

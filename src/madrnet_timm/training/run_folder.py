@@ -23,10 +23,10 @@ _LOCK_SECONDS = 6.0
 class RunFolder:
     """Paths of a run.
 
-    ``config.yaml`` (every option), ``folds.csv`` (which picture is held out in which fold), ``unlabelled.csv`` (the
-    pictures without labels, if there are such, by their pixels), ``history.csv`` (a row an epoch), ``metrics.json``,
-    ``predictions.csv`` (a row a held-out picture), ``learning_curves.png``, ``confusion_matrix.png``, ``checkpoint/``
-    (the last one, for ``--resume``), ``model/``, the model folder, and ``.lock``, held while a training is running.
+    ``config.yaml`` (every option), ``folds.csv`` (which image is held out in which fold), ``history.csv`` (a row an
+    epoch), ``metrics.json``, ``predictions.csv`` (a row a held-out image), ``learning_curves.png``,
+    ``confusion_matrix.png``, ``checkpoint/`` (the last one, for ``--resume``), ``model/``, the model folder, and
+    ``.lock``, held while a training is running.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -34,7 +34,6 @@ class RunFolder:
         self.config = self.path / "config.yaml"
         self.folds = self.path / "folds.csv"
         self.history = self.path / "history.csv"
-        self.unlabelled = self.path / "unlabelled.csv"
         self.metrics = self.path / "metrics.json"
         self.predictions = self.path / "predictions.csv"
         self.learning_curves = self.path / "learning_curves.png"
@@ -114,9 +113,10 @@ class RunFolder:
         return self.config.is_file() and self.folds.is_file()
 
     def trained_on(self) -> set[str]:
-        """``pixel_sha256`` of the pictures that the run was trained on, with and without labels."""
+        """``pixel_sha256`` of the images that the run was trained on; of an older one also those without labels."""
         held_out = str(self.options()["fold"])
-        more = read_csv(self.unlabelled) if self.unlabelled.is_file() else []
+        unlabelled = self.path / "unlabelled.csv"  # of a training that followed its teachers on such, too
+        more = read_csv(unlabelled) if unlabelled.is_file() else []
         return {row["pixel_sha256"] for row in [*read_csv(self.folds), *more] if row.get("fold") != held_out}
 
     def learned_from(self) -> list[str | Path]:
@@ -126,58 +126,28 @@ class RunFolder:
         starts = [weights, model_folder_of(Path(file)) if file else None]
         return [*filter(None, starts), *(RunFolder(path).model for path in options.get("teachers", ()))]
 
-    def check_unlabelled(self, pixels: Sequence[str]) -> None:
-        """Refuse other pictures without labels than those that the run, if there is one, began with.
-
-        Args:
-            pixels: Their ``pixel_sha256``.
-
-        Raises:
-            InputError: They are not the same, or not in the same order.
-        """
-        _check_table(self.unlabelled, _hashes(pixels), "the pictures of --unlabelled")
-
-    def begin(
-        self,
-        config: Mapping[str, Any],
-        folds: Sequence[Mapping[str, Any]],
-        unlabelled: Sequence[str] | None = None,
-        resume: bool = False,
-    ) -> None:
-        """Lock the folder; write ``config.yaml``, ``folds.csv`` and, with pictures without labels, ``unlabelled.csv``.
+    def begin(self, config: Mapping[str, Any], folds: Sequence[Mapping[str, Any]], resume: bool = False) -> None:
+        """Lock the folder; write ``config.yaml`` and ``folds.csv``.
 
         Args:
             config: Every option.
-            folds: A row a picture.
-            unlabelled: ``pixel_sha256`` of the pictures without labels.
+            folds: A row an image.
             resume: Continue the run in it.
 
         Raises:
             InputError: The folder can't be written, another training is running in it or has begun there meanwhile, or
-                the run that is continued had other pictures or other folds.
+                the run that is continued had other images or other folds.
         """
-        _check_table(self.folds, as_csv(folds), "the pictures, their labels or their folds")
-        if unlabelled is not None:
-            self.check_unlabelled(unlabelled)
+        table = as_csv(folds)
+        if self.folds.exists() and self.folds.read_text(encoding="utf-8") != table:
+            raise InputError(
+                f"{self.folds}: the images, their labels or their folds are not what they were when that run began; "
+                "bring the data back, or start again with another --output"
+            )
         self.lock()
         self.check(config, resume)
         write_text(self.config, _as_yaml(config))
-        write_text(self.folds, as_csv(folds))
-        if unlabelled is not None:
-            write_text(self.unlabelled, _hashes(unlabelled))
-
-
-def _check_table(path: Path, table: str, what: str) -> None:
-    """Refuse another table than that which a begun run has written."""
-    if path.exists() and path.read_text(encoding="utf-8") != table:
-        raise InputError(
-            f"{path}: {what} are not what they were when that run began; bring the data back, or start again with "
-            "another --output"
-        )
-
-
-def _hashes(pixels: Sequence[str]) -> str:
-    return as_csv([{"pixel_sha256": value} for value in pixels])
+        write_text(self.folds, table)
 
 
 def _as_yaml(config: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Teachers of a distillation: finished runs whose training never saw what the student is measured on."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,10 @@ from ..hub.model_folder import ModelFolder
 from .run_folder import RunFolder
 from .seen import seen_by
 
-__all__ = ["Answers", "Teachers", "check_teachers", "joined"]
+__all__ = ["Answers", "Teachers", "check_teachers"]
 
 Answers = tuple[list[torch.Tensor], list[torch.Tensor]]
 """Logits and embeddings of each teacher, a row a picture."""
-
-
-def joined(answers: Iterable[Answers]) -> Answers:
-    """Answers to several batches of pictures as those to one."""
-    logits, embeddings = (
-        [torch.cat(of_one) for of_one in zip(*of_all, strict=True)] for of_all in zip(*answers, strict=True)
-    )
-    return logits, embeddings
 
 
 def check_teachers(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from madrnet_timm.data.sampler import PartSampler, PerClassSampler
+from madrnet_timm.training.samplers import PerClassSampler
 
 LABELS = [0] * 40 + [1] * 25 + [2] * 5 + [3] * 30
 
@@ -54,19 +54,3 @@ def test_fewer_classes_than_groups():
 def test_sizes_that_do_not_fit(size, per_class):
     with pytest.raises(ValueError, match="per_class"):
         PerClassSampler(LABELS, size, per_class)
-
-
-@pytest.mark.parametrize(("pictures", "count"), [(7, 3), (3, 7), (5, 5)])
-def test_parts_of_passes(pictures, count):
-    """One epoch after the other makes whole passes, each in another order, that seed and epoch decide."""
-    sampler, found = PartSampler(pictures, count, seed=4), []
-    for epoch in range(20):
-        sampler.set_epoch(epoch)
-        found.append(list(sampler))
-        assert len(found[-1]) == len(sampler) == count
-    passes = [*np.concatenate(found)[: pictures * (20 * count // pictures)].reshape(-1, pictures)]
-    assert all(sorted(one) == list(range(pictures)) for one in passes)
-    assert len({tuple(one) for one in passes}) > 1
-    sampler.set_epoch(3)
-    assert list(sampler) == list(sampler) == found[3]
-    assert any(list(PartSampler(pictures, count, seed=seed)) != found[0] for seed in range(5, 10))

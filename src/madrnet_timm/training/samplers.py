@@ -1,11 +1,11 @@
-"""Orders of training pictures: every batch with several of each of its classes; a part of them an epoch."""
+"""An order of the training images in which every batch has several of each of its classes."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch.utils.data import Sampler
 
-__all__ = ["PartSampler", "PerClassSampler"]
+__all__ = ["PerClassSampler"]
 
 
 class PerClassSampler(Sampler[int]):
@@ -57,35 +57,3 @@ class PerClassSampler(Sampler[int]):
                     queues[label] += rng.permutation(self.members[label]).tolist()
                 yield from queues[label][: self.per_class]
                 del queues[label][: self.per_class]
-
-
-class PartSampler(Sampler[int]):
-    """So many indices an epoch, whatever the number of pictures: the next ones of pass after pass.
-
-    Each pass is in an order of its own. The order depends on ``(seed, epoch)`` alone; `set_epoch` before each epoch.
-
-    Args:
-        pictures: How many there are.
-        count: Indices an epoch.
-        seed: Of the order.
-    """
-
-    def __init__(self, pictures: int, count: int, seed: int = 0) -> None:
-        self.pictures = pictures
-        self.count = count
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[int]:
-        for place in range(self.epoch * self.count, (self.epoch + 1) * self.count):
-            turn, position = divmod(place, self.pictures)
-            if position == 0 or place == self.epoch * self.count:
-                order = np.random.default_rng([self.seed, turn]).permutation(self.pictures)
-            yield int(order[position])
