@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from madrnet_timm.command import run_command
-from madrnet_timm.training.options import RunOptions, add_arguments, from_arguments
+from madrnet_timm.commands.training_arguments import add_arguments, from_arguments
+from madrnet_timm.training.options import RunOptions
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "batch norm, one an execution": {},

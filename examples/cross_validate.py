@@ -11,7 +11,7 @@ probabilities to predictions.csv.
 import argparse
 
 from madrnet_timm.command import run_command
-from madrnet_timm.training.options import add_arguments, from_arguments
+from madrnet_timm.commands.training_arguments import add_arguments, from_arguments
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from madrnet_timm.command import run_command
-from madrnet_timm.training.options import add_arguments, from_arguments
+from madrnet_timm.commands.training_arguments import add_arguments, from_arguments
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ timm.create_model("local-dir:...") loads after `import madrnet_timm`.
 import argparse
 
 from madrnet_timm.command import run_command
-from madrnet_timm.training.options import add_arguments, from_arguments
+from madrnet_timm.commands.training_arguments import add_arguments, from_arguments
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -75,9 +75,9 @@ def test_distill_looks_at_the_teachers_first(fresh_python, teacher, tmp_path, ar
 def test_a_teacher_that_does_not_fit(teacher, tmp_path, args, words):
     from argparse import ArgumentParser
 
+    from madrnet_timm.commands.training_arguments import add_arguments, from_arguments
     from madrnet_timm.errors import InputError
     from madrnet_timm.training.loop import train
-    from madrnet_timm.training.options import add_arguments, from_arguments
 
     folder, heads = teacher
     parser = ArgumentParser()

@@ -17,13 +17,14 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
+from madrnet_timm.commands.training_arguments import add_arguments, from_arguments
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.calibration import calibrate, tempered
 from madrnet_timm.hub import load_model_weights
 from madrnet_timm.inference import Classifier
 from madrnet_timm.losses import HybridLoss
 from madrnet_timm.training.cross_validation import fold_options
-from madrnet_timm.training.options import RunOptions, add_arguments, from_arguments
+from madrnet_timm.training.options import RunOptions
 from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.run_folder import RunFolder
 
@@ -210,7 +211,7 @@ def test_resume_refuses_other_pictures(run, tmp_path, train_command, capsys):
     assert train_command(*args, "--resume") == 0
     (tmp_path / "heads" / "Normal" / "0.png").unlink()
     assert train_command(*args, "--resume") == 2
-    assert "folds.csv: the pictures, their labels or their folds are not what they were" in capsys.readouterr().err
+    assert "folds.csv: the images, their labels or their folds are not what they were" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 10, 11])

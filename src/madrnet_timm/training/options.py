@@ -1,7 +1,5 @@
-"""Options of a training run, from the command line to checked values."""
+"""Options of a training run, checked."""
 
-import argparse
-import ast
 import difflib
 import os
 import shlex
@@ -12,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import timm
 
-from ..data.arguments import add_data_arguments, add_fold_arguments, settle_dataset
 from ..data.folds import check_seed, divided_records
 from ..data.sources import SOURCES
 from ..errors import InputError
@@ -30,7 +27,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from numpy.typing import NDArray
 
-__all__ = ["RunOptions", "add_arguments", "check", "check_fold", "from_arguments", "training_command", "with_defaults"]
+__all__ = ["RunOptions", "check", "check_fold", "training_command", "with_defaults"]
 
 
 @dataclass(frozen=True)
@@ -137,93 +134,6 @@ def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     """A run's config; options that were not there yet when it was written have their defaults."""
     defaults = RunOptions("", "", Path(), mixed_precision="no").to_config()
     return {key: value for key, value in defaults.items() if key not in ("model", "dataset")} | dict(config)
-
-
-def _keyword(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key.isidentifier():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected name=value")
-    try:
-        return key, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return key, value
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a run to a parser."""
-    what = parser.add_argument_group("what is trained")
-    what.add_argument(
-        "--model", default="madrnet_tf_efficientnet_lite0", help="timm name, with or without madrnet_ (%(default)s)"
-    )
-    what.add_argument(
-        "--model-kwargs", nargs="*", type=_keyword, default=[], metavar="NAME=VALUE",
-        help="further arguments of the model, as in timm: depth=0 global_pool=avg",
-    )  # fmt: skip
-    what.add_argument(
-        "--backbone-weights",
-        type=Path,
-        metavar="FILE",
-        help="safetensors file with the backbone's weights, from timm or of another model folder",
-    )
-    what.add_argument(
-        "--weights",
-        metavar="MODEL",
-        help="model to start from, all but its classifier: a finished run, a model folder, a published name, the "
-        "name of a folder in $MADRNET_HUB_DIR, or hf-hub:owner/name",
-    )
-    what.add_argument(
-        "--pretrained-backbone", action="store_true", help="let timm fetch the backbone's weights from the Hub"
-    )
-    what.add_argument(
-        "--leave-out-seen", action="store_true",
-        help="measure without those held-out images that the model it starts from (or a teacher) was trained on",
-    )  # fmt: skip
-
-    data = parser.add_argument_group("data")
-    add_data_arguments(data)
-    add_fold_arguments(data)
-    data.add_argument(
-        "--normal-class", metavar="NAME",
-        help="the class of normal heads, for the aspect ratio constraint and the report (Normal, in any case)",
-    )  # fmt: skip
-
-    run = parser.add_argument_group("run")
-    run.add_argument("--output", type=Path, default=None, metavar="DIR", help="folder of the run")
-    run.add_argument(
-        "--license", metavar="ID", help="licence of the weights on the model card: apache-2.0, cc-by-4.0, ... (none)"
-    )
-    run.add_argument("--tracker", metavar="NAME", help="tracker of Accelerate: tensorboard, trackio, wandb, ...")
-    run.add_argument(
-        "--workers", type=int, metavar="N",
-        help="processes that change the pictures while this one trains; the result is the same (0; on a GPU up to 8)",
-    )  # fmt: skip
-
-    recipe = parser.add_argument_group("recipe")
-    recipe.add_argument(
-        "--recipe", default="quick", choices=tuple(PRESETS),
-        help="preset: quick (2 CPU cores) or paper (Table I); the options below change it (%(default)s)",
-    )  # fmt: skip
-    default = PRESETS["quick"]
-    for option in fields(Recipe):
-        value = getattr(default, option.name)
-        recipe.add_argument(
-            f"--{option.name.replace('_', '-')}",
-            type=type(value),
-            metavar=option.name.upper() if isinstance(value, str) else "N",
-            help=f"{option.metadata['help']} ({value})",
-        )
-
-
-def from_arguments(args: argparse.Namespace, **overrides: Any) -> RunOptions:
-    """Options from parsed arguments; ``overrides`` win."""
-    settle_dataset(args)
-    given = vars(args) | overrides
-    recipe = PRESETS[args.recipe].with_options(given)
-    run = f"{args.dataset}-{args.model}" + (f"-fold{args.fold}" if "fold" in args else "")
-    output = given["output"] or Path("runs") / run
-    names = {f.name for f in fields(RunOptions)} - {"recipe", "output", "model_kwargs"}
-    values = {k: v for k, v in given.items() if k in names}
-    return RunOptions(output=Path(output), recipe=recipe, model_kwargs=dict(args.model_kwargs), **values)
 
 
 def check_fold(fold: int, folds: int) -> None:
