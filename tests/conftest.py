@@ -1,7 +1,7 @@
 """Shared fixtures. Everything runs offline."""
 
+import importlib
 import os
-import runpy
 import shutil
 import sys
 import tempfile
@@ -17,6 +17,8 @@ os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="madrnet-tests-")  # o
 
 import pytest
 import torch
+
+from madrnet_timm.command import run_command
 
 from .fresh_python import FreshPython
 
@@ -68,9 +70,10 @@ def example(
     def run(name: str, *args: object) -> CompletedProcess[str]:
         words = [str(EXAMPLES / name), *map(str, args)]
         monkeypatch.setattr(sys, "argv", words)
+        module = importlib.import_module("examples." + name.removesuffix(".py").replace("/", "."))
         status = 0
         try:
-            runpy.run_path(words[0], run_name="__main__")
+            run_command(module.main)
         except SystemExit as stop:
             status = stop.code or 0
         return CompletedProcess(words, status, *capsys.readouterr())

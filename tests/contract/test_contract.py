@@ -14,7 +14,7 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 
 import madrnet_timm  # noqa: F401
-from madrnet_timm.evaluation.memory import LiveBytes
+from examples.studies.live_bytes import LiveBytes
 
 CONVOLUTIONAL = ["test_resnet", "test_efficientnet", "mobilenetv3_small_050", "test_convnext", "regnetx_002", "vgg11"]
 CHANNELS_LAST = ["swin_tiny_patch4_window7_224", "test_mambaout"]

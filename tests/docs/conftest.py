@@ -16,7 +16,7 @@ from .pages import ROOT
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, hushem_dir, lite0_weights):
-    """A folder as the pages suppose it: crops of four classes, two slides, weights, an archive, the examples."""
+    """A folder as the pages suppose it: crops of four classes, two slides, weights, an archive, the programs."""
     folder = tmp_path_factory.mktemp("docs")
     for number, shape in enumerate(SHAPES):
         (folder / "my_crops" / shape).mkdir(parents=True)
@@ -31,7 +31,8 @@ def place(tmp_path_factory, hushem_dir, lite0_weights):
         for path in hushem_dir.rglob("*.BMP"):
             archive.write(path, path.relative_to(hushem_dir))
     (folder / "tf_efficientnet_lite0.in1k.safetensors").symlink_to(lite0_weights.resolve())
-    (folder / "examples").symlink_to(ROOT / "examples")
+    for name in ("examples", "tools"):
+        (folder / name).symlink_to(ROOT / name)
     hub = LoopbackHub()
     env = {k: v for k, v in os.environ.items() if not k.startswith("HF_HUB")} | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 OWN_CROPS = ("train", "cross-validate", "predict", "publish")  # each may use what an earlier page has made
 HUSHEM = ("backbone", "reproduce")
-TRAINS = ("train.py", "cross_validate.py", "distill.py", "ablation.py")
+TRAINS = ("train.py", "cross_validate.py", "distill.py", "studies.ablation")
 QUICK = ("--epochs", "1", "--img-size", "64", "--batch-size", "8")  # for the commands that train
 FEW = ("--folds", "2")
 DRAWN = ("--dataset", "folder", "--data-dir", "my_crops")  # 40 pictures in place of 216 for ten trainings
@@ -35,7 +35,7 @@ def run_page(page: str, folder: Path, env: dict[str, str]) -> None:
             words += QUICK
             if "train.py" not in command and "session" not in command:
                 words += FEW
-            if "ablation.py" in command:
+            if "studies.ablation" in command:
                 words += DRAWN
         run = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
         assert run.returncode == 0, f"{command}\n{run.stderr[-2000:]}"

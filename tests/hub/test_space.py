@@ -1,8 +1,8 @@
 """The Space, also in a real browser. Skipped without gradio, the browser's part without selenium or Chromium."""
 
+import importlib.util
 import os
 import re
-import runpy
 import shutil
 import socket
 import subprocess
@@ -124,7 +124,10 @@ def load_app(model_dir, monkeypatch):
     pytest.importorskip("gradio")
     monkeypatch.setenv("MADRNET_MODEL", str(model_dir))
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-    return runpy.run_path(str(SPACE / "app.py"))
+    spec = importlib.util.spec_from_file_location("app", SPACE / "app.py")
+    app = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(app)
+    return app
 
 
 def test_a_folder_gives_all_that_a_report_needs(model_dir, tmp_path, monkeypatch):
@@ -136,9 +139,9 @@ def test_a_folder_gives_all_that_a_report_needs(model_dir, tmp_path, monkeypatch
     Image.new("RGB", (131, 131), "gray").save(drawn[3])
     (tmp_path / "broken.png").write_bytes(b"nothing")
     heads = [str(shutil.copy(drawn[1], tmp_path / f"head{number}.png")) for number in range(5)]
-    with pytest.raises(app["gr"].Error, match=r"heads would be .* µm long"):
-        app["many"](heads, "10")
-    summary, shown, (archive, report), scale = app["many"]([*map(str, drawn), str(tmp_path / "broken.png")], "0,1")
+    with pytest.raises(app.gr.Error, match=r"heads would be .* µm long"):
+        app.many(heads, "10")
+    summary, shown, (archive, report), scale = app.many([*map(str, drawn), str(tmp_path / "broken.png")], "0,1")
     assert scale == "0,1"
     assert "without a head 1, copies 1" in summary
     assert [row[0] for row in shown] == ["a.png", "b.png", "copy.png", "blank.png", "broken.png"]

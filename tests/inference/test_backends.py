@@ -145,6 +145,6 @@ def test_no_telemetry(fresh_python, tmp_path):
 
 
 def test_onnxruntime_is_imported_in_one_place():
-    files = [*(ROOT / "src").rglob("*.py"), *EXAMPLES.glob("*.py"), *(ROOT / "hub" / "space").glob("*.py")]
+    files = [*(ROOT / "src").rglob("*.py"), *EXAMPLES.rglob("*.py"), *(ROOT / "hub" / "space").glob("*.py")]
     importing = [p for p in files if re.search(r"^\s*(import|from) onnxruntime", p.read_text("utf-8"), re.MULTILINE)]
     assert [path.name for path in importing] == ["runtime.py"]

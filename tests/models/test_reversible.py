@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from madrnet_timm.evaluation.memory import LiveBytes
+from examples.studies.live_bytes import LiveBytes
 from madrnet_timm.models.attention import DualAttention
 from madrnet_timm.models.reversible import MEMORY_MODES, ReversibleSequence
 

@@ -1,7 +1,6 @@
 """The head measurement against drawn ellipses, drawn heads and the real pictures."""
 
 import csv
-import runpy
 from pathlib import Path
 
 import cv2
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from examples.studies.measurement import changes
 from madrnet_timm.data.synthetic import SHAPES, draw_head
 from madrnet_timm.errors import InputError
 from madrnet_timm.morphology import (
@@ -336,7 +336,7 @@ def test_cytoplasm_is_cut_off(hushem_heads, name, ratio):
     assert head.aspect_ratio == pytest.approx(ratio, rel=0.1)
 
 
-CHANGES = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "measurement.py"))["changes"]()
+CHANGES = changes()
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -1,7 +1,6 @@
 """A small folder of drawn heads, and the training command in this process, which may be cut off."""
 
 import csv
-import runpy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from examples.train import main
 from madrnet_timm.command import run_command
 from madrnet_timm.data.synthetic import draw_head
-
-from ..conftest import EXAMPLES
 
 # enough to go through everything in seconds
 SMALL = ["--model", "madrnet_test_resnet", "--img-size", "48", "--batch-size", "8", "--folds", "2"]
@@ -58,7 +56,6 @@ def heads(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def train_command() -> Callable[..., int]:
     """Run examples/train.py with arguments; returns its exit status."""
-    main = runpy.run_path(str(EXAMPLES / "train.py"))["main"]
 
     def run(*args: object) -> int:
         try:

@@ -14,7 +14,8 @@ from madrnet_timm.errors import InputError
 from madrnet_timm.training.options import RunOptions
 from madrnet_timm.training.start import create_model
 
-from .conftest import EXAMPLES, SMALL, rows
+from ..conftest import EXAMPLES
+from .conftest import SMALL, rows
 
 
 @pytest.fixture
@@ -217,15 +218,18 @@ def test_output_can_not_be_written(refused, tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
 def test_full_disk_leaves_no_half_written_file(tmp_path, heads):
     """A limit on the size of files stands for the full disk: the tables fit, the checkpoint does not."""
-    code = f"""
-import resource, runpy, signal, sys
+    code = """
+import resource, signal
+from examples.train import main
+from madrnet_timm.command import run_command
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
-sys.argv[0] = {str(EXAMPLES / "train.py")!r}
-runpy.run_path(sys.argv[0], run_name="__main__")
+run_command(main)
 """
     args = ["--dataset", "folder", "--data-dir", heads, "--output", tmp_path / "run", *SMALL, "--epochs", 1]
-    run = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, timeout=300)
+    run = subprocess.run(
+        [sys.executable, "-c", code, *map(str, args)], cwd=EXAMPLES.parent, capture_output=True, text=True, timeout=300
+    )
     assert run.returncode == 2, run.stderr
     assert "checkpoint: can't be written" in run.stderr
     assert "Traceback" not in run.stderr

@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import runpy
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -34,8 +33,9 @@ from madrnet_timm.training.cross_validation import (
 )
 from madrnet_timm.training.options import RunOptions
 from madrnet_timm.training.recipe import Recipe
+from tools.store import store_run, store_table
 
-from .conftest import EXAMPLES, rows, write_heads
+from .conftest import rows, write_heads
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +100,7 @@ def test_another_recipe_in_the_same_output_is_refused_before_training(two, monke
 
 
 def test_stored_seeds_stay(two, tmp_path):
-    """examples/store.py with the output of one seed more, or of another recipe."""
-    store_run = runpy.run_path(str(EXAMPLES / "store.py"))["store_run"]
+    """tools/store.py with the output of one seed more, or of another recipe."""
     (short, *_), (long, *_) = two[0]
     store_run(tmp_path, "heads", short, "drawn heads")
     names = ("heads.csv", "heads-epochs.csv", "runs.yaml")
@@ -128,13 +127,12 @@ def test_stored_seeds_stay(two, tmp_path):
 
 
 def test_a_table_is_stored_with_the_folds_of_a_run(two, tmp_path):
-    """examples/store.py with a table of examples/ensemble.py."""
-    store = runpy.run_path(str(EXAMPLES / "store.py"))
+    """tools/store.py with a table of examples/ensemble.py."""
     (short, *_), _ = two[0]
-    store["store_run"](tmp_path, "heads", short, "drawn heads")
+    store_run(tmp_path, "heads", short, "drawn heads")
     table = [row | {"prediction": "Tapered"} for row in cross_validation.held_out_predictions(short)]
     write_csv(tmp_path / "given.csv", table)
-    store["store_table"](tmp_path, "mean", tmp_path / "given.csv", "mean of both", "heads", "python a.py")
+    store_table(tmp_path, "mean", tmp_path / "given.csv", "mean of both", "heads", "python a.py")
     kept = rows(tmp_path / "mean.csv")
     columns = ("seed", "fold", "file", "label")
     assert [[row[c] for c in columns] for row in kept] == [
@@ -154,7 +152,7 @@ def test_a_table_is_stored_with_the_folds_of_a_run(two, tmp_path):
     ):
         write_csv(tmp_path / "other.csv", changed)
         with pytest.raises(InputError, match=words):
-            store["store_table"](tmp_path, "other", tmp_path / "other.csv", "other", like, "python b.py")
+            store_table(tmp_path, "other", tmp_path / "other.csv", "other", like, "python b.py")
     assert (tmp_path / "runs.yaml").read_text() == before
 
 
@@ -211,7 +209,7 @@ def test_comparison_of_one_seed_and_of_a_table(two, tmp_path):
 
 def test_mean_attention_of_held_out_heads(example, two, tmp_path):
     folder = two[0][0][0]
-    run = example("attention.py", folder, "--seed", 1, "--output", tmp_path / "attention.png")
+    run = example("studies/attention.py", folder, "--seed", 1, "--output", tmp_path / "attention.png")
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "attention.png").read_bytes().startswith(b"\x89PNG")
     heads, maps = Counter(), Counter()
@@ -246,7 +244,7 @@ def test_mean_attention_says_what_is_wrong(example, two, tmp_path, seed, change,
         for old, new in change.items():
             assert old in config.read_text()
             config.write_text(config.read_text().replace(old, new))
-    run = example("attention.py", folder, "--seed", seed, "--output", tmp_path / "no.png")
+    run = example("studies/attention.py", folder, "--seed", seed, "--output", tmp_path / "no.png")
     assert run.returncode == 2
     assert words in run.stderr
     assert not (tmp_path / "no.png").exists()
@@ -314,7 +312,7 @@ def test_ensemble_is_the_mean_of_the_probabilities(example, two, tmp_path):
 
 def test_timms_own_transform_is_what_the_models_are_fed(example, two, tmp_path):
     folder, _, options = two[0][1]
-    run = example("timm_transform.py", folder, "--seeds", 1, "--output", tmp_path / "timm.csv")
+    run = example("studies/timm_transform.py", folder, "--seeds", 1, "--output", tmp_path / "timm.csv")
     assert run.returncode == 0, run.stderr
     table = rows(tmp_path / "timm.csv")
     assert {(row["seed"], row["file"]) for row in table} == {

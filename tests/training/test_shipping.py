@@ -23,7 +23,7 @@ from madrnet_timm.training.options import RunOptions, training_command
 from madrnet_timm.training.recipe import PRESETS, Recipe
 from madrnet_timm.training.shipping import MODELS, ship, write_entry
 
-from .conftest import EXAMPLES, write_heads
+from .conftest import write_heads
 
 HUB = Path(__file__).parents[2] / "hub"
 NAME = "madrnet_test_resnet.drawn"
@@ -38,7 +38,7 @@ def shipped(tmp_path_factory, fresh_python):
     cross_validate(options)
     (tmp / "models.yaml").write_text("# the head\nmadrnet_other.x:\n  revision: v1\n")
     where = ("--hub", tmp / "hub", "--models", tmp / "models.yaml", "--note", "The size was chosen on the first fold.")
-    run = fresh_python(EXAMPLES / "ship.py", tmp / "cv", "--name", NAME, *where)
+    run = fresh_python("-m", "tools.ship", tmp / "cv", "--name", NAME, *where)
     assert run.returncode == 0, run.stderr
     return tmp
 
@@ -135,7 +135,7 @@ def test_the_command_makes_it_again(shipped):
     assert "--img-size 48" in command
     assert command.endswith("--output runs/x")
     entry = yaml.safe_load((shipped / "models.yaml").read_text())[NAME]["train"]
-    assert entry.endswith(f"--output runs/ship && python examples/ship.py runs/ship --name {NAME} --models {MODELS}")
+    assert entry.endswith(f"--output runs/ship && python -m tools.ship runs/ship --name {NAME} --models {MODELS}")
     licensed = replace(options, license="cc-by-4.0")
     assert training_command(licensed, [0], "runs/x").endswith("--license cc-by-4.0 --output runs/x")
     assert cross_validated_options(shipped / "cv").license is None

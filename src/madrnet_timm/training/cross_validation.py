@@ -169,7 +169,7 @@ def held_out_predictions(output: Path, seeds: Collection[int] | None = None) -> 
     """A row a held-out picture and seed: ``seed``, ``fold``, ``file``, ``label``, ``prediction``, probabilities.
 
     Args:
-        output: See `cross_validate`; or a CSV of such rows, as examples/ensemble.py and examples/store.py write it.
+        output: See `cross_validate`; or a CSV of such rows, as examples/ensemble.py and tools/store.py write it.
         seeds: Only these; else all.
 
     Raises:

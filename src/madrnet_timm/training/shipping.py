@@ -133,7 +133,7 @@ def ship(output: Path, name: str, hub: Path, models: Path | None = None, note: s
         raise InputError(f"--models {models}: no such file; expected models.yaml of the package")
     run = RunFolder(options.output)
     seeds = sorted({row["seed"] for row in summarize(output)["folds"]})
-    train = f"{training_command(options, seeds, 'runs/ship')} && python examples/ship.py runs/ship --name {name}"
+    train = f"{training_command(options, seeds, 'runs/ship')} && python -m tools.ship runs/ship --name {name}"
     if models is not None:
         train += f" --models {MODELS}"
     train_on_all(replace(options, resume=run.config.exists()), evidence)  # a finished run writes its folder anew

@@ -1,6 +1,6 @@
 """How stable the head measurement is: change of the aspect ratio when the picture changes, and time a picture.
 
-    python examples/measurement.py --dataset hushem --data-dir HuSHeM
+    python -m examples.studies.measurement --dataset hushem --data-dir HuSHeM
 
 Every picture is measured as it is and turned, mirrored, enlarged, reduced, compressed, darkened and noisy. The table
 is in docs/measurement.md.

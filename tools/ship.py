@@ -1,6 +1,6 @@
 """Train a cross-validated recipe on all pictures and write the model that is published, to hub/<name>.
 
-    python examples/ship.py runs/hushem --name madrnet_tf_efficientnet_lite0.hushem
+    python -m tools.ship runs/hushem --name madrnet_tf_efficientnet_lite0.hushem
 
 The card quotes the cross-validation, not the final model, which has seen every picture. Weights are stored in half
 precision. With --models src/madrnet_timm/models/models.yaml the package knows the name and its checksums.

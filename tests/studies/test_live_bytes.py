@@ -2,7 +2,7 @@
 
 import torch
 
-from madrnet_timm.evaluation.memory import LiveBytes
+from examples.studies.live_bytes import LiveBytes
 
 
 def test_counts_what_is_alive_and_the_peak():

@@ -1,7 +1,6 @@
 """A model on another data set: norms, figures, refusals."""
 
 import csv
-import runpy
 import shutil
 from pathlib import Path
 
@@ -10,11 +9,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from examples.studies.generality import adapt_norms, figures
 from madrnet_timm.data.synthetic import draw_head
 from tests.inference.conftest import write_model
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "generality.py"
-GENERALITY = runpy.run_path(str(SCRIPT))
+SCRIPT = "studies/generality.py"
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
 def test_norms_take_the_statistics_of_all_batches():
@@ -24,7 +24,7 @@ def test_norms_take_the_statistics_of_all_batches():
     ).eval()
     batches = list((2 + 3 * torch.randn(4, 5, 3, 8, 8)).unbind())
     model(batches[0])
-    GENERALITY["adapt_norms"](model, batches)
+    adapt_norms(model, batches)
     maps = [model[0](batch).transpose(0, 1).flatten(1).double() for batch in batches]
     mean = torch.stack([m.mean(1) for m in maps]).mean(0)
     var = torch.stack([m.var(1) for m in maps]).mean(0)
@@ -38,7 +38,7 @@ def test_figures_by_counting():
         {"label": label, "p": str(p)}
         for label, p in (("normal", 0.9), ("normal", 0.4), ("abnormal", 0.6), ("abnormal", 0.1), ("abnormal", 0.2))
     ]
-    found = GENERALITY["figures"](rows, "p")
+    found = figures(rows, "p")
     assert found["accuracy"] == pytest.approx(3 / 5)
     assert found["balanced accuracy"] == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert found["AUC"] == pytest.approx((3 + 2) / 6)  # pairs in which the normal head has the higher probability
@@ -52,7 +52,7 @@ def test_table_and_refusals(example, tmp_path):
         for index in range(4 + label):
             Image.fromarray(draw_head(name, 10 * label + index).image).save(tmp_path / "heads" / name / f"{index}.png")
     base = ("--model", model, "--dataset", "folder", "--data-dir", tmp_path / "heads", "--output", tmp_path / "out.csv")
-    run = example(SCRIPT.name, *base, "--batch-size", 4)
+    run = example(SCRIPT, *base, "--batch-size", 4)
     assert run.returncode == 0, run.stderr
     with (tmp_path / "out.csv").open(newline="") as opened:
         rows = list(csv.DictReader(opened))
@@ -63,7 +63,7 @@ def test_table_and_refusals(example, tmp_path):
         (("--dataset", "synthetic"), "--data-dir"),
         (("--normal-class", "fine"), "--normal-class fine: no such class"),
     ):
-        run = example(SCRIPT.name, *base, *more)
+        run = example(SCRIPT, *base, *more)
         assert (run.returncode, run.stderr.count("\n")) == (2, 1), run.stderr
         assert words in run.stderr
 
@@ -76,10 +76,10 @@ def test_images_that_the_model_was_trained_on(example, hushem_dir, tmp_path):
             shutil.copy(path, tmp_path / "heads" / name / f"mine{number}{path.suffix}")
         Image.fromarray(draw_head(name, 7).image).save(tmp_path / "heads" / name / "other.png")
     base = ("--model", "madrnet_tf_efficientnet_lite0.hushem", "--data-dir", tmp_path / "heads")
-    run = example(SCRIPT.name, *base)
+    run = example(SCRIPT, *base)
     assert run.returncode == 2
     assert "--model madrnet_tf_efficientnet_lite0.hushem: was trained on 8 of the 10 images" in run.stderr
-    run = example(SCRIPT.name, *base, "--leave-out-seen", "--output", tmp_path / "out.csv")
+    run = example(SCRIPT, *base, "--leave-out-seen", "--output", tmp_path / "out.csv")
     assert run.returncode == 0, run.stderr
     assert "left out: 8 of 10 images" in run.stderr
     with (tmp_path / "out.csv").open(newline="") as opened:
@@ -89,10 +89,10 @@ def test_images_that_the_model_was_trained_on(example, hushem_dir, tmp_path):
 def test_what_is_stored_is_what_the_command_writes(example, hushem_dir, tmp_path):
     """docs/results/smids-on-hushem.csv, with this checkout's model and code."""
     name, out = "madrnet_tf_efficientnet_lite0.smids", tmp_path / "out.csv"
-    run = example(SCRIPT.name, "--model", name, "--dataset", "hushem", "--data-dir", hushem_dir, "--output", out)
+    run = example(SCRIPT, "--model", name, "--dataset", "hushem", "--data-dir", hushem_dir, "--output", out)
     assert run.returncode == 0, run.stderr
     tables = []
-    for path in (out, SCRIPT.parents[1] / "docs" / "results" / "smids-on-hushem.csv"):
+    for path in (out, RESULTS / "smids-on-hushem.csv"):
         with path.open(newline="") as opened:
             tables.append({row["file"]: row for row in csv.DictReader(opened)})
     assert tables[0].keys() == tables[1].keys()

@@ -1,7 +1,7 @@
 """What simple controls reach on the folds of a data set: the largest class, the background alone, shape and stain.
 
-    python examples/controls.py --dataset hushem --data-dir DIR --seeds 0 1 2
-    python examples/controls.py --dataset hushem --data-dir DIR --protocol session
+    python -m examples.studies.controls --dataset hushem --data-dir DIR --seeds 0 1 2
+    python -m examples.studies.controls --dataset hushem --data-dir DIR --protocol session
 
 An accuracy means something only beside these figures. Every training run has those of its own fold in metrics.json.
 """

@@ -1,7 +1,7 @@
 """Store a cross-validation for docs/results.md, and write that page anew.
 
-    python examples/store.py hushem-madrnet runs/hushem --title "MADRNet, EfficientNet-Lite0"
-    python examples/store.py hushem-mirror runs/mirror.csv --title "..." --like hushem-madrnet --command "..."
+    python -m tools.store hushem-madrnet runs/hushem --title "MADRNet, EfficientNet-Lite0"
+    python -m tools.store hushem-mirror runs/mirror.csv --title "..." --like hushem-madrnet --command "..."
 
 The first line stores the predictions of a cross-validation in docs/results/<name>.csv, the held-out accuracy of its
 epochs in <name>-epochs.csv, two pictures of it beside where the page shows them, and its description in runs.yaml;
@@ -10,7 +10,6 @@ folds of a stored run.
 """
 
 import argparse
-import runpy
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ import yaml
 
 from madrnet_timm.command import run_command
 from madrnet_timm.errors import InputError
+
+from .results import write_page
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 KEPT = ("seed", "fold", "file", "label", "prediction")
@@ -161,7 +162,7 @@ def main() -> None:
         parser.error("--like and --command belong to a CSV; a cross-validation knows its own")
     else:
         store_run(RESULTS, args.name, args.output, args.title)
-    runpy.run_path(str(Path(__file__).with_name("results.py")))["write_page"]()
+    write_page()
 
 
 if __name__ == "__main__":

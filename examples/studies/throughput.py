@@ -1,6 +1,7 @@
 """Pictures a second of prediction: a plain eager loop, and `madrnet predict` with both of its backends, in one run.
 
-    python examples/throughput.py --dataset hushem --data-dir HuSHeM --model madrnet_tf_efficientnet_lite0.hushem
+    python -m examples.studies.throughput --dataset hushem --data-dir HuSHeM \\
+        --model madrnet_tf_efficientnet_lite0.hushem
 
 The last line says from how many pictures on the export to ONNX, made once a model, has paid for itself. The plain loop
 decodes, measures, prepares and classifies one picture after the other in PyTorch. The ways take turns, and the figures

@@ -1,8 +1,8 @@
 """Take the model apart: the paper's Tables IV and V and Fig. 10, each setting on the same folds and budget.
 
-    python examples/ablation.py table_4 --dataset hushem --data-dir DIR --output runs/ablation \\
+    python -m examples.studies.ablation table_4 --dataset hushem --data-dir DIR --output runs/ablation \\
         --backbone-weights tf_efficientnet_lite0.in1k.safetensors --img-size 80 --epochs 16
-    python examples/ablation.py table_5 depth ...
+    python -m examples.studies.ablation table_5 depth ...
 
 table_4: the plain timm backbone, then MADRNet's embedding (a layer with batch norm in front of the classifier), R, P
 and the hybrid loss added one after the other. table_5: acrosome mask of the attention (AAC) and aspect ratio constraint

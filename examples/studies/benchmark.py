@@ -1,6 +1,6 @@
 """Step time, peak memory and inference latency of MADRNet against its bare backbone, in every memory mode.
 
-    python examples/benchmark.py --backbone resnet50 --img-size 512 --batch-size 2 --output docs/results/benchmark.csv
+    python -m examples.studies.benchmark --backbone resnet50 --img-size 512 --batch-size 2 --output benchmark.csv
 
 Each setting is timed in turn with the bare backbone (timm's model with its own classifier), and the figures are medians
 of the paired ratios, so that a busy machine does no harm. Peak memory is that of one training step without weights,
@@ -68,7 +68,7 @@ class Bench:
         """Bytes of a step beyond what lies there before and the gradients of the weights."""
         import torch
 
-        from madrnet_timm.evaluation.memory import LiveBytes
+        from .live_bytes import LiveBytes
 
         model.train()
         self.step(model)  # weights' gradients are there from now on

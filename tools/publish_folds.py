@@ -1,6 +1,6 @@
 """Write the manifest and the folds of a data set that come with the package.
 
-    python examples/publish_folds.py hushem --data-dir HuSHeM
+    python -m tools.publish_folds hushem --data-dir HuSHeM
 
 For whoever adds a data set: look at the groups by eye first (CONTRIBUTING). The manifest names every picture with the
 hashes of its file and its pixels; the folds, five for each of the seeds 0 to 2, are keyed by the pixels' hash.

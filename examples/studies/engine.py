@@ -1,6 +1,6 @@
 """Measure the reversible engine alone: step time, bytes and error of the gradients, by memory mode and option.
 
-    python examples/engine.py --output docs/results/engine.csv
+    python -m examples.studies.engine --output docs/results/engine.csv
 
 One sequence of additive couplings with shared F and G (norm, 3×3 convolution, GELU; dropout 0.1 in F), as in R, on
 two streams of --channels channels. Times are medians of ratios to the plain mode, run in turn; bytes are a census of
@@ -56,8 +56,9 @@ def measure(setting: str, depth: int, args: argparse.Namespace) -> dict[str, Any
     """One row of the table."""
     import torch
 
-    from madrnet_timm.evaluation.memory import LiveBytes
     from madrnet_timm.models import ReversibleSequence
+
+    from .live_bytes import LiveBytes
 
     plain = ReversibleSequence(couplings(depth, args.channels), memory="plain").train()
     module = ReversibleSequence(couplings(depth, args.channels), **SETTINGS[setting]).train()

@@ -1,6 +1,6 @@
 """Measure the choices inside R: normalisation layer, dropout; each on the same folds and budget.
 
-    python examples/choices.py --dataset hushem --data-dir DIR --output runs/choices \\
+    python -m examples.studies.choices --dataset hushem --data-dir DIR --output runs/choices \\
         --backbone-weights tf_efficientnet_lite0.in1k.safetensors --img-size 80 --epochs 24
 
 Every setting is a cross-validation below --output; finished folds are kept. For each, the accuracy on the held-out

@@ -1,7 +1,7 @@
 """Try every timm architecture as a backbone: build, forward, backward; a table of what works and how.
 
-    python examples/backbones.py --output docs/results/backbones.csv
-    python examples/backbones.py --filter 'resnet*' 'vit_*' --output /tmp/some.csv
+    python -m examples.studies.backbones --output docs/results/backbones.csv
+    python -m examples.studies.backbones --filter 'resnet*' 'vit_*' --output /tmp/some.csv
 
 Every madrnet_* name is built and run on the meta device, which checks all shapes and that the gradient can reach every
 parameter, without arithmetic. Models of up to --real million parameters run for real, a batch of two in train mode,

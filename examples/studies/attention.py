@@ -1,6 +1,6 @@
 """Fig. 4 without picking pictures: Grad-CAM++ of all held-out heads of one seed, averaged by class.
 
-    python examples/attention.py runs/hushem --output attention.png
+    python -m examples.studies.attention runs/hushem --output attention.png
     madrnet explain head.png --model runs/hushem/seed0-fold0/model --output attention      # one head
 
 Heads lie centred and upright, so that their maps can be averaged: behind the backbone, behind R and in P, each of the

@@ -1,8 +1,8 @@
 """Write docs/results.md from the stored predictions, beside the paper's figures.
 
-    python examples/results.py
+    python -m tools.results
 
-Predictions are stored in docs/results/ by examples/store.py, what controls say by examples/controls.py --output
+Predictions are stored in docs/results/ by tools/store.py, what controls say by examples/studies/controls.py --output
 docs/results/controls-<dataset>.csv, for other protocols controls-<dataset>-<protocol>.csv. Which run stands where is
 said by paper.yaml (tables and the paper's figures), levers.yaml (what was tried) and transfers.yaml (one set's model on
 another set). No figure of the page's tables is written by hand: a test recomputes it. Pictures that its commands do not
@@ -11,7 +11,6 @@ store beside the predictions (t-SNE, Grad-CAM++) are copied there.
 
 import argparse
 import math
-import runpy
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -23,13 +22,15 @@ from typing import Any
 
 import yaml
 
+from examples.studies.depth import depth_figure
+from examples.studies.generality import figures
 from madrnet_timm.command import run_command
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 HEAD = """# Results
 
-Made by `python examples/results.py` from the predictions in `docs/results/`; the paper's figures are those that it
+Made by `python -m tools.results` from the predictions in `docs/results/`; the paper's figures are those that it
 prints. **Research use only; not a medical device.**
 
 - **MADRNet (Lite0)** is `madrnet_tf_efficientnet_lite0` with ImageNet weights in the backbone, 112 px; each row's
@@ -72,7 +73,7 @@ COMMANDS = """
 the latter is what is shown. Each command takes what those before it have written.
 """
 TRANSFERS = """
-`python examples/generality.py`: normal heads against all other heads, things that are no sperm left out. *Norms
+`python -m examples.studies.generality`: normal heads against all other heads, things that are no sperm left out. *Norms
 adapted*: the batch norms' statistics are those of the other set's pictures, without their labels. On its own set the
 class that is said counts; on the other, normal is said above a probability of 0.5. ± is half of a 95 % interval, by the
 binomial deviation of both recalls; [ ] the Wilson interval.
@@ -116,7 +117,7 @@ def against(first: str, second: str) -> Any:
 
 
 def controls(name: str) -> dict[str, str]:
-    """Accuracy, mean ± sd over the folds, of each control on the folds of a stored run; see examples/controls.py."""
+    """Accuracy, mean ± sd over the folds, of each control on the folds of a stored run."""
     from madrnet_timm.errors import InputError
     from madrnet_timm.evaluation.controls import CONTROLS
     from madrnet_timm.training.cross_validation import summarize_predictions
@@ -126,8 +127,8 @@ def controls(name: str) -> dict[str, str]:
     rows = [row for row in predictions(table) if row["seed"] in seeds] if (RESULTS / f"{table}.csv").exists() else []
     if {row["seed"] for row in rows} != seeds:
         raise InputError(
-            f"{RESULTS / table}.csv: lacks the folds of {name}; make it with examples/controls.py --dataset "
-            f"{run['dataset']} --protocol {run['protocol']} --seeds {' '.join(sorted(seeds))} --output"
+            f"{RESULTS / table}.csv: lacks the folds of {name}; make it with python -m examples.studies.controls "
+            f"--dataset {run['dataset']} --protocol {run['protocol']} --seeds {' '.join(sorted(seeds))} --output"
         )
     out = {}
     for control in CONTROLS:
@@ -364,7 +365,6 @@ def _transfers(runs: Mapping[str, Any]) -> list[str]:
     from madrnet_timm.data.sources import SOURCES
     from madrnet_timm.evaluation.intervals import wilson_interval
 
-    figures = runpy.run_path(str(ROOT / "examples" / "generality.py"))["figures"]
     parts: list[str] = ["| | pictures | accuracy, % | balanced accuracy | AUC | against its own set, points |"]
     parts.append("|---|---|---|---|---|---|")
     for name, transfer in _yaml("transfers.yaml").items():
@@ -457,7 +457,7 @@ def write_page() -> None:
     from madrnet_timm.files import replacing, write_text
 
     with replacing(RESULTS / "depth.png") as path:
-        runpy.run_path(str(ROOT / "examples" / "depth.py"))["depth_figure"](RESULTS, path)
+        depth_figure(RESULTS, path)
     write_text(RESULTS.parent / "results.md", page())
 
 

@@ -1,6 +1,6 @@
 """A cross-validation's models on their held-out images, fed by timm's own transform instead of their pipeline.
 
-    python examples/timm_transform.py runs/mixed --output runs/mixed-timm.csv
+    python -m examples.studies.timm_transform runs/mixed --output runs/mixed-timm.csv
 
 The transform is `timm.data.create_transform(**timm.data.resolve_model_data_config(model))`: the whole image as it lies,
 resized and cropped. Each fold is predicted by the model that never saw its images. The table has a row per held-out

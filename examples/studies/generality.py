@@ -1,6 +1,6 @@
 """Test a model on another data set than its own, where classes allow: normal heads against all other heads.
 
-    python examples/generality.py --model madrnet_tf_efficientnet_lite0.hushem --dataset smids --data-dir DIR \\
+    python -m examples.studies.generality --model madrnet_tf_efficientnet_lite0.hushem --dataset smids --data-dir DIR \\
         --output docs/results/hushem-on-smids.csv
 
 Pictures of things that are no sperm are left out, and so is the model's probability for them. The model is asked twice:

@@ -1,8 +1,8 @@
-"""Draw Fig. 10: accuracy of the ablation; memory, latency and parameters of examples/benchmark.py.
+"""Draw Fig. 10: accuracy of the ablation; memory, latency and parameters of examples/studies/benchmark.py.
 
-    python examples/depth.py --output depth.png
+    python -m examples.studies.depth --output depth.png
 
-From what lies in docs/results/. examples/results.py draws it anew with the page.
+From what lies in docs/results/. tools/results.py draws it anew with the page.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import yaml
 
 from madrnet_timm.command import run_command
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
 def depth_figure(results: Path, path: Path) -> None:

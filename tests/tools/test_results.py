@@ -3,22 +3,24 @@
 import csv
 import math
 import re
-import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import binom, mannwhitneyu, t
 
-ROOT = Path(__file__).parents[1]
-RESULTS = runpy.run_path(str(ROOT / "examples" / "results.py"))
-PAPER = RESULTS["_yaml"]("paper.yaml")
+from examples.studies.benchmark import markdown
+from examples.studies.depth import depth_figure
+from tools import results
+
+ROOT = Path(__file__).parents[2]
+PAPER = results._yaml("paper.yaml")
 PAGE = ROOT / "docs" / "results.md"
 CONTROLS = ("largest class", "background", "shape and stain")
 
 
 def test_the_page_is_what_the_predictions_say():
-    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == RESULTS["page"]()
+    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == results.page()
 
 
 def stored(name):
@@ -63,10 +65,10 @@ def mean_sd(values):
     return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}"
 
 
-@pytest.mark.parametrize("name", RESULTS["read_runs"]())
+@pytest.mark.parametrize("name", results.read_runs())
 def test_figures_by_counting(name):
     """All figures of a stored run, by hand from its rows, stand in its row of the page."""
-    run, rows = RESULTS["read_runs"]()[name], stored(name)
+    run, rows = results.read_runs()[name], stored(name)
     values = list(fold_accuracies(rows).values())
     page = PAGE.read_text(encoding="utf-8")
     assert run["command"] in page
@@ -104,7 +106,7 @@ def test_figures_by_counting(name):
 
 @pytest.mark.parametrize("name", PAPER["paper_recipe"]["runs"])
 def test_some_folds_by_counting(name):
-    run, rows, beside = RESULTS["read_runs"]()[name], stored(name), PAPER["paper_recipe"]["beside"]
+    run, rows, beside = results.read_runs()[name], stored(name), PAPER["paper_recipe"]["beside"]
     folds = fold_accuracies(rows)
     assert [int(fold) for _, fold in folds] == run["folds"]
     right = {row["file"]: row["label"] == row["prediction"] for row in rows}
@@ -141,14 +143,13 @@ def test_best_epochs_by_counting(name):
     found = (mean_sd(list(values.values())) for values in (best, last))
     flatters = np.mean(list(best.values())) - np.mean(list(last.values()))
     epochs = {int(row["epoch"]) for row in stored(f"{name}-epochs")}
-    title, seeds = RESULTS["read_runs"]()[name]["title"], ", ".join(sorted({seed for seed, _ in last}))
+    title, seeds = results.read_runs()[name]["title"], ", ".join(sorted({seed for seed, _ in last}))
     which = f"{min(which.values())} to {max(which.values())} of {max(epochs)}"
     assert [title, seeds, *found, f"{flatters:+.1f}", which] in lines_of(title)
 
 
 def test_figures_of_the_benchmark():
     """The tables of docs/choices.md, and what is said of those of the GPU."""
-    markdown = runpy.run_path(str(ROOT / "examples" / "benchmark.py"))["markdown"]
     text = (ROOT / "docs" / "choices.md").read_text(encoding="utf-8")
     measured = stored("benchmark")
     for line in markdown(measured).splitlines():
@@ -181,8 +182,7 @@ def test_figures_of_the_benchmark():
 
 
 def test_figure_10_is_drawn(tmp_path):
-    draw = runpy.run_path(str(ROOT / "examples" / "depth.py"))["depth_figure"]
-    draw(ROOT / "docs" / "results", tmp_path / "depth.png")
+    depth_figure(ROOT / "docs" / "results", tmp_path / "depth.png")
     assert (tmp_path / "depth.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -219,11 +219,11 @@ PAIRS = [
     for table in PAPER.values()
     if table["kind"] == "ablation"
     for title, row in table["rows"].items()
-    if row["run"] != table["full"] and row["run"] in RESULTS["read_runs"]()
+    if row["run"] != table["full"] and row["run"] in results.read_runs()
 ] + [
     (what, lever["before"], lever["after"])
-    for what, lever in RESULTS["_yaml"]("levers.yaml").items()
-    if {lever["before"], lever["after"]} <= set(RESULTS["read_runs"]())
+    for what, lever in results._yaml("levers.yaml").items()
+    if {lever["before"], lever["after"]} <= set(results.read_runs())
 ]
 
 
@@ -246,7 +246,7 @@ def test_differences_by_counting(title, first, second):
 
 @pytest.mark.parametrize("table", ["table_2", "table_6"])
 def test_what_all_miss_by_counting(table):
-    runs = RESULTS["read_runs"]()
+    runs = results.read_runs()
     own = [n for n in PAPER[table]["runs"] if n in runs and "cross_validate" in runs[n]["command"].split()[1]]
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     starts = [line for line in lines if line.startswith(f"| {'; '.join(runs[name]['title'] for name in own)} |")]
@@ -279,9 +279,9 @@ def balanced(rows, pictures):
     return 100 * np.mean([np.mean(right) for right in recalls]), 100 * 1.96 * np.sqrt(sum(errors)) / 2
 
 
-@pytest.mark.parametrize("name", RESULTS["_yaml"]("transfers.yaml"))
+@pytest.mark.parametrize("name", results._yaml("transfers.yaml"))
 def test_transfers_by_counting(name):
-    transfer, rows = RESULTS["_yaml"]("transfers.yaml")[name], stored(name)
+    transfer, rows = results._yaml("transfers.yaml")[name], stored(name)
     own = [row for row in stored(transfer["own"]) if row["label"] != "Non-Sperm"]
     pictures = len({row["file"] for row in own})
     at_home, error = balanced([(row["label"] == "Normal", row["prediction"] == "Normal") for row in own], pictures)
@@ -305,7 +305,7 @@ def test_transfers_in_words():
     """docs/cross-validate.md: how many of the lost points the adapted norms give back."""
     text = " ".join((ROOT / "docs" / "cross-validate.md").read_text(encoding="utf-8").split())
     drops = {}
-    for transfer in RESULTS["_yaml"]("transfers.yaml").values():
+    for transfer in results._yaml("transfers.yaml").values():
         for key in ("as it is", "norms adapted"):
             (cells,) = lines_of(f"{transfer['title']}: on {transfer['tested']}, {key}")
             drops[transfer["tested"], key] = -float(cells[5].split(" ± ")[0])
@@ -318,11 +318,11 @@ def test_transfers_in_words():
 
 def test_commands_take_what_those_before_them_wrote():
     written = set()
-    for run in RESULTS["in_order"](RESULTS["read_runs"]()):
+    for run in results.in_order(results.read_runs()):
         *given, output = re.findall(r"runs/([\w-]+)", run["command"])
         assert set(given) <= written
         written.add(output)
-    assert written == set(RESULTS["read_runs"]())
+    assert written == set(results.read_runs())
 
 
 def test_the_readmes_figures_are_those_of_the_page():
@@ -362,13 +362,13 @@ def test_the_readmes_figures_are_those_of_the_page():
     ):
         assert f"{title}, three seeds | {mean_sd(list(fold_accuracies(stored(run)).values()))} % (±" in readme
     (best,) = (
-        row[2] for row in lines_of(RESULTS["read_runs"]()["hushem-small-varied"]["title"]) if row[-1].endswith(" of 40")
+        row[2] for row in lines_of(results.read_runs()["hushem-small-varied"]["title"]) if row[-1].endswith(" of 40")
     )
     for run, title in (
         ("hushem-smids-neck", "`--augmentation varied`, 40 epochs"),
         ("hushem-five", "a linear model of measured shape and stain"),
     ):
-        cell = lines_of(RESULTS["read_runs"]()[run]["title"])[0][2]
+        cell = lines_of(results.read_runs()[run]["title"])[0][2]
         low, high = re.findall(r"\[([\d.]+), ([\d.]+)\]", cell)[0]
         assert f"{title}, three seeds; Wilson {low} to {high} % | {cell.split(' (')[0]} % (±" in readme
     assert f"as the authors' code does: no result | {best} % |" in readme
@@ -378,7 +378,7 @@ def test_the_readmes_figures_are_those_of_the_page():
         low, high = wilson(sum(r["label"] == r["prediction"] for r in rows) / seeds, len(rows) / seeds)
         mean = np.mean(list(fold_accuracies(rows).values()))
         assert f"| {mean:.1f} %, Wilson {low:.1f} to {high:.1f} % | |" in readme
-    paper, resnet50 = (lines_of(RESULTS["read_runs"]()[run]["title"])[0] for run in PAPER["paper_recipe"]["runs"])
+    paper, resnet50 = (lines_of(results.read_runs()[run]["title"])[0] for run in PAPER["paper_recipe"]["runs"])
     low, high = re.findall(r"\[([\d.]+), ([\d.]+)\]", paper[3])[0]
     right = paper[3].split(": ")[1].split(" [")[0]
     assert f"(first row on them: {paper[4]}) | {right}, Wilson {low} to {high} %" in readme

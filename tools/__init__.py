@@ -1,0 +1,1 @@
+"""For maintainers, from the checkout: store results and write their pages, ship a model, publish folds."""
