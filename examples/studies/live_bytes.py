@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from .._compat import StorageWeakRef, TorchDispatchMode, storage_key, tree_iter
+from madrnet_timm._compat import StorageWeakRef, TorchDispatchMode, storage_key, tree_iter
 
 __all__ = ["LiveBytes"]
 
