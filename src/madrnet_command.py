@@ -9,18 +9,23 @@ from typing import Any
 __all__ = ["VERBS", "command_parser", "main"]
 
 VERBS = {
+    "quickstart": "the whole way in about a minute, without any data",
     "measure": "measure the head in each picture",
     "data": "fetch, verify, divide and describe data sets",
     "predict": "classify and measure pictures of heads",
     "report": "one HTML page of a table of predictions",
     "explain": "what a model looks at",
     "tsne": "t-SNE of the embeddings of a data set, as a picture",
+    "train": "train on all folds but one and measure on that",
+    "cross-validate": "train on every fold in turn and sum up",
+    "compare": "two cross-validations, paired",
+    "ensemble": "several cross-validations as one model",
+    "distill": "cross-validated models into a smaller one",
     "export": "a model as ONNX",
     "prepare": "images as a model's network sees them, for other programs",
     "publish": "put a model on the Hugging Face Hub",
-    "quickstart": "the whole way in about a minute, without any data",
 }
-"""Each verb and its line of help, as `madrnet_timm.commands` has them."""
+"""Each verb and its line of help, as its module in `madrnet_timm.commands` has it."""
 
 
 class _Version(argparse.Action):

@@ -1,9 +1,10 @@
-"""The verbs of the command ``madrnet``, which lie in ``commands/``."""
+"""The verbs of the command ``madrnet``, each of which is a module of ``commands/``."""
 
 import argparse
 import sys
+from importlib import import_module
 
-from madrnet_command import command_parser
+from madrnet_command import VERBS, command_parser
 
 from .command import run_command
 
@@ -12,22 +13,9 @@ __all__ = ["main", "parser", "run_verb"]
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
-    from .commands import (
-        data,
-        explain,
-        export,
-        measure,
-        predict,
-        prepare,
-        publish,
-        quickstart,
-        report,
-        tsne,
-    )  # late: they need OpenCV
-
     whole, verbs = command_parser()
-    for verb in (measure, data, predict, report, explain, tsne, export, prepare, publish, quickstart):
-        verb.add_parser(verbs)
+    for verb in VERBS:  # late: they need OpenCV
+        import_module(f"{__package__}.commands.{verb.replace('-', '_')}").add_parser(verbs)
     return whole
 
 

@@ -9,11 +9,12 @@ import sys
 import traceback
 from collections.abc import Callable
 from importlib.metadata import requires
+from importlib.util import find_spec
 from pathlib import Path
 
 from .errors import InputError
 
-__all__ = ["run_command"]
+__all__ = ["check_extra", "run_command"]
 
 _INTERRUPTED, _NOBODY_READS = 130, 141  # as a shell tells of a process that SIGINT or SIGPIPE has ended
 
@@ -81,11 +82,24 @@ def _mistake(error: Exception) -> str | None:
     return reason and f"{reason} (--debug shows where)"
 
 
+def check_extra(extra: str) -> None:
+    """Raise `InputError` where something that an extra of this package brings along is not installed."""
+    for project, its in _extras():
+        module = {"scikit-learn": "sklearn"}.get(project, project)
+        if its == extra and find_spec(module) is None:
+            raise InputError(f"{project} is not installed; pip install 'madrnet-timm[{extra}]'")
+
+
 def _extra_of(module: str) -> str | None:
     """The extra of this package that brings a module along, or None."""
     project = {"sklearn": "scikit-learn", "pyarrow": "datasets"}.get(module, module)
+    return dict(reversed(_extras())).get(project)
+
+
+def _extras() -> list[tuple[str, str]]:
+    """Each project that an extra of this package brings along, and the extra."""
     lines = (re.fullmatch(r"([\w.-]+).*extra == ['\"](\w+)['\"]", line) for line in requires("madrnet-timm") or ())
-    return next((line[2] for line in lines if line and line[1] == project), None)
+    return [(line[1], line[2]) for line in lines if line]
 
 
 def _missing_library(error: ImportError) -> str | None:

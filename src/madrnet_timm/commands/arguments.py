@@ -12,10 +12,12 @@ from ..errors import InputError
 
 __all__ = [
     "MODEL_HELP",
+    "add_chosen_seeds",
     "add_images",
     "add_model",
     "add_scale",
     "add_table",
+    "add_training_seeds",
     "check_scale",
     "check_table",
     "number",
@@ -54,6 +56,18 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--excel", action="store_true", help="begin the CSV with the byte order mark by which Excel knows UTF-8"
     )
+
+
+def add_training_seeds(parser: argparse.ArgumentParser) -> None:
+    """``--seeds`` of what is trained."""
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], metavar="N", help="of folds and training, one after the other (0)"
+    )
+
+
+def add_chosen_seeds(parser: argparse.ArgumentParser) -> None:
+    """``--seeds`` of what was trained."""
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="only these (all that all runs have)")
 
 
 def check_table(args: argparse.Namespace) -> None:

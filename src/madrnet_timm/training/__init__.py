@@ -1,1 +1,1 @@
-"""What ``examples/train.py`` is made of."""
+"""What ``madrnet train`` is made of."""

@@ -131,7 +131,7 @@ def cross_validated_options(output: Path) -> RunOptions:
     """
     runs = sorted(output.glob("seed*-fold*/config.yaml"))
     if not runs:
-        raise InputError(f"{output}: holds no cross-validation; expected the output of examples/cross_validate.py")
+        raise InputError(f"{output}: holds no cross-validation; expected the output of madrnet cross-validate")
     options = RunOptions.from_config(RunFolder(runs[0].parent).options(), output / "final")
     return replace(options, fold=None, seed=0)
 
@@ -158,7 +158,7 @@ def _finished(output: Path, seeds: Collection[int] | None = None) -> list[tuple[
         runs.append((seed, fold, run))
     if not runs:
         of = "" if seeds is None else f" of --seeds {_numbers(seeds)}"
-        raise InputError(f"{output}: holds no cross-validation{of}; expected the output of examples/cross_validate.py")
+        raise InputError(f"{output}: holds no cross-validation{of}; expected the output of madrnet cross-validate")
     counts = Counter(seed for seed, _, _ in runs)
     if len(set(counts.values())) > 1:
         raise InputError(f"{output}: the seeds have different numbers of folds; run the command again to finish them")
@@ -169,7 +169,7 @@ def held_out_predictions(output: Path, seeds: Collection[int] | None = None) -> 
     """A row a held-out picture and seed: ``seed``, ``fold``, ``file``, ``label``, ``prediction``, probabilities.
 
     Args:
-        output: See `cross_validate`; or a CSV of such rows, as examples/ensemble.py and tools/store.py write it.
+        output: See `cross_validate`; or a CSV of such rows, as ``madrnet ensemble`` writes it.
         seeds: Only these; else all.
 
     Raises:

@@ -240,8 +240,11 @@ def training_command(options: RunOptions, seeds: Sequence[int], output: str) -> 
     """How to cross-validate such options again; where the reader's files lie is left to the reader."""
     teachers = [path.parts[-2] for path in options.teachers]  # outputs of cross-validations
     precision = options.mixed_precision
-    words = ["python"] if precision == "no" else ["accelerate", "launch", "--mixed_precision", precision]
-    words += ["examples/distill.py" if teachers else "examples/cross_validate.py"]
+    verb = "distill" if teachers else "cross-validate"
+    words = ["madrnet", verb]
+    if precision != "no":
+        module = f"madrnet_timm.commands.{verb.replace('-', '_')}"
+        words = ["accelerate", "launch", "--mixed_precision", precision, "-m", module]
     words += [f"runs/{name}" for name in teachers]
     words += ["--dataset", options.dataset, "--model", options.model]
     words += ["--data-dir", SOURCES[options.dataset].title] if options.data_dir else []

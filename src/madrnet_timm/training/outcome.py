@@ -23,7 +23,7 @@ from .run_folder import RunFolder
 
 __all__ = ["HOW_TO_TRAIN", "Outcome"]
 
-HOW_TO_TRAIN = "Every option stands in `config.yaml` of the run; `examples/train.py --help` explains them."
+HOW_TO_TRAIN = "Every option stands in `config.yaml` of the run; `madrnet train --help` explains them."
 """In a model card."""
 
 

@@ -17,7 +17,7 @@ def _option(default: Any, help: str) -> Any:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained. Every field is an option of ``examples/train.py``."""
+    """How a model is trained. Every field is an option of ``madrnet train``."""
 
     epochs: int = _option(80, "passes over the training pictures")
     batch_size: int = _option(16, "pictures per step and process")

@@ -128,7 +128,7 @@ def ship(output: Path, name: str, hub: Path, models: Path | None = None, note: s
         raise InputError(f"--name {name}: expected {options.model}.<tag>, the model that was cross-validated")
     extras = [output / file for file in ("summary.json", "predictions.csv", "confusion_matrix.png")]
     if missing := [path for path in extras if not path.is_file()]:
-        raise InputError(f"{missing[0]}: missing; run examples/cross_validate.py again to finish it")
+        raise InputError(f"{missing[0]}: missing; run madrnet cross-validate again to finish it")
     if models is not None and not models.is_file():
         raise InputError(f"--models {models}: no such file; expected models.yaml of the package")
     run = RunFolder(options.output)

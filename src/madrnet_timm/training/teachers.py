@@ -42,7 +42,7 @@ def check_teachers(
     for path in paths:
         run = RunFolder(path)
         if not (run.model / "config.json").is_file() or not run.folds.is_file():
-            raise InputError(f"--teacher {path}: not a finished run; expected the folder of a run of examples/train.py")
+            raise InputError(f"--teacher {path}: not a finished run; expected the folder of a run of madrnet train")
         folder = ModelFolder(run.model)
         size = list(folder.data_config["input_size"])
         if folder.label_names != list(label_names) or size != list(input_size):

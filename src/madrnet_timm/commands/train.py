@@ -1,0 +1,63 @@
+"""``madrnet train``: one fold of a recipe."""
+
+import argparse
+from typing import Any
+
+from ..cli import run_verb
+from ..command import check_extra
+from .training_arguments import add_arguments, from_arguments
+
+__all__ = ["add_parser"]
+
+_DESCRIPTION = """\
+Train MADRNet, or any timm model, on all folds but one, and measure it on the
+images of that one. The run folder gets the options, the history, the
+predictions and the model folder model/, which other verbs take as --model, and
+timm.create_model("local-dir:...") after `import madrnet_timm`.
+"""
+_EXAMPLES = """\
+examples:
+  madrnet train    # drawn heads, a minute
+  madrnet train --data-dir my_crops --model madrnet_resnet18 --pretrained-backbone
+  accelerate launch -m madrnet_timm.commands.train --data-dir HuSHeM --fold 0
+"""
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb and its options."""
+    train = verbs.add_parser(
+        "train",
+        help="train on all folds but one and measure on that",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(train)
+    train.add_argument("--fold", type=int, default=0, metavar="N", help="the fold held out, from 0 (%(default)s)")
+    train.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of folds, initial weights, order and changes (%(default)s)"
+    )
+    train.add_argument("--resume", action="store_true", help="continue the run in --output")
+    train.set_defaults(verb=_train)
+
+
+def _train(args: argparse.Namespace) -> int:
+    check_extra("train")
+    from accelerate import PartialState
+
+    from ..evaluation.controls import better_control
+    from ..training.loop import train
+
+    options = from_arguments(args)
+    metrics = train(options)
+    controls = ", ".join(f"{name} {value:.3f}" for name, value in metrics["controls"].items())
+    show = PartialState().print  # by the first process alone
+    show(f"fold {options.fold}: accuracy {metrics['accuracy']:.3f}, F1 {metrics['f1']:.3f}; {options.output}")
+    show(f"controls on the same fold: {controls}")
+    if hint := better_control(metrics["accuracy"], metrics["controls"]):
+        show(hint)
+    return 0
+
+
+if __name__ == "__main__":
+    run_verb("train")
