@@ -18,6 +18,7 @@ os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="madrnet-tests-")  # o
 import pytest
 import torch
 
+from madrnet_timm import cli
 from madrnet_timm.command import run_command
 
 from .fresh_python import FreshPython
@@ -77,6 +78,20 @@ def example(
         except SystemExit as stop:
             status = stop.code or 0
         return CompletedProcess(words, status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def verb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., CompletedProcess[str]]:
+    """``madrnet VERB ARGUMENTS`` in this process."""
+
+    def run(*args: object) -> CompletedProcess[str]:
+        words = ["madrnet", *map(str, args)]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return CompletedProcess(words, stop.value.code or 0, *capsys.readouterr())
 
     return run
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from examples.train import main
-from madrnet_timm.command import run_command
+from madrnet_timm import cli
 from madrnet_timm.data.synthetic import draw_head
 
 # enough to go through everything in seconds
@@ -55,11 +54,11 @@ def heads(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def train_command() -> Callable[..., int]:
-    """Run examples/train.py with arguments; returns its exit status."""
+    """Run ``madrnet train`` with arguments; returns its exit status."""
 
     def run(*args: object) -> int:
         try:
-            run_command(lambda: main([str(a) for a in args]))
+            cli.main(["train", *map(str, args)])
         except SystemExit as stop:
             return int(stop.code or 0)
         return 0

@@ -127,7 +127,7 @@ def test_stored_seeds_stay(two, tmp_path):
 
 
 def test_a_table_is_stored_with_the_folds_of_a_run(two, tmp_path):
-    """tools/store.py with a table of examples/ensemble.py."""
+    """tools/store.py with a table of madrnet ensemble."""
     (short, *_), _ = two[0]
     store_run(tmp_path, "heads", short, "drawn heads")
     table = [row | {"prediction": "Tapered"} for row in cross_validation.held_out_predictions(short)]
@@ -170,7 +170,7 @@ def test_seeds_divide_anew(two):
     assert held_out[0] != held_out[1]
 
 
-def test_comparison(example, two):
+def test_comparison(verb, two):
     first, second = (folder for folder, _, _ in two[0])
     found = compare_runs(first, second)
     accuracies = [
@@ -180,7 +180,7 @@ def test_comparison(example, two):
     differences = np.subtract(accuracies[1], accuracies[0])
     half = t.ppf(0.975, 1) * differences.std(ddof=1) / np.sqrt(2)  # two folds: another seed has the same pictures
     assert found.half_width == pytest.approx(half)
-    run = example("compare.py", first, second)
+    run = verb("compare", first, second)
     assert run.returncode == 0, run.stderr
     assert f"p = {found.mcnemar_p:.3g}" in run.stdout
     assert "seeds: 0, 1" in run.stdout
@@ -271,7 +271,7 @@ def of_the_mirrored_head(folder, seed, row):
         return classifier.model(x).double().softmax(1)[0].numpy()
 
 
-def test_ensemble_is_the_mean_of_the_probabilities(example, two, tmp_path):
+def test_ensemble_is_the_mean_of_the_probabilities(verb, two, tmp_path):
     """Of stored ones; of mirrored heads those of the model on the mirrored view; of a table with another order."""
     folders = [folder for folder, _, _ in two[0]]
     stored = [
@@ -290,7 +290,7 @@ def test_ensemble_is_the_mean_of_the_probabilities(example, two, tmp_path):
         ([folders[0], table], "table.csv"),
         ([table, folders[0]], "table first.csv"),
     ):
-        run = example("ensemble.py", *more, "--output", tmp_path / output)
+        run = verb("ensemble", *more, "--output", tmp_path / output)
         assert run.returncode == 0, run.stderr
     found = rows(tmp_path / "two.csv")
     assert len(found) == len(stored[0]) == 32
@@ -336,7 +336,7 @@ def test_timms_own_transform_is_what_the_models_are_fed(example, two, tmp_path):
     assert f"{sum(r['label'] == r['prediction'] for r in table)} of {len(table)} right" in run.stdout
 
 
-def test_ensemble_with_what_is_measured(example, two, tmp_path):
+def test_ensemble_with_what_is_measured(verb, two, tmp_path):
     """One member more, fitted here by hand on what the fold's training pictures measure."""
     (folder, _, options), _ = two[0]
     same = table_in_another_order(folder, tmp_path / "same.csv")
@@ -347,7 +347,7 @@ def test_ensemble_with_what_is_measured(example, two, tmp_path):
     measured = dict(zip(records["file"], fitted.predict_proba(values), strict=True))
     stored = {row["file"]: row for row in rows(folder / "seed1-fold0" / "predictions.csv")}
     for given, weight in (([folder], 1), ([same, folder], 2), ([folder, "--mirror"], 1)):
-        run = example("ensemble.py", *given, "--measured", "--output", tmp_path / "measured.csv")
+        run = verb("ensemble", *given, "--measured", "--output", tmp_path / "measured.csv")
         assert run.returncode == 0, run.stderr
         found = rows(tmp_path / "measured.csv")
         assert len(found) == 32
@@ -361,7 +361,7 @@ def test_ensemble_with_what_is_measured(example, two, tmp_path):
             assert probabilities(row) == pytest.approx(mean, abs=1e-4)
 
 
-def test_ensemble_says_what_is_wrong(example, two, tmp_path):
+def test_ensemble_says_what_is_wrong(verb, two, tmp_path):
     folders, options = [folder for folder, _, _ in two[0]], two[0][0][2]
     given = cross_validation.held_out_predictions(folders[0])
 
@@ -388,14 +388,14 @@ def test_ensemble_says_what_is_wrong(example, two, tmp_path):
         ([folders[0], table("nan.csv", last(p_Normal="nan"))], "nan.csv, line 33: expected a seed, a fold"),
         ([folders[0], table("empty.csv", last(p_Tapered=""))], "empty.csv, line 33: expected a seed, a fold"),
         ([folders[0], table("seeds.csv", last()), "--seeds", 2], "--seeds 2"),
-        ([folders[0], table("twice.csv", lambda rows: [*rows, rows[0]])], "twice.csv: has a picture twice"),
+        ([folders[0], table("twice.csv", lambda rows: [*rows, rows[0]])], "twice.csv: has an image twice"),
         ([folders[0], table("label.csv", last(label="Wild"))], "label.csv: label Wild, expected one of"),
-        ([folders[0], table("other.csv", last(file="other.png"))], "not the same pictures held out"),
+        ([folders[0], table("other.csv", last(file="other.png"))], "not the same images held out"),
         ([folders[0], table("pixels.csv", last(pixel_sha256="0"))], "has not the same pixel_sha256"),
         ([folders[0], table("labels.csv", last(label="Normal"))], "has not the same label"),
         ([folders[0], table("third.csv", lambda rows: [row | {"p_Wild": 0} for row in rows])], "not the same classes"),
     ):
-        run = example("ensemble.py", *runs, "--output", tmp_path / "no.csv")
+        run = verb("ensemble", *runs, "--output", tmp_path / "no.csv")
         assert run.returncode == 2, words
         assert words in run.stderr
     heads, moved = tmp_path / "heads", tmp_path / "moved"
@@ -405,9 +405,9 @@ def test_ensemble_says_what_is_wrong(example, two, tmp_path):
         config.write_text(config.read_text().replace(str(options.data_dir), str(heads)))
     first, second, *_ = sorted(heads.rglob("*.png"))
     shutil.copy(first, second)  # another picture of that name
-    run = example("ensemble.py", moved, "--measured", "--output", tmp_path / "no.csv")
+    run = verb("ensemble", moved, "--measured", "--output", tmp_path / "no.csv")
     assert run.returncode == 2
-    assert f"{moved}: its pictures or folds (--data-dir {heads}" in run.stderr
+    assert f"{moved}: its images or folds (--data-dir {heads}" in run.stderr
     assert not (tmp_path / "no.csv").exists()
 
 

@@ -10,7 +10,7 @@ from madrnet_timm.training.options import RunOptions
 from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.run_folder import RunFolder
 
-from .conftest import EXAMPLES, SMALL, write_heads
+from .conftest import SMALL, write_heads
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +22,11 @@ def teacher(tmp_path_factory):
     return tmp / "cv", heads
 
 
-def test_distill_trains_both_and_compares(fresh_python, teacher, tmp_path):
+def test_distill_trains_both_and_compares(madrnet, teacher, tmp_path):
     folder, heads = teacher
-    command = [EXAMPLES / "distill.py", folder, "--dataset", "folder", "--data-dir", heads, *SMALL]
+    command = ["distill", folder, "--dataset", "folder", "--data-dir", heads, *SMALL]
     command += ["--epochs", "2", "--output", tmp_path / "out"]
-    run = fresh_python(*command)
+    run = madrnet(*command)
     assert run.returncode == 0, run.stderr
     found = compare_runs(tmp_path / "out/alone", tmp_path / "out/distilled")
     assert f"gain, points: {100 * found.difference:+.1f} ± {100 * found.half_width:.1f}" in run.stdout
@@ -51,12 +51,12 @@ def test_distill_trains_both_and_compares(fresh_python, teacher, tmp_path):
         (["--img-size", "64"], "pictures of another size"),
     ],
 )
-def test_distill_looks_at_the_teachers_first(fresh_python, teacher, tmp_path, args, words):
+def test_distill_looks_at_the_teachers_first(madrnet, teacher, tmp_path, args, words):
     """Before the student is trained alone, which may take hours."""
     folder, heads = teacher
     teachers = [folder] if args[0].startswith("--") else []
-    run = fresh_python(
-        EXAMPLES / "distill.py", *teachers, *SMALL, *args, "--dataset", "folder", "--data-dir", heads,
+    run = madrnet(
+        "distill", *teachers, *SMALL, *args, "--dataset", "folder", "--data-dir", heads,
         "--output", tmp_path / "out",
     )  # fmt: skip
     assert run.returncode == 2, run.stderr

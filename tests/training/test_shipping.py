@@ -141,7 +141,7 @@ def test_the_command_makes_it_again(shipped):
     assert cross_validated_options(shipped / "cv").license is None
     taught = replace(options, teachers=(Path("/x/a/seed0-fold0"), Path("/x/b/seed0-fold0")), weights="/x/c/f/model")
     command = training_command(taught, [0], "runs/x")
-    assert command.startswith("python examples/distill.py runs/a runs/b --dataset folder")
+    assert command.startswith("madrnet distill runs/a runs/b --dataset folder")
     assert "--weights runs/c/f/model" in command
     for given, said in (
         ("/x/lite0.safetensors", "lite0.safetensors"),
@@ -153,7 +153,8 @@ def test_the_command_makes_it_again(shipped):
         assert f" --backbone-weights {said} --" in command
     paper = replace(options, recipe=replace(PRESETS["paper"], epochs=3), mixed_precision="bf16")
     command = training_command(paper, [0], "runs/x")
-    assert command.startswith("accelerate launch --mixed_precision bf16 examples/cross_validate.py --dataset folder")
+    launched = "accelerate launch --mixed_precision bf16 -m madrnet_timm.commands.cross_validate --dataset folder"
+    assert command.startswith(launched)
     assert command.endswith("--recipe paper --epochs 3 --output runs/x")
 
 
