@@ -28,7 +28,8 @@ from madrnet_timm.training.options import RunOptions
 from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.run_folder import RunFolder
 
-from .conftest import EXAMPLES, SMALL, killed_in, rows, write_heads
+from ..conftest import EXAMPLES
+from .conftest import SMALL, killed_in, rows, write_heads
 
 
 @pytest.fixture(scope="module")
