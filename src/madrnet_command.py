@@ -4,7 +4,7 @@ import argparse
 import platform
 import sys
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NoReturn
 
 __all__ = ["VERBS", "command_parser", "main"]
 
@@ -35,9 +35,16 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells of a mistake in one line; the usage of a verb with fifty options would hide it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; {self.prog} --help explains all\n")
+
+
 def command_parser() -> tuple[argparse.ArgumentParser, Any]:
     """The parser, and where verbs are added to it."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="madrnet",
         description="Sperm heads classified and measured. Research use only; not a medical device.",
         epilog="madrnet VERB --help tells what a verb does and takes.",

@@ -121,6 +121,34 @@ def test_what_is_not_installed_is_one_line(fresh_python, heads):
     assert run.stderr == "error: datasets is not installed; pip install 'madrnet-timm[train]'\n"
 
 
+def test_what_a_training_needs_is_looked_for_before_it_begins(fresh_python, tmp_path):
+    """What is used at its end, too. All verbs explain themselves without any of it."""
+    script = """
+import sys
+from madrnet_timm import cli
+for name in ("accelerate", "datasets", "evaluate", "filelock", "matplotlib", "scipy", "sklearn"):
+    sys.modules[name] = None
+cli.parser()
+del sys.modules["accelerate"]
+cli.main(sys.argv[1:])
+"""
+    for verb in ("train", "cross-validate", "quickstart"):
+        run = fresh_python("-c", script, verb, "--output", tmp_path / "run")
+        assert run.returncode == 2
+        assert run.stderr == "error: datasets is not installed; pip install 'madrnet-timm[train]'\n"
+        assert run.stdout == ""
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_misspelt_value_is_one_line_that_names_the_others(madrnet):
+    run = madrnet("train", "--augmentation", "wild")
+    assert run.returncode == 2
+    assert "argument --augmentation: invalid choice: 'wild' (choose from" in run.stderr
+    assert "medium" in run.stderr
+    assert run.stderr.endswith("madrnet train --help explains all\n")
+    assert run.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

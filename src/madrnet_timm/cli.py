@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Collection
 from importlib import import_module
 
 from madrnet_command import VERBS, command_parser
@@ -11,11 +12,14 @@ from .command import run_command
 __all__ = ["main", "parser", "run_verb"]
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of all verbs."""
+def parser(words: Collection[str] = VERBS.keys()) -> argparse.ArgumentParser:
+    """The parser of all verbs. Those that are not among ``words`` are not imported and have no options."""
     whole, verbs = command_parser()
-    for verb in VERBS:  # late: they need OpenCV
-        import_module(f"{__package__}.commands.{verb.replace('-', '_')}").add_parser(verbs)
+    for verb, line in VERBS.items():
+        if verb in words:
+            import_module(f"{__package__}.commands.{verb.replace('-', '_')}").add_parser(verbs)
+        else:
+            verbs.add_parser(verb, help=line)
     return whole
 
 
@@ -23,7 +27,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run ``madrnet`` with the arguments of the command line and exit with its status."""
 
     def run() -> int:
-        args = parser().parse_args(argv)
+        words = sys.argv[1:] if argv is None else argv
+        args = parser(words).parse_args(words)
         return args.verb(args)
 
     run_command(run)

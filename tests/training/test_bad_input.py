@@ -154,11 +154,11 @@ def test_hybrid_loss_for_a_plain_model(refused):
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("--pipeline", "turned", "expected one of raw, aligned"),
+        ("--pipeline", "turned", "invalid choice: 'turned' (choose from"),
         ("--epochs", 0, "expected more than 0"),
         ("--label-smoothing", 1, "expected a number in [0, 1)"),
         ("--batch-size", 1, "expected at least 2"),
-        ("--augmentation", "wild", "expected one of none, light"),
+        ("--augmentation", "wild", "invalid choice: 'wild' (choose from"),
     ],
 )
 def test_recipe_out_of_range(refused, option, value, expected):

@@ -28,6 +28,8 @@ def test_distill_trains_both_and_compares(madrnet, teacher, tmp_path):
     command += ["--epochs", "2", "--output", tmp_path / "out"]
     run = madrnet(*command)
     assert run.returncode == 0, run.stderr
+    assert len([line for line in run.stdout.splitlines() if line.startswith("epoch ")]) == 8  # redirected: no bar
+    assert "%|" not in run.stdout + run.stderr
     found = compare_runs(tmp_path / "out/alone", tmp_path / "out/distilled")
     assert f"gain, points: {100 * found.difference:+.1f} ± {100 * found.half_width:.1f}" in run.stdout
     with (tmp_path / "out/distilled/seed0-fold1/history.csv").open(newline="") as opened:

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..command import check_extra
+
 __all__ = ["add_parser"]
 
 
@@ -24,6 +26,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def _quickstart(args: argparse.Namespace) -> int:
+    check_extra("train")
     from ..quickstart import quickstart
 
     quickstart(args.output, args.epochs)

@@ -80,10 +80,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = PRESETS["quick"]
     for option in fields(Recipe):
         value = getattr(default, option.name)
+        choices = option.metadata["choices"] or None
         recipe.add_argument(
             f"--{option.name.replace('_', '-')}",
             type=type(value),
-            metavar=option.name.upper() if isinstance(value, str) else "N",
+            choices=choices,
+            metavar=None if choices else "N",
             help=f"{option.metadata['help']} ({value})",
         )
 

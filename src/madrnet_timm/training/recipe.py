@@ -1,18 +1,19 @@
 """Recipes: everything that decides what a training run computes, with presets."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ..data.pictures import AUGMENTATIONS
-from ..data.pipelines import PIPELINES, check_pipeline
+from ..data.pipelines import PIPELINES
 from ..errors import InputError
 
 __all__ = ["PRESETS", "Recipe"]
 
 
-def _option(default: Any, help: str) -> Any:
-    return field(default=default, metadata={"help": help})
+def _option(default: Any, help: str, choices: Iterable[str] = ()) -> Any:
+    return field(default=default, metadata={"help": help, "choices": tuple(choices)})
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,18 @@ class Recipe:
         0, "batches of groups of so many pictures of a class, so that triplets exist; 0: at random"
     )
     img_size: int = _option(112, "side of the network's input in pixels")
-    pipeline: str = _option("head-only", "; ".join(f"{name}: {what}" for name, what in PIPELINES.items()))
+    pipeline: str = _option("head-only", "; ".join(f"{name}: {what}" for name, what in PIPELINES.items()), PIPELINES)
     views: str = _option(
         "pipeline",
         "what is trained on: pipeline, or mixed (each image at random as the pipeline has it, as an aligned head, or "
         "as it lies and turned by any angle, so that timm's own transform will do, too)",
+        ("pipeline", "mixed"),
     )
     augmentation: str = _option(
         "medium",
         "random changes in training: none, light (the paper's), medium, varied (more of stain, and focus), strong "
         "(any direction, for heads that are not aligned)",
+        AUGMENTATIONS,
     )
     lr_backbone: float = _option(5e-4, "highest learning rate of the backbone")
     lr_reversible: float = _option(5e-4, "highest learning rate of R")
@@ -43,16 +46,28 @@ class Recipe:
     warmup: float = _option(0.2, "part of the steps in which OneCycleLR raises the learning rates")
     clip_grad: float = _option(1.0, "norm that gradients are clipped to")
     label_smoothing: float = _option(0.1, "of the cross entropy")
-    class_weights: str = _option("none", "of the cross entropy: none, or balanced (rare classes count more)")
+    class_weights: str = _option(
+        "none", "of the cross entropy: none, or balanced (rare classes count more)", ("none", "balanced")
+    )
     ema_decay: float = _option(0.98, "decay of an exponential moving average of the weights; 0: none")
     drop_rate: float = _option(0.0, "dropout in front of the classifier")
     drop_path_rate: float = _option(0.0, "stochastic depth of the backbone")
-    loss: str = _option("auto", "hybrid (cross entropy, triplet and HARC), ce, or auto: hybrid for madrnet_*, else ce")
+    loss: str = _option(
+        "auto",
+        "hybrid (cross entropy, triplet and HARC), ce, or auto: hybrid for madrnet_*, else ce",
+        ("auto", "hybrid", "ce"),
+    )
     alpha: float = _option(0.4, "weight of the triplet loss")
     beta: float = _option(0.3, "weight of the aspect ratio constraint")
-    loss_weights: str = _option("fixed", "of triplet and constraint: fixed, or learned from there with a barrier")
+    loss_weights: str = _option(
+        "fixed", "of triplet and constraint: fixed, or learned from there with a barrier", ("fixed", "learned")
+    )
     margin: float = _option(0.3, "margin of the triplet loss")
-    harc: str = _option("coupled", "form of the aspect ratio constraint: coupled, or literal as eq. 14 is printed")
+    harc: str = _option(
+        "coupled",
+        "form of the aspect ratio constraint: coupled, or literal as eq. 14 is printed",
+        ("coupled", "literal"),
+    )
     distill_temperature: float = _option(2.0, "of teacher and student in a distillation")
     distill_probabilities: float = _option(1.0, "weight of the teachers' probabilities")
     distill_embedding: float = _option(0.5, "weight of the teachers' embeddings")
@@ -61,17 +76,10 @@ class Recipe:
         for name, value in vars(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise InputError(f"--{name.replace('_', '-')} {value}: expected a finite number")
-        check_pipeline(self.pipeline)
-        for name, allowed in (
-            ("augmentation", tuple(AUGMENTATIONS)),
-            ("views", ("pipeline", "mixed")),
-            ("loss", ("auto", "hybrid", "ce")),
-            ("harc", ("coupled", "literal")),
-            ("loss_weights", ("fixed", "learned")),
-            ("class_weights", ("none", "balanced")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(allowed)}")
+        for option in fields(self):
+            value, choices = getattr(self, option.name), option.metadata["choices"]
+            if choices and value not in choices:
+                raise InputError(f"--{option.name.replace('_', '-')} {value}: expected one of {', '.join(choices)}")
         positive = ("epochs", "batch_size", "img_size", "lr_backbone", "lr_reversible", "lr_head", "clip_grad")
         for name in (*positive, "distill_temperature"):
             if not getattr(self, name) > 0:
