@@ -6,8 +6,8 @@ from typing import Any
 
 from ..cli import run_verb
 from ..command import check_extra
-from .training_arguments import add_arguments, from_arguments
 from .arguments import add_training_seeds
+from .training_arguments import add_arguments, from_arguments
 
 __all__ = ["add_parser"]
 
