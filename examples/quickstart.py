@@ -7,5 +7,10 @@ The same as `madrnet quickstart`; its steps stand in `madrnet_timm.quickstart`.
 
 from madrnet_timm.cli import run_verb
 
-if __name__ == "__main__":
+
+def main() -> None:
     run_verb("quickstart")
+
+
+if __name__ == "__main__":
+    main()

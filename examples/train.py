@@ -8,5 +8,10 @@ The same as `madrnet train`, whose --help explains every option.
 
 from madrnet_timm.cli import run_verb
 
-if __name__ == "__main__":
+
+def main() -> None:
     run_verb("train")
+
+
+if __name__ == "__main__":
+    main()
