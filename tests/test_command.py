@@ -110,17 +110,62 @@ def test_output_that_is_closed(fresh_python, crops, tmp_path):
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 2
 
 
-def test_opencv_without_the_libraries_of_a_desktop(fresh_python, crops, tmp_path):
-    words = "libGL.so.1: cannot open shared object file: No such file or directory"
-    (tmp_path / "cv2.py").write_text(f"raise ImportError({words!r}, name='cv2')")
+WITHOUT_OPENCV = """
+import sys, timm
+for name in [name for name in sys.modules if name.partition(".")[0] == "cv2"]:
+    del sys.modules[name]
+sys.path.insert(0, {folder!r})
+import madrnet_timm, madrnet_command
+model = timm.create_model("madrnet_test_resnet")  # needs none
+try:
+    madrnet_timm.create_transform(model)
+except ImportError as error:
+    print(error)
+for module in ("data.sources", "inference", "morphology"):
+    try:
+        __import__("madrnet_timm." + module)
+    except ImportError as error:
+        print(error)
+for verb in madrnet_command.VERBS:
+    sys.argv = ["madrnet", verb, "--help"]
+    try:
+        madrnet_command.main()
+    except SystemExit as stop:
+        print(stop.code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            ImportError("libGL.so.1: cannot open shared object file: No such file or directory", name="cv2"),
+            "OpenCV needs libGL.so.1, which is not on this system; apt-get install libgl1 libglib2.0-0, or put "
+            "opencv-python-headless in the place of opencv-python",
+        ),
+        (
+            ModuleNotFoundError("No module named 'cv2'", name="cv2"),
+            "OpenCV is not installed; pip install opencv-python-headless",
+        ),
+    ],
+    ids=["a library of the system", "OpenCV"],
+)
+def test_what_opencv_lacks_is_one_line_wherever_one_comes_in(fresh_python, tmp_path, error, line):
+    (tmp_path / "cv2.py").write_text(f"raise {type(error).__name__}({str(error)!r}, name={error.name!r})")
+    run = fresh_python("-c", WITHOUT_OPENCV.format(folder=str(tmp_path)))
+    verbs = len(madrnet_command.VERBS)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == [line] * 4 + ["2"] * verbs
+    assert run.stderr.splitlines() == [f"error: {line}"] * verbs
+
+
+def test_another_module_that_opencv_lacks_is_shown_as_it_is(fresh_python, crops, tmp_path):
+    (tmp_path / "cv2.py").write_text("import nobodys_module")
     forget = "[sys.modules.pop(name) for name in list(sys.modules) if name.partition('.')[0] == 'cv2']"
     script = OUTPUT.format(f"{forget}; sys.path.insert(0, {str(tmp_path)!r})")
     run = fresh_python("-c", script, "measure", crops / "00.png")
-    assert run.returncode == 2
-    assert run.stderr == (
-        "error: OpenCV needs libGL.so.1, which is not on this system; apt-get install libgl1 libglib2.0-0, or put "
-        "opencv-python-headless in the place of opencv-python\n"
-    )
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'nobodys_module'"
 
 
 def _raise(error):

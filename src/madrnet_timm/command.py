@@ -74,8 +74,6 @@ def _mistake(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         extra = _extra_of(error.name or "")
         return extra and f"{error.name} is not installed; pip install 'madrnet-timm[{extra}]'"
-    if isinstance(error, ImportError):
-        return _missing_library(error)
     reason = _os_reason(error) if isinstance(error, OSError) else None
     if isinstance(error, ValueError) and _is_about_users_words(error):
         reason = str(error).splitlines()[0]
@@ -100,15 +98,6 @@ def _extras() -> list[tuple[str, str]]:
     """Each project that an extra of this package brings along, and the extra."""
     lines = (re.fullmatch(r"([\w.-]+).*extra == ['\"](\w+)['\"]", line) for line in requires("madrnet-timm") or ())
     return [(line[1], line[2]) for line in lines if line]
-
-
-def _missing_library(error: ImportError) -> str | None:
-    """OpenCV without the libraries of a desktop."""
-    found = re.match(r"(lib(?:GL|gthread|glib)\S*): cannot open shared object file", str(error))
-    return found and (
-        f"OpenCV needs {found[1]}, which is not on this system; apt-get install libgl1 libglib2.0-0, or put "
-        "opencv-python-headless in the place of opencv-python"
-    )
 
 
 def _os_reason(error: OSError) -> str | None:

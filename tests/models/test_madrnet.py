@@ -39,6 +39,8 @@ def test_parameter_counts(name, exact, paper):
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_any_backbone_builds_and_learns(backbone):
+    if not timm.is_model(backbone):
+        pytest.skip("of a later timm")
     name = f"madrnet_{backbone}"
     size = timm.get_pretrained_cfg(name).input_size
     model = timm.create_model(name, num_classes=5).train()

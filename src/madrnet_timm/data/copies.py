@@ -10,11 +10,11 @@ other rules of `groups`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..morphology import HeadMorphology
+from ..opencv import cv2
 from ..progress import progress
 
 __all__ = ["copied_pairs", "without_corners"]

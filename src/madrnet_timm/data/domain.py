@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..morphology import HeadMorphology
+from ..opencv import cv2
 
 __all__ = ["domain_features", "domain_ranges", "outside_ranges"]
 

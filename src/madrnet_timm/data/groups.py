@@ -16,11 +16,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..morphology import HeadMorphology, measure
+from ..opencv import cv2
 from ..progress import progress
 from .copies import copied_pairs, without_corners
 

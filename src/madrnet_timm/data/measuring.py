@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from ..errors import InputError
 from ..files import reporting_disk_errors, write_image
 from ..morphology import HeadMorphology, HeadRanges, draw_overlay, measure
+from ..opencv import cv2
 from ..progress import progress
 from .reading import names_below, read_image
 from .scale import check_scale_fits

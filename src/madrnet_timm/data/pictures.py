@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import v2
 
 from ..morphology import measure
+from ..opencv import cv2
 from ..progress import progress
 from .pipelines import prepare
 from .sources import pictures

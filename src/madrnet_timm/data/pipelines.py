@@ -2,12 +2,12 @@
 
 import math
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..morphology import HeadMorphology, align, mask_background, measure, normalize_background
+from ..opencv import cv2
 
 __all__ = ["PIPELINES", "WITH_REFERENCE_BACKGROUND", "check_pipeline", "prepare"]
 

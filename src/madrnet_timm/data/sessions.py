@@ -10,9 +10,10 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from ..opencv import cv2
 
 __all__ = ["around_head", "find_sessions"]
 

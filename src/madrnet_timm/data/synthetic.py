@@ -6,9 +6,10 @@ drawn to be learned in a minute, not to be mistaken for cells.
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from ..opencv import cv2
 
 __all__ = ["SHAPES", "SyntheticHead", "draw_head"]
 

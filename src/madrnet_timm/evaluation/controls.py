@@ -11,13 +11,13 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data.sessions import around_head
 from ..data.sources import PROFILES, pictures
 from ..morphology import MEASUREMENTS
+from ..opencv import cv2
 
 if TYPE_CHECKING:
     from datasets import Dataset

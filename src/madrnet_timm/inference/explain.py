@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..files import replacing
 from ..models import MADRNet
+from ..opencv import cv2
 from .classifier import Classifier, Prediction, Prepared
 from .finite import check_finite
 from .gradcam import attention_maps

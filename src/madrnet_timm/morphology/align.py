@@ -1,10 +1,10 @@
 """Head-centred views of a picture: upright, background normalised or masked."""
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..opencv import cv2
 from .head import HeadMorphology
 from .pixels import as_rgb
 from .segment import background_plane

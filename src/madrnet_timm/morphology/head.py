@@ -3,11 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..opencv import cv2
 from .pixels import as_rgb
 from .segment import BoolArray, Profile, Segmentation, principal_axis, profile, segment
 from .shape import head_shape

@@ -1,10 +1,10 @@
 """A measured head as a picture: outline, axes, acrosome."""
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..opencv import cv2
 from .head import HeadMorphology
 from .pixels import as_rgb
 

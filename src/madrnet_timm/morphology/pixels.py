@@ -3,12 +3,12 @@
 import logging
 import re
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from ..errors import InputError
+from ..opencv import cv2
 
 __all__ = ["LARGEST_CROP", "MOST_PIXELS", "as_rgb"]
 

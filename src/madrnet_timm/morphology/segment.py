@@ -7,9 +7,10 @@ twice the frame.
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from ..opencv import cv2
 
 __all__ = ["FRAME", "Segmentation", "background_plane", "segment"]
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..opencv import cv2
 from .segment import Profile, Segmentation, principal_axis
 
 __all__ = ["PROFILE_PARTS", "HeadShape", "head_shape"]
