@@ -26,7 +26,7 @@ class Network(nn.Module):
 
 
 def half(width: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.GELU())
 
 
 def step(network: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> tuple[float, list[torch.Tensor]]:

@@ -58,8 +58,8 @@ prints. **Research use only; not a medical device.**
 """
 NOT_MEASURED = """
 - The paper's own recipe on all folds, and around a ResNet-50 with ImageNet weights; it needs a GPU:
-  `python examples/cross_validate.py --recipe paper --model madrnet_resnet50`, see [reproduce.md](reproduce.md).
-- MADRNet around EfficientNet-B0 and its distillation from the paper's model (`examples/distill.py`).
+  `madrnet cross-validate --recipe paper --model madrnet_resnet50`, see [reproduce.md](reproduce.md).
+- MADRNet around EfficientNet-B0 and its distillation from the paper's model (`madrnet distill`).
 - Further seeds than each row names. A pure transformer; a hybrid one stands in Table VI.
 - Levers that were not tried: other weights of the embedding loss; the augmentation `varied` with R and 80 epochs.
 """
@@ -69,7 +69,7 @@ an ensemble or a student, does not count). The latter are candidates for a secon
 each stands how many settings of Tables IV and V and Fig. 10, at their smaller budget, get it right.
 """
 COMMANDS = """
-`HuSHeM` and `SMIDS` are the folders of the data. `examples/distill.py` writes `alone` and `distilled` below its output;
+`HuSHeM` and `SMIDS` are the folders of the data. `madrnet distill` writes `alone` and `distilled` below its output;
 the latter is what is shown. Each command takes what those before it have written.
 """
 TRANSFERS = """
@@ -320,13 +320,18 @@ def never_right(names: Sequence[str]) -> tuple[dict[str, tuple[str, str]], int, 
     return never, sum(set(s) == {labels[f]} for f, s in said.items()), len(said)
 
 
+def _cross_validated(command: str) -> bool:
+    """By ``madrnet cross-validate`` or ``accelerate launch -m madrnet_timm.commands.cross_validate``."""
+    return "cross_validate" in command.replace("-", "_")
+
+
 def _missed(runs: Mapping[str, Any]) -> list[str]:
     """What all trainings of a data set get wrong, where there are several."""
     parts = ["| trainings | pictures | always right | never right | class: said to be |\n|---|---|---|---|---|"]
     paper = _yaml("paper.yaml").values()
     settings = {row["run"] for table in paper if table["kind"] == "ablation" for row in table["rows"].values()}
     for table in paper:
-        own = [n for n in table.get("runs", ()) if n in runs and "/cross_validate.py" in runs[n]["command"]]
+        own = [n for n in table.get("runs", ()) if n in runs and _cross_validated(runs[n]["command"])]
         if table["kind"] != "accuracy" or len(own) < 2:
             continue
         never, always, total = never_right(own)

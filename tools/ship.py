@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path, help="output of examples/cross_validate.py, finished")
+    parser.add_argument("output", type=Path, help="output of madrnet cross-validate, finished")
     parser.add_argument("--name", required=True, metavar="madrnet_<architecture>.<tag>")
     parser.add_argument("--hub", type=Path, default=ROOT / "hub", metavar="DIR", help="(hub/ of the repository)")
     parser.add_argument(

@@ -5,7 +5,7 @@
 
 The first line stores the predictions of a cross-validation in docs/results/<name>.csv, the held-out accuracy of its
 epochs in <name>-epochs.csv, two pictures of it beside where the page shows them, and its description in runs.yaml;
-seeds that are stored already and that the output lacks stay. The second stores a table of examples/ensemble.py, on the
+seeds that are stored already and that the output lacks stay. The second stores a table of madrnet ensemble, on the
 folds of a stored run.
 """
 
@@ -148,7 +148,7 @@ def store_table(results: Path, name: str, table: Path, title: str, like: str, co
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="to store it under")
-    parser.add_argument("output", type=Path, help="of examples/cross_validate.py, or a CSV of examples/ensemble.py")
+    parser.add_argument("output", type=Path, help="of madrnet cross-validate, or a CSV of madrnet ensemble")
     parser.add_argument("--title", required=True, help="on the page")
     parser.add_argument("--like", metavar="NAME", help="stored run whose folds a CSV has")
     parser.add_argument("--command", help="that made that CSV")

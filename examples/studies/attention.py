@@ -20,7 +20,7 @@ from madrnet_timm.command import run_command
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="output of examples/cross_validate.py")
+    parser.add_argument("run", type=Path, help="output of madrnet cross-validate")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the folds (0)")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="PNG file")
     args = parser.parse_args()

@@ -17,7 +17,7 @@ from madrnet_timm.command import run_command
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="output of examples/cross_validate.py")
+    parser.add_argument("run", type=Path, help="output of madrnet cross-validate")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="only these (all of the run)")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".csv or .parquet")
     args = parser.parse_args()
