@@ -12,8 +12,8 @@ from madrnet_timm.command import run_command
 from madrnet_timm.hub.lookup import find_model
 from madrnet_timm.hub.model_folder import ModelFolder
 from madrnet_timm.training.loop import train
-from madrnet_timm.training.options import RunOptions
 from madrnet_timm.training.recipe import PRESETS
+from madrnet_timm.training.run_config import RunConfig
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     recipe = PRESETS["quick"].with_options(
         {"epochs": args.epochs, "pipeline": model.pipeline, "img_size": model.data_config["input_size"][-1]}
     )
-    options = RunOptions(
+    options = RunConfig(
         model.architecture, "folder", args.output, data_dir=args.data_dir, weights=args.weights, recipe=recipe
     )
     metrics = train(options)

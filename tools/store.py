@@ -73,7 +73,7 @@ def store_run(results: Path, name: str, output: Path, title: str) -> None:
         held_out_predictions,
         summarize,
     )
-    from madrnet_timm.training.options import training_command
+    from madrnet_timm.training.training_command import training_command
 
     _check_title(results, name, title)
     rows, found, options = held_out_predictions(output), summarize(output), cross_validated_options(output)

@@ -18,7 +18,7 @@ from typing import Any
 
 from madrnet_timm.command import run_command
 from madrnet_timm.commands.training_arguments import add_arguments, from_arguments
-from madrnet_timm.training.options import RunOptions
+from madrnet_timm.training.run_config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Setting:
     recipe: dict[str, Any] = field(default_factory=dict)
     plain: bool = False
 
-    def options(self, options: RunOptions) -> RunOptions:
+    def options(self, options: RunConfig) -> RunConfig:
         """Those of its cross-validation."""
         model = options.model.removeprefix("madrnet_") if self.plain else options.model
         kwargs = {} if self.plain else options.model_kwargs | self.kwargs
@@ -89,7 +89,7 @@ def main() -> None:
         parser.error(f"{', '.join(given)}: the settings of the study say that")
 
     from madrnet_timm.training.cross_validation import cross_validate
-    from madrnet_timm.training.options import check
+    from madrnet_timm.training.run_checks import check
 
     options, seeds = from_arguments(args), sorted(set(args.seeds))
     names = list(dict.fromkeys(("full", *(name for study in args.study for name in STUDIES[study]))))

@@ -18,7 +18,7 @@ from typing import Any
 
 from madrnet_timm.command import run_command
 from madrnet_timm.commands.training_arguments import add_arguments, from_arguments
-from madrnet_timm.training.options import RunOptions
+from madrnet_timm.training.run_config import RunConfig
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "batch norm, one an execution": {},
@@ -30,7 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """The first is the default; each of the others differs from it in one argument."""
 
 
-def outputs_gap(options: RunOptions) -> dict[str, float]:
+def outputs_gap(options: RunConfig) -> dict[str, float]:
     """Held-out accuracy and cross entropy of a finished fold, with running and with batch statistics in R's norms."""
     import numpy as np
     import torch

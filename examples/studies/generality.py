@@ -68,7 +68,7 @@ def main() -> None:
     from madrnet_timm.errors import InputError
     from madrnet_timm.files import check_table_name, write_table
     from madrnet_timm.inference import Classifier
-    from madrnet_timm.training.seen import seen_by
+    from madrnet_timm.training.leakage import seen_by
 
     if args.output is not None:
         check_table_name(args.output)

@@ -7,8 +7,8 @@ import timm
 from .data.synthetic import SHAPES, draw_head
 from .inference import Classifier, prediction_sheet
 from .training.loop import train
-from .training.options import RunOptions
 from .training.recipe import PRESETS
+from .training.run_config import RunConfig
 from .training.run_folder import RunFolder
 
 __all__ = ["quickstart"]
@@ -50,7 +50,7 @@ def _train(output: Path, epochs: int) -> None:
     changes = {"epochs": epochs, "img_size": 64, "lr_backbone": 2e-3, "ema_decay": 0.0}
     recipe = PRESETS["quick"].with_options(changes)
     begun = RunFolder(output).config.exists()
-    train(RunOptions("madrnet_resnet18", "synthetic", output, resume=begun, recipe=recipe))
+    train(RunConfig("madrnet_resnet18", "synthetic", output, resume=begun, recipe=recipe))
 
 
 def _classify(output: Path) -> None:

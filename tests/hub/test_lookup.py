@@ -7,7 +7,8 @@ import pytest
 
 from madrnet_timm.errors import InputError
 from madrnet_timm.hub.lookup import find_model
-from madrnet_timm.training.options import RunOptions, check
+from madrnet_timm.training.run_checks import check
+from madrnet_timm.training.run_config import RunConfig
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_runs_folders_and_names(run, monkeypatch):
         assert find_model(given) == model
     monkeypatch.setenv("MADRNET_HUB_DIR", str(run.parent))
     assert find_model("run") == model  # by its name
-    check(RunOptions("madrnet_test_resnet", "folder", run.parent / "new", weights="run"))
+    check(RunConfig("madrnet_test_resnet", "folder", run.parent / "new", weights="run"))
 
 
 def test_what_is_no_model(run, monkeypatch):
@@ -57,4 +58,4 @@ def test_what_is_no_model(run, monkeypatch):
 def test_arguments_that_no_model_folder_carries_are_refused_before_training(tmp_path):
     for kwargs, words in (({"depth": 1000}, "0 to 64"), ({"checkpoint_path": "x"}, "no argument that a model folder")):
         with pytest.raises(InputError, match=f"--model-kwargs: .*{words}"):
-            check(RunOptions("madrnet_test_resnet", "folder", tmp_path, model_kwargs=kwargs))
+            check(RunConfig("madrnet_test_resnet", "folder", tmp_path, model_kwargs=kwargs))

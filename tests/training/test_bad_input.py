@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from madrnet_timm.errors import InputError
-from madrnet_timm.training.options import RunOptions
-from madrnet_timm.training.start import create_model
+from madrnet_timm.training.initial_weights import create_model
+from madrnet_timm.training.run_config import RunConfig
 
 from ..conftest import EXAMPLES
 from .conftest import SMALL, rows
@@ -128,7 +128,7 @@ def test_arguments_that_no_model_folder_carries(refused):
 
 def test_a_bug_of_a_model_is_no_mistake_of_the_user(tmp_path, monkeypatch):
     monkeypatch.setattr(timm.models.resnet.ResNet, "forward", lambda model, x: model.nowhere)
-    options = RunOptions("test_resnet", "synthetic", tmp_path / "run")
+    options = RunConfig("test_resnet", "synthetic", tmp_path / "run")
     with pytest.raises(AttributeError, match="nowhere"):
         create_model(options, ["a", "b"])
     with pytest.raises(InputError, match="can't be made") as told:
@@ -192,11 +192,11 @@ def test_weights_that_do_not_fit(refused, lite0_weights):
 
 def test_output_holds_another_run(refused, tmp_path):
     (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "config.yaml").write_text("model: other\n")
+    (tmp_path / "old" / "config.yaml").write_text("model: other\ndataset: npy\n")
     assert "old: holds another run; choose another --output, or continue" in refused(output=tmp_path / "old")
     message = refused("--resume", output=tmp_path / "old")
     assert "--resume needs the same options" in message
-    assert (tmp_path / "old" / "config.yaml").read_text() == "model: other\n"
+    assert (tmp_path / "old" / "config.yaml").read_text() == "model: other\ndataset: npy\n"
 
 
 def test_output_not_empty(refused, tmp_path):

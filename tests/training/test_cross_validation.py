@@ -31,8 +31,8 @@ from madrnet_timm.training.cross_validation import (
     summarize,
     summarize_predictions,
 )
-from madrnet_timm.training.options import RunOptions
 from madrnet_timm.training.recipe import Recipe
+from madrnet_timm.training.run_config import RunConfig
 from tools.store import store_run, store_table
 
 from .conftest import rows, write_heads
@@ -46,7 +46,7 @@ def two(tmp_path_factory):
     out, trained, real = [], [], cross_validation.train
     for name, epochs in (("short", 1), ("long", 3)):
         recipe = Recipe(epochs=epochs, img_size=48, batch_size=8)
-        options = RunOptions("madrnet_test_resnet", "folder", tmp / name, data_dir=heads, folds=2, recipe=recipe)
+        options = RunConfig("madrnet_test_resnet", "folder", tmp / name, data_dir=heads, folds=2, recipe=recipe)
 
         def train(run):
             trained.append((run.seed, run.fold))
@@ -426,7 +426,7 @@ def test_comparison_needs_the_same_folds(two, tmp_path):
 
 def test_a_fold_that_was_begun_with_other_options(two):
     folder, _, options = two[0][0]
-    other = RunOptions("madrnet_test_resnet", "folder", folder, options.data_dir, folds=2, recipe=Recipe(epochs=2))
+    other = RunConfig("madrnet_test_resnet", "folder", folder, options.data_dir, folds=2, recipe=Recipe(epochs=2))
     with pytest.raises(InputError, match="--resume needs the same options"):
         cross_validate(other, (0, 1))
 

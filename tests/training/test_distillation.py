@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from madrnet_timm.training.cross_validation import compare_runs, cross_validate
-from madrnet_timm.training.options import RunOptions
 from madrnet_timm.training.recipe import Recipe
+from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.run_folder import RunFolder
 
 from .conftest import SMALL, write_heads
@@ -18,7 +18,7 @@ def teacher(tmp_path_factory):
     tmp = tmp_path_factory.mktemp("teacher")
     heads = write_heads(tmp / "heads")
     recipe = Recipe(epochs=2, img_size=48, batch_size=8)
-    cross_validate(RunOptions("madrnet_test_resnet", "folder", tmp / "cv", data_dir=heads, folds=2, recipe=recipe))
+    cross_validate(RunConfig("madrnet_test_resnet", "folder", tmp / "cv", data_dir=heads, folds=2, recipe=recipe))
     return tmp / "cv", heads
 
 
@@ -126,7 +126,7 @@ def test_a_teacher_sees_its_own_view(teacher, tmp_path):
 
     path, heads = teacher
     recipe = Recipe(epochs=1, img_size=48, batch_size=8, pipeline="raw")
-    options = RunOptions("madrnet_test_resnet", "folder", tmp_path / "run", data_dir=heads, folds=2, recipe=recipe)
+    options = RunConfig("madrnet_test_resnet", "folder", tmp_path / "run", data_dir=heads, folds=2, recipe=recipe)
     run = loop._Run(replace(options, teachers=(path / "seed0-fold0",)), RunFolder(options.output), "")
     folder = ModelFolder(path / "seed0-fold0" / "model")
     assert (folder.pipeline, run.teachers.others) == ("head-only", [("head-only", 1.0)])

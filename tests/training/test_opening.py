@@ -16,10 +16,12 @@ from madrnet_timm.errors import InputError
 from madrnet_timm.hub.timm_weights import check_timm_weights
 from madrnet_timm.training import run_folder
 from madrnet_timm.training.finite import check_loss, check_weights
-from madrnet_timm.training.options import RunOptions, check, training_command, with_defaults
 from madrnet_timm.training.recipe import Recipe
+from madrnet_timm.training.run_checks import check
+from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.run_folder import RunFolder
 from madrnet_timm.training.threads import cores, few_threads, threads_for
+from madrnet_timm.training.training_command import training_command
 
 from .conftest import SMALL, killed_in, rows, write_heads
 
@@ -38,27 +40,27 @@ PUBLISHED = "madrnet_tf_efficientnet_lite0.hushem"
 )
 def test_a_tag_names_weights_which_the_option_model_does_not_load(model, words, tmp_path):
     with pytest.raises(InputError) as raised:
-        check(RunOptions(model, "folder", tmp_path))
+        check(RunConfig(model, "folder", tmp_path))
     assert f"--model {model}: " in str(raised.value)
     assert words in str(raised.value)
 
 
 def test_weights_by_model_arguments_are_refused(tmp_path):
-    options = RunOptions("madrnet_resnet18", "folder", tmp_path, model_kwargs={"pretrained_backbone": True})
+    options = RunConfig("madrnet_resnet18", "folder", tmp_path, model_kwargs={"pretrained_backbone": True})
     with pytest.raises(InputError, match="--model-kwargs pretrained_backbone: say that with --pretrained-backbone"):
         check(options)
 
 
 def test_weights_that_can_not_be_had_are_said_at_once(tmp_path):
     """With the way out; timm itself asks the Hub again and again."""
-    asked = replace(RunOptions("madrnet_resnet18", "folder", tmp_path), pretrained_backbone=True)
+    asked = replace(RunConfig("madrnet_resnet18", "folder", tmp_path), pretrained_backbone=True)
     with pytest.raises(InputError) as raised:
         check(asked)
     assert "--pretrained-backbone: timm/resnet18.a1_in1k is not in the cache, and HF_HUB_OFFLINE" in str(raised.value)
     assert "give it with --backbone-weights FILE" in str(raised.value)
     with pytest.raises(InputError, match="timm has no weights for efficientnet_b8"):
         check_timm_weights("madrnet_efficientnet_b8")
-    missing = RunOptions("madrnet_resnet18", "folder", tmp_path, backbone_weights=tmp_path / "x.safetensors")
+    missing = RunConfig("madrnet_resnet18", "folder", tmp_path, backbone_weights=tmp_path / "x.safetensors")
     with pytest.raises(InputError, match=r"no such weights file; timm's are .* https://huggingface.co/timm/resnet18"):
         check(missing)
 
@@ -66,7 +68,7 @@ def test_weights_that_can_not_be_had_are_said_at_once(tmp_path):
 def test_a_madrnets_file_without_its_folder_is_refused(tmp_path):
     file = tmp_path / "model.safetensors"
     save_file(load_file(HUB / PUBLISHED / "model.safetensors"), file)
-    options = RunOptions("madrnet_tf_efficientnet_lite0", "folder", tmp_path, backbone_weights=file)
+    options = RunConfig("madrnet_tf_efficientnet_lite0", "folder", tmp_path, backbone_weights=file)
     with pytest.raises(InputError, match="nobody can tell what it was trained on"):
         check(options)
 
@@ -74,8 +76,8 @@ def test_a_madrnets_file_without_its_folder_is_refused(tmp_path):
 @pytest.mark.parametrize("seed", [-1, 2**32, 10**30])
 def test_seeds_that_numpy_does_not_take(seed, tmp_path):
     with pytest.raises(InputError, match=rf"--seed {seed}: expected a number from 0 to 4294967295"):
-        check(RunOptions("madrnet_resnet18", "folder", tmp_path, seed=seed))
-    check(RunOptions("madrnet_resnet18", "folder", tmp_path, seed=2**32 - 1))
+        check(RunConfig("madrnet_resnet18", "folder", tmp_path, seed=seed))
+    check(RunConfig("madrnet_resnet18", "folder", tmp_path, seed=2**32 - 1))
 
 
 @pytest.mark.parametrize("name", ["margin", "lr_head", "alpha", "clip_grad", "weight_decay", "distill_temperature"])
@@ -87,43 +89,65 @@ def test_recipes_hold_finite_numbers(name, value):
 
 def test_a_begun_run_goes_on_with_newer_options(tmp_path):
     """What its config.yaml lacks has the default; another value is another run."""
-    options = RunOptions("madrnet_test_resnet", "folder", tmp_path / "run", folds=2)
-    old = options.to_config()
+    options = RunConfig("madrnet_test_resnet", "folder", tmp_path / "run", folds=2)
+    old = options.to_dict()
     for key in ("class_weights", "views", "normal_class", "leave_out_seen", "mixed_precision"):
         del old[key]
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(old))
     folder = RunFolder(tmp_path / "run")
-    folder.check(options.to_config(), resume=True)
-    assert with_defaults(old) == options.to_config()
+    folder.check(replace(options, resume=True))
+    assert folder.read_config() == options
     other = replace(options, recipe=Recipe(class_weights="balanced"))
     with pytest.raises(InputError, match="that run has class_weights = none, not balanced"):
-        folder.check(other.to_config(), resume=True)
+        folder.check(replace(other, resume=True))
 
 
 def test_a_run_with_options_that_are_gone_is_read_but_not_continued(tmp_path):
     """Distillation on images without labels."""
-    options = RunOptions("madrnet_test_resnet", "folder", tmp_path / "run", folds=2)
-    old = options.to_config() | {"unlabelled": ["/more"], "unlabelled_batch": 32}
+    options = RunConfig("madrnet_test_resnet", "folder", tmp_path / "run", folds=2)
+    old = options.to_dict() | {"unlabelled": ["/more"], "unlabelled_batch": 32}
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(old))
     folder = RunFolder(tmp_path / "run")
-    assert RunOptions.from_config(folder.options(), options.output).to_config() == options.to_config()
-    with pytest.raises(InputError, match=r"that run has unlabelled = \['/more'\], not None"):
-        folder.check(options.to_config(), resume=True)
+    (tmp_path / "run" / "unlabelled.csv").write_text("pixel_sha256\nx\n")
+    assert folder.read_config() == options
+    with pytest.raises(InputError, match="that run learned from images without labels, too, which is gone"):
+        folder.check(replace(options, resume=True))
 
 
 @pytest.mark.parametrize("content", ["a: [", "just words", "[1, 2]", "\x00"])
 def test_a_damaged_config_is_one_line(content, tmp_path):
     (tmp_path / "config.yaml").write_text(content)
     with pytest.raises(InputError, match=r"config\.yaml: (can't be read|not the config of a run)"):
-        RunFolder(tmp_path).options()
-    with pytest.raises(InputError, match="can't be understood"):
-        RunOptions.from_config({"model": "x", "dataset": "y", "folds": 2, "epochs": "many"}, tmp_path)
+        RunFolder(tmp_path).read_config()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"epochs": "many"}, "epochs = 'many'; expected a whole number"),
+        ({"epochs": -1}, "--epochs -1: expected more than 0"),
+        ({"seed": True}, "seed = True; expected a whole number"),
+        ({"folds": [2]}, r"folds = \[2\]; expected a whole number or a path"),
+        ({"teachers": "runs/a"}, "teachers = 'runs/a'; expected a list of paths"),
+        ({"alpha": float("nan")}, "alpha = nan; expected a number"),
+        ({"model": None}, "model is missing"),
+        ({"model_kwargs": 3}, "model_kwargs = 3; expected names and values"),
+    ],
+)
+def test_a_value_that_no_run_can_have_is_one_line(change, words, tmp_path):
+    config = RunConfig("madrnet_test_resnet", "folder", tmp_path, teachers=(tmp_path / "t",), weights="hf-hub:a/b")
+    config.write(tmp_path / "config.yaml")
+    assert RunConfig.read(tmp_path / "config.yaml") == config
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.to_dict() | {"new": [1]} | change))
+    with pytest.raises(InputError, match=rf"config\.yaml: {words}") as error:
+        RunConfig.read(tmp_path / "config.yaml")
+    assert "\n" not in str(error.value)
 
 
 def test_the_command_names_no_path_of_this_machine(tmp_path):
-    options = RunOptions("madrnet_test_resnet", "folder", tmp_path, folds=tmp_path / "mine.csv")
+    options = RunConfig("madrnet_test_resnet", "folder", tmp_path, folds=tmp_path / "mine.csv")
     for weights in (f"local-dir:{tmp_path}/mine", str(tmp_path / "gone"), f"local-dir:{tmp_path}/cv/s/model"):
         command = training_command(replace(options, weights=weights), [0], "runs/x")
         assert "--folds mine.csv" in command
@@ -233,4 +257,4 @@ def test_two_trainings_in_one_folder(tmp_path, heads, train_command, capsys, mon
         os.kill(other.pid, signal.SIGKILL)
     assert train_command(*args) == 0
     with pytest.raises(InputError, match="holds another run"):  # what began meanwhile is not written over
-        RunFolder(tmp_path / "run").begin({}, rows(tmp_path / "run" / "folds.csv"))
+        RunFolder(tmp_path / "run").begin(RunConfig("x", "folder", tmp_path), rows(tmp_path / "run" / "folds.csv"))

@@ -19,9 +19,10 @@ from madrnet_timm.hub.model_folder import save_model_folder
 from madrnet_timm.inference import Classifier
 from madrnet_timm.models.published import published_models
 from madrnet_timm.training.cross_validation import cross_validate, cross_validated_options
-from madrnet_timm.training.options import RunOptions, training_command
 from madrnet_timm.training.recipe import PRESETS, Recipe
+from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.shipping import MODELS, ship, write_entry
+from madrnet_timm.training.training_command import training_command
 
 from .conftest import write_heads
 
@@ -34,7 +35,7 @@ def shipped(tmp_path_factory, fresh_python):
     tmp = tmp_path_factory.mktemp("ship")
     heads = write_heads(tmp / "heads")
     recipe = Recipe(epochs=4, img_size=48, batch_size=8)
-    options = RunOptions("madrnet_test_resnet", "folder", tmp / "cv", data_dir=heads, folds=2, recipe=recipe)
+    options = RunConfig("madrnet_test_resnet", "folder", tmp / "cv", data_dir=heads, folds=2, recipe=recipe)
     cross_validate(options)
     (tmp / "models.yaml").write_text("# the head\nmadrnet_other.x:\n  revision: v1\n")
     where = ("--hub", tmp / "hub", "--models", tmp / "models.yaml", "--note", "The size was chosen on the first fold.")

@@ -24,8 +24,8 @@ from madrnet_timm.hub import load_model_weights
 from madrnet_timm.inference import Classifier
 from madrnet_timm.losses import HybridLoss
 from madrnet_timm.training.cross_validation import fold_options
-from madrnet_timm.training.options import RunOptions
 from madrnet_timm.training.recipe import Recipe
+from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.run_folder import RunFolder
 
 from ..conftest import EXAMPLES
@@ -168,11 +168,12 @@ def test_precision_is_part_of_a_run(monkeypatch, tmp_path):
     add_arguments(parser)
     args = parser.parse_args(["--dataset", "synthetic", "--output", str(tmp_path)])
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
-    assert from_arguments(args).to_config()["mixed_precision"] == "no"
+    assert from_arguments(args).to_dict()["mixed_precision"] == "no"
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     options = from_arguments(args)
-    assert options.to_config()["mixed_precision"] == "bf16"
-    assert RunOptions.from_config(options.to_config(), tmp_path).mixed_precision == "bf16"
+    assert options.to_dict()["mixed_precision"] == "bf16"
+    options.write(tmp_path / "config.yaml")
+    assert RunConfig.read(tmp_path / "config.yaml").mixed_precision == "bf16"
 
 
 def test_mixed_views_are_noted_and_resumed(tmp_path, heads, train_command):
@@ -377,7 +378,7 @@ def test_weights_of_a_run_are_known_picture_by_picture(run, tmp_path, train_comm
     assert train_command(*words, *back) == 2
     assert "was trained on 14 of the 14 images" in capsys.readouterr().err
     # a cross-validation says so before its first fold
-    options = RunOptions(
+    options = RunConfig(
         "madrnet_test_resnet", "folder", tmp_path / "cv", args[3], folds=2, weights=str(folder / "model"),
         recipe=Recipe(epochs=1, img_size=48, batch_size=8),
     )  # fmt: skip

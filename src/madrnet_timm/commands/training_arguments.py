@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..data.arguments import add_data_arguments, add_fold_arguments, settle_dataset
-from ..training.options import RunOptions
 from ..training.recipe import PRESETS, Recipe
+from ..training.run_config import RunConfig
 
 __all__ = ["add_arguments", "from_arguments"]
 
@@ -90,13 +90,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def from_arguments(args: argparse.Namespace, **overrides: Any) -> RunOptions:
+def from_arguments(args: argparse.Namespace, **overrides: Any) -> RunConfig:
     """Options from parsed arguments; ``overrides`` win."""
     settle_dataset(args)
     given = vars(args) | overrides
     recipe = PRESETS[args.recipe].with_options(given)
     run = f"{args.dataset}-{args.model}" + (f"-fold{args.fold}" if "fold" in args else "")
     output = given["output"] or Path("runs") / run
-    names = {f.name for f in fields(RunOptions)} - {"recipe", "output", "model_kwargs"}
+    names = {f.name for f in fields(RunConfig)} - {"recipe", "output", "model_kwargs"}
     values = {k: v for k, v in given.items() if k in names}
-    return RunOptions(output=Path(output), recipe=recipe, model_kwargs=dict(args.model_kwargs), **values)
+    return RunConfig(output=Path(output), recipe=recipe, model_kwargs=dict(args.model_kwargs), **values)

@@ -33,7 +33,7 @@ def _tsne(args: argparse.Namespace) -> int:
     from ..files import check_output
     from ..inference import Classifier
     from ..inference.explain import embed, tsne, tsne_figure
-    from ..training.seen import seen_by
+    from ..training.leakage import seen_by
 
     check_output(args.output)
     settle_dataset(args)

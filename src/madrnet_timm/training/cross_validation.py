@@ -22,7 +22,8 @@ from ..evaluation.metrics import classification_metrics, probability_metrics
 from ..files import read_csv, replacing, write_csv, write_text
 from .division import check_unseen
 from .loop import train
-from .options import RunOptions, check
+from .run_checks import check
+from .run_config import RunConfig
 from .run_folder import RunFolder
 from .teachers import check_teachers
 
@@ -42,11 +43,11 @@ __all__ = [
 _FIGURES = ("accuracy", "precision", "recall", "f1")
 
 
-def fold_options(options: RunOptions, seeds: Sequence[int] = (0,)) -> list[RunOptions]:
+def fold_options(options: RunConfig, seeds: Sequence[int] = (0,)) -> list[RunConfig]:
     """The runs of a cross-validation, each in a folder of its own below ``options.output``, continued if it was begun.
 
     Raises:
-        InputError: See `RunOptions.divided_records`, `check_unseen`, `check_teachers` and `RunFolder.check`.
+        InputError: See `RunConfig.divided_records`, `check_unseen`, `check_teachers` and `RunFolder.check`.
     """
     runs = []
     for seed in seeds:
@@ -63,11 +64,11 @@ def fold_options(options: RunOptions, seeds: Sequence[int] = (0,)) -> list[RunOp
             size = (3, options.recipe.img_size, options.recipe.img_size)
             check_teachers(teachers, class_names(records), size, options.dataset, held_out)
     for run in runs:
-        RunFolder(run.output).check(run.to_config(), run.resume)
+        RunFolder(run.output).check(run)
     return runs
 
 
-def _fold(options: RunOptions, seed: int, fold: int) -> RunOptions:
+def _fold(options: RunConfig, seed: int, fold: int) -> RunConfig:
     path = options.output / f"seed{seed}-fold{fold}"
     teachers = tuple(teacher / path.name for teacher in options.teachers)  # of the same seed and fold
     resume = RunFolder(path).config.exists()
@@ -79,7 +80,7 @@ def _seed_and_fold(path: Path) -> tuple[int, int]:
     return int(seed), int(fold)
 
 
-def cross_validate(options: RunOptions, seeds: Sequence[int] = (0,)) -> str:
+def cross_validate(options: RunConfig, seeds: Sequence[int] = (0,)) -> str:
     """Train each fold of each seed that is not finished yet, and sum up.
 
     Writes ``summary.csv`` (a row a fold, with the controls), ``summary.json``, ``predictions.csv`` (a row a held-out
@@ -104,7 +105,7 @@ def cross_validate(options: RunOptions, seeds: Sequence[int] = (0,)) -> str:
             raise InputError(
                 f"{path}: begun, but not finished and not asked for; add its seed to --seeds, or remove it"
             )
-        RunFolder(path).check(_fold(options, *_seed_and_fold(path)).to_config(), resume=True)
+        RunFolder(path).check(_fold(options, *_seed_and_fold(path)))
     for number, run in enumerate(runs, 1):
         if not (RunFolder(run.output).model / "config.json").exists():
             print(f"run {number} of {len(runs)}: {run.output}", flush=True)
@@ -123,7 +124,7 @@ def cross_validate(options: RunOptions, seeds: Sequence[int] = (0,)) -> str:
     return summary_table(summary)
 
 
-def cross_validated_options(output: Path) -> RunOptions:
+def cross_validated_options(output: Path) -> RunConfig:
     """The options of a cross-validation's runs, with no fold held out.
 
     Raises:
@@ -132,13 +133,13 @@ def cross_validated_options(output: Path) -> RunOptions:
     runs = sorted(output.glob("seed*-fold*/config.yaml"))
     if not runs:
         raise InputError(f"{output}: holds no cross-validation; expected the output of madrnet cross-validate")
-    options = RunOptions.from_config(RunFolder(runs[0].parent).options(), output / "final")
-    return replace(options, fold=None, seed=0)
+    return replace(RunConfig.read(runs[0]), fold=None, seed=0, output=output / "final")
 
 
 def _finished(output: Path, seeds: Collection[int] | None = None) -> list[tuple[int, int, RunFolder]]:
     """Seed, fold and folder of each run of a cross-validation, which differ in nothing else; of all seeds or some."""
-    runs, first = [], None
+    runs: list[tuple[int, int, RunFolder]] = []
+    first: RunConfig | None = None
     for path in sorted(output.glob("seed*-fold*")):
         seed, fold = _seed_and_fold(path)
         if seeds is not None and seed not in seeds:
@@ -146,15 +147,13 @@ def _finished(output: Path, seeds: Collection[int] | None = None) -> list[tuple[
         run = RunFolder(path)
         if not all(file.exists() for file in (run.metrics, run.predictions, run.history)):
             raise InputError(f"{path}: not a finished run; run the command again to finish it, with --seeds {seed}")
-        options = run.options()
-        own = {"seed", "fold", "teachers"}
-        other = {key for key in options if first is not None and options[key] != first.get(key)} - own
-        if other:
+        config = run.read_config()
+        first = first or config
+        if other := config.differences(first).keys() - {"seed", "fold", "teachers"}:
             raise InputError(
                 f"{path}: differs from the other runs in {', '.join(sorted(other))}; give each cross-validation an "
                 "--output of its own"
             )
-        first = first or options
         runs.append((seed, fold, run))
     if not runs:
         of = "" if seeds is None else f" of --seeds {_numbers(seeds)}"

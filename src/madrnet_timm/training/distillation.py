@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from .cross_validation import cross_validate, fold_options
-from .options import RunOptions
+from .run_config import RunConfig
 
 __all__ = ["distill"]
 
 
 def distill(
-    options: RunOptions, teachers: Sequence[Path], seeds: Sequence[int], show: Callable[[str], None]
+    options: RunConfig, teachers: Sequence[Path], seeds: Sequence[int], show: Callable[[str], None]
 ) -> tuple[Path, Path]:
     """Cross-validate a student alone and following its teachers, on the same folds.
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from ..data.folds import LEFT_OUT
 from ..data.sources import class_names, normal_class
 from ..errors import InputError
-from .options import RunOptions, check_fold
-from .seen import models_before, seen_by, start_of
+from .leakage import models_before, seen_by, start_of
+from .run_checks import check_fold
+from .run_config import RunConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -59,11 +60,11 @@ class Division:
         return self.records.select(np.flatnonzero(self.tested))
 
 
-def divide(options: RunOptions) -> Division:
+def divide(options: RunConfig) -> Division:
     """Divide the data of a training.
 
     Raises:
-        InputError: See `RunOptions.divided_records`, `check_fold`, `check_unseen` and `normal_class`; nothing is left
+        InputError: See `RunConfig.divided_records`, `check_fold`, `check_unseen` and `normal_class`; nothing is left
             to measure on.
     """
     records, folds, conflicts = options.divided_records()
@@ -80,7 +81,7 @@ def divide(options: RunOptions) -> Division:
     )  # fmt: skip
 
 
-def check_unseen(options: RunOptions, held_out: Collection[str]) -> set[str]:
+def check_unseen(options: RunConfig, held_out: Collection[str]) -> set[str]:
     """Refuse weights of a model that was trained on held-out images, see `seen_by`.
 
     Args:

@@ -12,7 +12,7 @@ from ..data.folds import PROTOCOLS, divided_groups
 from ..data.sources import SOURCES
 from ..evaluation.calibration import Calibration, calibrate
 from .division import Division
-from .options import RunOptions
+from .run_config import RunConfig
 
 __all__ = ["Evidence", "describe_folds", "evidence_of_fold"]
 
@@ -51,7 +51,7 @@ class Evidence:
 
 
 def evidence_of_fold(
-    options: RunOptions, division: Division, metrics: Mapping[str, Any], probabilities: NDArray[np.float32]
+    options: RunConfig, division: Division, metrics: Mapping[str, Any], probabilities: NDArray[np.float32]
 ) -> Evidence:
     """What a held-out fold says.
 
@@ -80,7 +80,7 @@ def evidence_of_fold(
     return Evidence(metrics, protocol, calibrate(probabilities, labels), len(labels), right)
 
 
-def describe_folds(options: RunOptions, divided: int, seeds: Sequence[int] = ()) -> str:
+def describe_folds(options: RunConfig, divided: int, seeds: Sequence[int] = ()) -> str:
     """How a run's pictures are divided, in words.
 
     Args:

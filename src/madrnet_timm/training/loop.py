@@ -28,14 +28,15 @@ from ..losses import Distillation, HybridLoss
 from .division import divide
 from .evidence import Evidence, evidence_of_fold
 from .finite import check_finite, check_loss, check_weights
+from .initial_weights import create_model
+from .leakage import data_sets_before, models_before, seen_pixels
 from .opening import opening_lines
 from .optimizer import create_optimizer, create_scheduler
-from .options import RunOptions, check
 from .outcome import Outcome
+from .run_checks import check
+from .run_config import RunConfig
 from .run_folder import RunFolder
 from .samplers import PerClassSampler
-from .seen import data_sets_before, models_before, seen_pixels
-from .start import create_model
 from .teachers import Teachers, check_teachers
 from .threads import cores, few_threads
 
@@ -62,7 +63,7 @@ class _Progress:
         self.history = state["history"]
 
 
-def _data_config(model: nn.Module, options: RunOptions) -> dict[str, Any]:
+def _data_config(model: nn.Module, options: RunConfig) -> dict[str, Any]:
     """Size, mean, std and crop of the pictures; mean and std are those of the backbone's weights, from its config."""
     size = options.recipe.img_size
     config = resolve_data_config({"input_size": (3, size, size)}, model=model)
@@ -74,10 +75,10 @@ def _data_config(model: nn.Module, options: RunOptions) -> dict[str, Any]:
 class _Run:
     """One fold on the way from options to a model folder."""
 
-    def __init__(self, options: RunOptions, folder: RunFolder, threads: str) -> None:
+    def __init__(self, options: RunConfig, folder: RunFolder, threads: str) -> None:
         check(options)
         self.options, self.folder = options, folder
-        self.folder.check(options.to_config(), options.resume)
+        self.folder.check(options)
         try:
             self.accelerator = Accelerator(
                 mixed_precision=options.mixed_precision,
@@ -100,11 +101,7 @@ class _Run:
         self.seen_before = seen_pixels(models_before(options))
         if self.accelerator.is_main_process:
             columns = ("pixel_sha256", "file", "group", "session", "label")
-            self.folder.begin(
-                options.to_config(),
-                fold_rows(self.division.records, self.division.folds, columns),
-                options.resume,
-            )
+            self.folder.begin(options, fold_rows(self.division.records, self.division.folds, columns))
         self.accelerator.wait_for_everyone()
         batch = min(options.recipe.batch_size, len(self.division.train_records))
         for line in opening_lines(options, self.division, batch, threads):
@@ -331,7 +328,7 @@ def _epoch_line(row: Mapping[str, float], epochs: int, held_out: bool) -> str:
     return f"epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:.3f} ({losses})  {where}: {figures}"
 
 
-def train(options: RunOptions) -> dict[str, Any]:
+def train(options: RunConfig) -> dict[str, Any]:
     """Train one fold and write its run folder.
 
     Returns:
@@ -354,7 +351,7 @@ def train(options: RunOptions) -> dict[str, Any]:
     return metrics
 
 
-def train_on_all(options: RunOptions, evidence: Evidence) -> None:
+def train_on_all(options: RunConfig, evidence: Evidence) -> None:
     """Train on every picture, and write a model folder whose figures come from elsewhere, a cross-validation.
 
     Args:
@@ -373,7 +370,7 @@ def train_on_all(options: RunOptions, evidence: Evidence) -> None:
 
 
 @contextmanager
-def _running(options: RunOptions) -> Iterator[_Run]:
+def _running(options: RunConfig) -> Iterator[_Run]:
     """A run that has its folder for itself."""
     folder = RunFolder(options.output)
     with few_threads(options.recipe.img_size) as threads:

@@ -7,8 +7,8 @@ from ..data.sources import SOURCES
 from ..hub.model_folder import ModelFolder
 from ..hub.timm_weights import timm_repository
 from .division import Division
-from .options import RunOptions
-from .seen import seen_pixels, start_of
+from .leakage import seen_pixels, start_of
+from .run_config import RunConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["opening_lines"]
 
 
-def opening_lines(options: RunOptions, division: Division, batch: int, threads: str) -> list[str]:
+def opening_lines(options: RunConfig, division: Division, batch: int, threads: str) -> list[str]:
     """Lines for the screen.
 
     Args:
@@ -45,7 +45,7 @@ def _classes(records: "Dataset", names: list[str]) -> str:
     return ", ".join(f"{counts[label]} {name}" for label, name in enumerate(names))
 
 
-def _start(options: RunOptions) -> str:
+def _start(options: RunConfig) -> str:
     if options.pretrained_backbone:
         return f"timm's weights of the backbone ({timm_repository(options.model) or 'as timm has them'})"
     start = start_of(options)

@@ -18,7 +18,7 @@ from ..hub.card import model_card
 from ..morphology import measure
 from .division import Division
 from .evidence import Evidence
-from .options import RunOptions
+from .run_config import RunConfig
 from .run_folder import RunFolder
 
 __all__ = ["HOW_TO_TRAIN", "Outcome"]
@@ -37,11 +37,11 @@ class Outcome:
         division: Of its data.
         model: In eval mode.
         data_config: How its images are prepared, in timm's words.
-        data_sets_before: See `madrnet_timm.training.seen.data_sets_before`.
+        data_sets_before: See `madrnet_timm.training.leakage.data_sets_before`.
         seen_before: ``pixel_sha256`` of all that its start and its teachers were trained on.
     """
 
-    options: RunOptions
+    options: RunConfig
     folder: RunFolder
     division: Division
     model: nn.Module

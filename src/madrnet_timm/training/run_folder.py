@@ -1,17 +1,15 @@
 """The folder that a training run writes: what it was told, what it saw, what came out."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from ..errors import InputError
 from ..files import as_csv, read_csv, reporting_disk_errors, write_text
 from ..hub.model_folder import model_folder_of
-from .options import with_defaults
+from .run_config import RunConfig
 
 __all__ = ["RunFolder"]
 
@@ -40,18 +38,19 @@ class RunFolder:
         self.confusion_matrix = self.path / "confusion_matrix.png"
         self.checkpoint = self.path / "checkpoint"
         self.model = self.path / "model"
+        self._unlabelled = self.path / "unlabelled.csv"  # of older runs that learned from such images, too
         self._lock = FileLock(self.path / _LOCK)
 
-    def check(self, config: Mapping[str, Any], resume: bool) -> None:
+    def check(self, config: RunConfig) -> None:
         """Refuse a folder that is not this run's; nothing is written.
 
         Raises:
-            InputError: Without ``resume``, a folder that is not empty; with it, one that holds no run, or a run with
-                other options; a folder in which another training is running.
+            InputError: Without ``config.resume``, a folder that is not empty; with it, one that holds no run, or a run
+                with other options; a folder in which another training is running.
         """
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path}: is a file; --output expects a folder")
-        if not resume:
+        if not config.resume:
             if self.config.exists():
                 raise InputError(
                     f"{self.path}: holds another run; choose another --output, or continue that run with --resume"
@@ -62,14 +61,12 @@ class RunFolder:
             return
         if not self.config.exists():
             raise InputError(f"{self.path}: holds no run to --resume (config.yaml is missing)")
-        before = self.options()
-        now = yaml.safe_load(_as_yaml(config))
-        for key in sorted(before.keys() | now.keys()):
-            if before.get(key) != now.get(key):
-                raise InputError(
-                    f"{self.path}: that run has {key} = {before.get(key)}, not {now.get(key)}; "
-                    "--resume needs the same options"
-                )
+        for key, (before, now) in self.read_config().differences(config).items():
+            raise InputError(f"{self.path}: that run has {key} = {before}, not {now}; --resume needs the same options")
+        if self._unlabelled.exists():
+            raise InputError(
+                f"{self.path}: that run learned from images without labels, too, which is gone; choose another --output"
+            )
         if (self.path / _LOCK).exists() and not self._lock.is_locked:
             self.lock()
             self.release()
@@ -93,19 +90,9 @@ class RunFolder:
         """Let other trainings into the folder."""
         self._lock.release()
 
-    def options(self) -> dict[str, Any]:
-        """What ``config.yaml`` says; options that were not there yet when it was written have their defaults.
-
-        Raises:
-            InputError: It is not the config of a run.
-        """
-        try:
-            config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"{self.config}: can't be read ({str(error).splitlines()[0]})") from None
-        if not isinstance(config, dict):
-            raise InputError(f"{self.config}: not the config of a run, which names its options")
-        return with_defaults(config)
+    def read_config(self) -> RunConfig:
+        """What ``config.yaml`` says, see `RunConfig.read`."""
+        return RunConfig.read(self.config)
 
     @property
     def began(self) -> bool:
@@ -114,25 +101,23 @@ class RunFolder:
 
     def trained_on(self) -> set[str]:
         """``pixel_sha256`` of the images that the run was trained on; of an older one also those without labels."""
-        held_out = str(self.options()["fold"])
-        unlabelled = self.path / "unlabelled.csv"  # of a training that followed its teachers on such, too
-        more = read_csv(unlabelled) if unlabelled.is_file() else []
+        held_out = str(self.read_config().fold)
+        more = read_csv(self._unlabelled) if self._unlabelled.is_file() else []
         return {row["pixel_sha256"] for row in [*read_csv(self.folds), *more] if row.get("fold") != held_out}
 
     def learned_from(self) -> list[str | Path]:
         """Models that the run's weights came from and those that taught it, as `find_model` takes them."""
-        options = self.options()
-        weights, file = options.get("weights"), options.get("backbone_weights")
-        starts = [weights, model_folder_of(Path(file)) if file else None]
-        return [*filter(None, starts), *(RunFolder(path).model for path in options.get("teachers", ()))]
+        config = self.read_config()
+        file = config.backbone_weights
+        starts = [config.weights, model_folder_of(file) if file else None]
+        return [*(start for start in starts if start), *(RunFolder(path).model for path in config.teachers)]
 
-    def begin(self, config: Mapping[str, Any], folds: Sequence[Mapping[str, Any]], resume: bool = False) -> None:
+    def begin(self, config: RunConfig, folds: Sequence[Mapping[str, Any]]) -> None:
         """Lock the folder; write ``config.yaml`` and ``folds.csv``.
 
         Args:
-            config: Every option.
+            config: Of the run.
             folds: A row an image.
-            resume: Continue the run in it.
 
         Raises:
             InputError: The folder can't be written, another training is running in it or has begun there meanwhile, or
@@ -145,11 +130,6 @@ class RunFolder:
                 "bring the data back, or start again with another --output"
             )
         self.lock()
-        self.check(config, resume)
-        write_text(self.config, _as_yaml(config))
+        self.check(config)
+        config.write(self.config)
         write_text(self.folds, table)
-
-
-def _as_yaml(config: Mapping[str, Any]) -> str:
-    plain = {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items()}
-    return yaml.safe_dump(json.loads(json.dumps(plain, default=str)), sort_keys=False, allow_unicode=True)

@@ -22,9 +22,9 @@ from ..hub.model_folder import ModelFolder
 from .cross_validation import cross_validated_options, held_out_predictions, summarize
 from .evidence import Evidence, describe_folds
 from .loop import train_on_all
-from .options import training_command
 from .outcome import HOW_TO_TRAIN
 from .run_folder import RunFolder
+from .training_command import training_command
 
 __all__ = ["evidence_of", "models_entry", "ship", "write_entry"]
 

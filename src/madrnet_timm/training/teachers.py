@@ -9,8 +9,8 @@ import torch
 from ..data.pictures import View
 from ..errors import InputError
 from ..hub.model_folder import ModelFolder
+from .leakage import seen_by
 from .run_folder import RunFolder
-from .seen import seen_by
 
 __all__ = ["Answers", "Teachers", "check_teachers"]
 

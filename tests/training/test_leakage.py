@@ -13,8 +13,8 @@ from madrnet_timm.errors import InputError
 from madrnet_timm.files import write_csv
 from madrnet_timm.hub.lookup import find_model
 from madrnet_timm.training.division import check_unseen
-from madrnet_timm.training.options import RunOptions
-from madrnet_timm.training.seen import data_sets_before, seen_by, seen_pixels
+from madrnet_timm.training.leakage import data_sets_before, seen_by, seen_pixels
+from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.teachers import check_teachers
 
 PICTURES = ["a", "b", "c", "d"]
@@ -35,7 +35,8 @@ def run(folder, dataset, pictures, *before, **options):
     """A run that held out the first picture."""
     model(folder / "model", dataset, *before)
     write_csv(folder / "folds.csv", [{"pixel_sha256": name, "fold": int(n > 0)} for n, name in enumerate(pictures)])
-    (folder / "config.yaml").write_text(yaml.safe_dump({"dataset": dataset, "fold": 0} | options))
+    config = {"model": "madrnet_test_resnet", "dataset": dataset, "fold": 0} | options
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
 
 
@@ -66,7 +67,7 @@ def test_a_run_that_began_with_one_has_seen_the_whole_of_it(tmp_path):
     start = str(first / "model")
     second = run(tmp_path / "second", "smids", ["x"], "hushem", weights=start, teachers=[str(teacher)])
     assert seen_by(second / "model", "hushem", PICTURES) == set(PICTURES)
-    options = RunOptions("madrnet_test_resnet", "hushem", tmp_path / "out", weights=str(second / "model"))
+    options = RunConfig("madrnet_test_resnet", "hushem", tmp_path / "out", weights=str(second / "model"))
     with pytest.raises(InputError, match=r"--weights .*second/model: was trained on 4 of the 4 images that fold 0"):
         check_unseen(options, PICTURES)
 
@@ -94,13 +95,11 @@ def test_a_teacher_that_began_with_the_data_set_is_refused(tmp_path):
 def test_what_start_and_teachers_learned_is_handed_on(tmp_path):
     start = model(tmp_path / "start", "hushem", "synthetic")
     teacher = run(tmp_path / "teacher", "smids", ["x"])
-    options = RunOptions("madrnet_test_resnet", "folder", tmp_path / "out", weights=str(start), teachers=(teacher,))
+    options = RunConfig("madrnet_test_resnet", "folder", tmp_path / "out", weights=str(start), teachers=(teacher,))
     assert data_sets_before(options) == ["hushem", "smids", "synthetic"]
-    options = RunOptions(
-        "madrnet_test_resnet", "folder", tmp_path / "out", backbone_weights=start / "model.safetensors"
-    )
+    options = RunConfig("madrnet_test_resnet", "folder", tmp_path / "out", backbone_weights=start / "model.safetensors")
     assert data_sets_before(options) == ["hushem", "synthetic"]
-    assert data_sets_before(RunOptions("madrnet_test_resnet", "folder", tmp_path / "out")) == []
+    assert data_sets_before(RunConfig("madrnet_test_resnet", "folder", tmp_path / "out")) == []
 
 
 def test_pixels_decide_whatever_the_data_set_is_called():
@@ -133,7 +132,7 @@ def test_an_older_run_followed_its_teachers_on_images_without_labels(tmp_path):
 def test_what_was_seen_can_be_left_out(tmp_path):
     start = model(tmp_path / "start", "folder")
     write_csv(start / "seen.csv", [{"pixel_sha256": value} for value in ("b", "c")])
-    options = RunOptions("madrnet_test_resnet", "folder", tmp_path / "out", weights=str(start))
+    options = RunConfig("madrnet_test_resnet", "folder", tmp_path / "out", weights=str(start))
     with pytest.raises(
         InputError, match=r"on 3 of the 5 images that fold 0 .* measure without them \(--leave-out-seen"
     ):

@@ -10,19 +10,19 @@ from torch import nn
 from ..errors import InputError
 from ..hub import load_backbone_weights, load_model_weights
 from ..hub.lookup import find_model
-from .options import RunOptions
+from .run_config import RunConfig
 
 __all__ = ["create_model"]
 
 
-def _load_start(model: Any, options: RunOptions) -> None:
+def _load_start(model: Any, options: RunConfig) -> None:
     if options.backbone_weights is not None:
         load_backbone_weights(model, options.backbone_weights)
     if options.weights is not None:
         load_model_weights(model, find_model(options.weights) / "model.safetensors")
 
 
-def _refusals(options: RunOptions) -> tuple[type[Exception], ...]:
+def _refusals(options: RunConfig) -> tuple[type[Exception], ...]:
     """How timm and its models refuse what the options say: sizes, names, arguments; other errors are bugs."""
     kinds: tuple[type[Exception], ...] = (ValueError, RuntimeError, AssertionError)
     if options.model_kwargs:
@@ -30,7 +30,7 @@ def _refusals(options: RunOptions) -> tuple[type[Exception], ...]:
     return (*kinds, OSError) if options.pretrained_backbone else kinds
 
 
-def create_model(options: RunOptions, names: Sequence[str]) -> nn.Module:
+def create_model(options: RunConfig, names: Sequence[str]) -> nn.Module:
     """The model that a training begins with, its weights loaded.
 
     Args:

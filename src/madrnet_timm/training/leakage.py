@@ -7,13 +7,13 @@ from ..data.manifest import published_pixels
 from ..errors import InputError
 from ..hub.lookup import find_model
 from ..hub.model_folder import ModelFolder, model_folder_of
-from .options import RunOptions
+from .run_config import RunConfig
 from .run_folder import RunFolder
 
 __all__ = ["data_sets_before", "models_before", "seen_by", "seen_pixels", "start_of"]
 
 
-def start_of(options: RunOptions) -> Path | None:
+def start_of(options: RunConfig) -> Path | None:
     """Model folder whose weights a training starts from; none for weights that belong to no model folder.
 
     Raises:
@@ -24,7 +24,7 @@ def start_of(options: RunOptions) -> Path | None:
     return None if options.backbone_weights is None else model_folder_of(options.backbone_weights)
 
 
-def models_before(options: RunOptions) -> list[Path]:
+def models_before(options: RunConfig) -> list[Path]:
     """Model folders of a training's start and teachers.
 
     Raises:
@@ -34,7 +34,7 @@ def models_before(options: RunOptions) -> list[Path]:
     return [*([] if start is None else [start]), *(RunFolder(path).model for path in options.teachers)]
 
 
-def data_sets_before(options: RunOptions) -> list[str]:
+def data_sets_before(options: RunConfig) -> list[str]:
     """Data sets that a training's start and teachers learned from, with what those had begun with.
 
     Raises:
