@@ -1,5 +1,6 @@
 """How commands end: a user's mistake is one line, a bug of ours a traceback; pipes, Ctrl-C and `kill -9`."""
 
+import argparse
 import errno
 import json
 import os
@@ -59,6 +60,18 @@ def test_the_quick_help_is_that_of_the_real_verbs():
     assert quick.format_help() == cli.parser().format_help()
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"madrnet": "madrnet_command:main"}
+
+
+def test_every_help_shows_an_example():
+    def parsers(parser):
+        inner = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        return [p for action in inner for p in action.choices.values() for p in parsers(p)] if inner else [parser]
+
+    found = parsers(cli.parser())
+    assert len(found) > len(madrnet_command.VERBS)
+    for parser in found:
+        words = " ".join((parser.epilog or "").split())
+        assert f"{parser.prog} " in words, parser.prog
 
 
 def test_a_verb_through_the_command_of_the_package(fresh_python, crops):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from madrnet_timm.command import run_command
+from madrnet_timm.commands.arguments import add_training_seeds
 from madrnet_timm.commands.training_arguments import add_arguments, from_arguments
 from madrnet_timm.training.run_config import RunConfig
 
@@ -77,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", nargs="+", choices=tuple(STUDIES), help="%(choices)s")
     add_arguments(parser)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="of folds and training (0)")
+    add_training_seeds(parser)
     args = parser.parse_args()
     args.output = args.output or Path("runs/ablation")
     if not args.model.startswith("madrnet_"):

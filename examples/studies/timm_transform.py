@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from madrnet_timm.command import run_command
+from madrnet_timm.commands.arguments import add_chosen_seeds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="output of madrnet cross-validate")
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="only these (all of the run)")
+    add_chosen_seeds(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".csv or .parquet")
     args = parser.parse_args()
 

@@ -35,7 +35,8 @@ def add_parser(verbs: Any) -> None:
         help="compare a copy with what was published",
         description="Compare a copy of a data set with the manifest of this package, by the hash of each file or, in "
         "another lossless format, of its pixels. Names what is missing, altered or unexpected.",
-        epilog="Exit status: 0 if the copy is as published, 1 if not, 2 after a mistake in the arguments.",
+        epilog="Exit status: 0 if the copy is as published, 1 if not, 2 after a mistake in the arguments. "
+        "Example: madrnet data verify hushem HuSHeM",
     )
     check.add_argument("dataset", choices=MANIFESTS)
     check.add_argument("data_dir", type=Path, metavar="DIR")
@@ -46,6 +47,7 @@ def add_parser(verbs: Any) -> None:
         help="which picture is held out in which fold",
         description="Write the fold, the group (pictures of one cell) and the session of every picture. Pictures with "
         "conflicting labels are left out; fold -1 means that the protocol does not use the picture.",
+        epilog="Example: madrnet data folds --data-dir HuSHeM --protocol session --output folds.csv",
     )
     add_data_arguments(folds)
     add_fold_arguments(folds)
@@ -58,6 +60,7 @@ def add_parser(verbs: Any) -> None:
         help="what a data set holds",
         description="Pictures, cells, sessions, quartiles of the aspect ratio and flags of each class, duplicates and "
         "conflicting labels.",
+        epilog="Example: madrnet data stats --data-dir my_crops",
     )
     add_data_arguments(stats)
     stats.add_argument("--output", type=Path, metavar="FILE", help="the table of classes as .csv or .parquet, too")

@@ -17,6 +17,7 @@ def add_parser(verbs: Any) -> None:
         "explain",
         help="what a model looks at",
         description="Grad-CAM++ of the predicted class on the backbone's map, behind R and in P, a PNG file a picture.",
+        epilog="Example: madrnet explain crops/ --model runs/crops/model --output maps",
     )
     add_images(explain)
     add_model(explain)

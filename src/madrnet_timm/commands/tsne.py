@@ -19,6 +19,7 @@ def add_parser(verbs: Any) -> None:
         help="t-SNE of the embeddings of a data set, as a picture",
         description="t-SNE of the embeddings of a data set. Where the model lies in a run (runs/heads/model), the "
         "pictures that it was trained on are pale.",
+        epilog="Example: madrnet tsne --data-dir HuSHeM --model runs/hushem/seed0-fold0 --output tsne.png",
     )
     add_data_arguments(points)
     add_model(points)
