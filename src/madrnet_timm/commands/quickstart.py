@@ -21,7 +21,7 @@ def add_parser(verbs: Any) -> None:
     quickstart.add_argument(
         "--output", type=Path, default=Path("runs/quickstart"), metavar="DIR", help="folder of the run (%(default)s)"
     )
-    quickstart.add_argument("--epochs", type=int, default=24, metavar="N", help="passes over the heads (%(default)s)")
+    quickstart.add_argument("--epochs", type=int, default=40, metavar="N", help="passes over the heads (%(default)s)")
     quickstart.set_defaults(verb=_quickstart)
 
 

@@ -43,12 +43,14 @@ def _outline(shape: str, half_length: float, half_width: float, rng: np.random.G
     t = np.linspace(0, 2 * np.pi, 720, endpoint=False)
     x, y = half_length * np.cos(t), half_width * np.sin(t)
     along = np.cos(t)  # 1 at the acrosome's end, -1 at the tail's
-    if shape == "Pyriform":
+    if shape == "Tapered":
+        y *= 1 + 0.12 * along
+    elif shape == "Pyriform":
         y *= np.clip(0.62 + 0.55 * along - 0.12 * along**2, 0.2, None)
     elif shape == "Amorphous":
-        for k in (2, 3, 5):
-            amplitude, phase = rng.uniform(0.05, 0.16), rng.uniform(0, 2 * np.pi)
-            wave = 1 + amplitude * np.cos(k * t + phase)
+        for waves, least, most in ((2, 0.03, 0.1), (3, 0.1, 0.16), (5, 0.06, 0.1)):
+            amplitude, phase = rng.uniform(least, most), rng.uniform(0, 2 * np.pi)
+            wave = 1 + amplitude * np.cos(waves * t + phase)
             x, y = x * wave, y * wave
     return np.column_stack([x, y])
 
