@@ -325,75 +325,49 @@ def test_commands_take_what_those_before_them_wrote():
     assert written == set(results.read_runs())
 
 
-def test_the_readmes_figures_are_those_of_the_page():
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    figures = r"([\d.]+ ± [\d.]+) \(± ([\d.]+)\) \[([\d.]+), ([\d.]+)\]"
-    hushem, smids = re.findall(rf"\| \*\*MADRNet \(Lite0\)\*\* \| [^|]+ \| {figures}", page)
-    cells = [f"{accuracy} % (± {half})" for accuracy, half, _, _ in (hushem, smids)]
-    assert f"| `madrnet_tf_efficientnet_lite0` | {cells[0]} | {cells[1]} |" in readme
-    pooled = []
-    for name, seeds, (_, _, low, high) in (("hushem-madrnet", 3, hushem), ("smids-madrnet", 3, smids)):
-        right, total = sum(row["label"] == row["prediction"] for row in stored(name)), len(stored(name))
-        pooled.append(f"{right / seeds:.4g} of {total // seeds}, {low} to {high} %")
-    assert f"| pooled, Wilson interval | {pooled[0]} | {pooled[1]} |" in readme
-    later = [row for row in stored("hushem-madrnet") if row["seed"] in ("1", "2")]
-    assert f"seeds 1 and 2 alone have {np.mean(list(fold_accuracies(later).values())):.1f} %" in " ".join(
-        readme.split()
-    )
-    plain = mean_sd(list(fold_accuracies(stored("hushem-plain")).values()))
-    assert f"same recipe, one seed | {plain} % |" in readme
-    for run, title in (
-        ("smids-ensemble", "89.3 ± 0.8 %)"),
-        ("smids-transformer", "from random weights, 30 epochs, one seed"),
+def test_the_readmes_figures_are_those_of_stored_predictions():
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+    def control(data, name):
+        return [row | {"prediction": row[name]} for row in stored(f"controls-{data}")]
+
+    def accuracy(rows):
+        return f"{mean_sd(list(fold_accuracies(rows).values()))} %"
+
+    for start, rows in (
+        ("`madrnet_tf_efficientnet_lite0.smids_ft_hushem` | HuSHeM", stored("hushem-smids-neck")),
+        ("`madrnet_tf_efficientnet_lite0.hushem` | HuSHeM", stored("hushem-madrnet")),
+        ("EfficientNet-Lite0, the backbone alone | HuSHeM", stored("hushem-plain")),
+        ("control: linear model of measured shape and stain | HuSHeM", control("hushem", "shape and stain")),
+        ("`madrnet_tf_efficientnet_lite0.smids` | SMIDS", stored("smids-madrnet")),
     ):
-        assert f"{title} | | {mean_sd(list(fold_accuracies(stored(run)).values()))} %" in readme
-    alone = [row for row in stored("smids-madrnet") if row["seed"] == "0"]
-    assert f"mean of both, one seed (alone, that seed: {mean_sd(list(fold_accuracies(alone).values()))} %) |" in readme
-    view, masked = (
-        mean_sd(list(fold_accuracies([row for row in stored(run) if row["seed"] == "0"]).values()))
-        for run in ("hushem-background", "hushem-madrnet")
-    )
-    assert f"(masked, that seed: {masked} %) | {view} % (±" in readme
-    for run, title in (
-        ("hushem-small", "a third of the parameters, 40 epochs"),
-        ("hushem-small-varied", "the same with `--augmentation varied`"),
-        ("hushem-small-smids-neck", "and the backbone from the published SMIDS model"),
-    ):
-        assert f"{title}, three seeds | {mean_sd(list(fold_accuracies(stored(run)).values()))} % (±" in readme
-    (best,) = (
-        row[2] for row in lines_of(results.read_runs()["hushem-small-varied"]["title"]) if row[-1].endswith(" of 40")
-    )
-    for run, title in (
-        ("hushem-smids-neck", "`--augmentation varied`, 40 epochs"),
-        ("hushem-five", "a linear model of measured shape and stain"),
-    ):
-        cell = lines_of(results.read_runs()[run]["title"])[0][2]
-        low, high = re.findall(r"\[([\d.]+), ([\d.]+)\]", cell)[0]
-        assert f"{title}, three seeds; Wilson {low} to {high} % | {cell.split(' (')[0]} % (±" in readme
-    assert f"as the authors' code does: no result | {best} % |" in readme
-    for run in ("hushem-session", "hushem-published"):
-        rows = stored(run)
         seeds = len({row["seed"] for row in rows})
-        low, high = wilson(sum(r["label"] == r["prediction"] for r in rows) / seeds, len(rows) / seeds)
-        mean = np.mean(list(fold_accuracies(rows).values()))
-        assert f"| {mean:.1f} %, Wilson {low:.1f} to {high:.1f} % | |" in readme
-    paper, resnet50 = (lines_of(results.read_runs()[run]["title"])[0] for run in PAPER["paper_recipe"]["runs"])
-    low, high = re.findall(r"\[([\d.]+), ([\d.]+)\]", paper[3])[0]
-    right = paper[3].split(": ")[1].split(" [")[0]
-    assert f"(first row on them: {paper[4]}) | {right}, Wilson {low} to {high} %" in readme
-    its = resnet50[3].split(": ")[1].split(" [")[0]
-    assert f"from random weights, on one fold: {its})" in " ".join(readme.split())
+        assert seeds == (1 if "alone" in start else 3)
+        low, high = wilson(sum(row["label"] == row["prediction"] for row in rows) / seeds, len(rows) / seeds)
+        assert f"| {start} | {accuracy(rows)} | {low:.1f} to {high:.1f} % |" in readme
+    assert f"the mean of five models equals it ({accuracy(stored('hushem-five'))})" in readme
+    assert (
+        f"On SMIDS the linear control reaches {accuracy(control('smids', 'shape and stain')).split(' ')[0]} %" in readme
+    )
+    for name, words in (
+        ("background", "reaches {} % on HuSHeM and {} % on SMIDS"),
+        ("largest class", "largest class gives {} % and {} %"),
+    ):
+        assert words.format(*(accuracy(control(data, name)).split(" ")[0] for data in ("hushem", "smids"))) in readme
+
+
+def test_what_the_pages_say_of_the_papers_recipe_and_of_the_controls():
+    page = PAGE.read_text(encoding="utf-8")
     reproduce = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    paper, resnet50 = (lines_of(results.read_runs()[run]["title"])[0] for run in PAPER["paper_recipe"]["runs"])
+    right, its = (line[3].split(": ")[1].split(" [")[0] for line in (paper, resnet50))
     low, high = re.findall(r"\[([\d.]+), ([\d.]+)\]", resnet50[3])[0]
     assert f"{its} held-out pictures right (Wilson {low} to {high} %)" in " ".join(reproduce.split())
     assert right in reproduce
-    for run, column in (("hushem-madrnet", 0), ("smids-madrnet", 1)):
+    for run in ("hushem-madrnet", "smids-madrnet"):
         table = stored(f"controls-{run.split('-')[0]}")
         seeds = {row["seed"] for row in stored(run)}
         for name in CONTROLS:
             rows = [row | {"prediction": row[name]} for row in table if row["seed"] in seeds]
             value = mean_sd(list(fold_accuracies(rows).values()))
-            (line,) = [text for text in readme.splitlines() if text.startswith(f"| control: {name}")]
-            assert line.split("|")[2 + column].strip() == f"{value} %"
             assert f"| control: {name} | | {value} | | | | | | |" in page
