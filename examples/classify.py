@@ -9,7 +9,7 @@ from pathlib import Path
 
 from madrnet_timm.command import run_command
 from madrnet_timm.data.reading import read_image
-from madrnet_timm.inference import Classifier, prediction_sheet
+from madrnet_timm.inference import Classifier, contact_sheet
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
         shape = f"aspect ratio {prediction.head.aspect_ratio:.2f}" if prediction.head.ok else "not measured"
         print(f"{path}: {prediction.label} {probability:.2f}, {', '.join([shape, *notes])}")
     if args.sheet is not None:
-        prediction_sheet([read_image(path) for path in args.images], predictions, classifier.pipeline, args.sheet)
+        contact_sheet([read_image(path) for path in args.images], predictions, classifier.pipeline, args.sheet)
 
 
 if __name__ == "__main__":

@@ -52,4 +52,4 @@ def test_quickstart(example, tmp_path):
     assert run.returncode == 0, run.stderr
     assert "4. Classify heads that it has never seen" in run.stdout
     assert (tmp_path / "run" / "heads.png").read_bytes().startswith(b"\x89PNG")
-    assert ModelFolder(tmp_path / "run" / "model").architecture == "madrnet_resnet18"
+    assert ModelFolder(tmp_path / "run" / "model").architecture == "madrnet_test_resnet"

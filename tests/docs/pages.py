@@ -14,13 +14,19 @@ FEW = ("--folds", "2")
 DRAWN = ("--dataset", "folder", "--data-dir", "my_crops")  # 40 pictures in place of 216 for ten trainings
 FOR_A_GPU = {"--mixed_precision bf16": "--mixed_precision no", "madrnet_resnet50": "madrnet_resnet18"}
 """A CPU without the instructions for it takes twelve times as long in bf16."""
+INSTALLS = ("python3 -m venv", "pip install")  # what runs the tests is installed already
+
+
+def text_of(page: str) -> str:
+    return (ROOT / ("" if page == "README" else "docs") / f"{page}.md").read_text(encoding="utf-8")
 
 
 def commands(page: str) -> list[str]:
-    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    text = text_of(page)
     blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.split("  #")[0].strip() for line in lines if line.strip()]
+    found = [line.split("  #")[0].strip() for line in lines if line.strip()]
+    return [command for command in found if not command.startswith(INSTALLS)]
 
 
 def run_page(page: str, folder: Path, env: dict[str, str]) -> None:
@@ -31,6 +37,8 @@ def run_page(page: str, folder: Path, env: dict[str, str]) -> None:
         for part, instead in FOR_A_GPU.items():
             command = command.replace(part, instead)
         words = shlex.split(command)
+        if "quickstart" in command:
+            words += ("--epochs", "1")
         if any(name in command for name in TRAINS):
             words += QUICK
             if "train.py" not in command and "madrnet train" not in command and "session" not in command:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from .pages import ROOT, run_page
+from .pages import run_page, text_of
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_its_commands_run(readmes_place):
 @pytest.mark.slow
 def test_its_programs_run(readmes_place):
     folder, env = readmes_place
-    programs = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    programs = re.findall(r"```python\n(.*?)```", text_of("README"), flags=re.DOTALL)
     assert len(programs) == 2
     for program in programs:
         run = subprocess.run([sys.executable, "-c", program], cwd=folder, env=env, capture_output=True, text=True)
