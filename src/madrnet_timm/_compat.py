@@ -6,7 +6,7 @@ Nothing else of the package names any: an upgrade that breaks one fails in tests
 from typing import Any
 
 import torch
-from timm.models._features import feature_take_indices  # timm 1.0.21 to 1.0.31
+from timm.models._features import feature_take_indices  # timm 1.0.12 to 1.0.31
 from torch import nn
 from torch._C._functorch import is_functorch_wrapped_tensor  # torch 2.7 to 2.14
 from torch.multiprocessing.reductions import StorageWeakRef  # torch 2.7 to 2.14
