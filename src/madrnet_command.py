@@ -23,6 +23,7 @@ VERBS = {
     "distill": "cross-validated models into a smaller one",
     "export": "a model as ONNX",
     "prepare": "images as a model's network sees them, for other programs",
+    "models": "list the models with published weights, and where they are",
     "publish": "put a model on the Hugging Face Hub",
 }
 """Each verb and its line of help, as its module in `madrnet_timm.commands` has it."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import models
-from .models.published import set_weights_finder, set_weights_listener
+from .models.pretrained import set_weights_finder, set_weights_listener
 
 if TYPE_CHECKING:
     from .inference.transform import Transform

@@ -228,7 +228,7 @@ def test_load_says_why_not(hub, python, model_dir, faults, words):
         ("hf-hub:me/he ads", {}, "expected hf-hub:owner/name"),
         (f"hf-hub:{REPO}@../../x", {}, "expected hf-hub:owner/name"),
         ("a" * 5000, {}, "no name of a model"),
-        ("madrnet_resnet50.hushem", {}, "no such model; expected a model folder, a finished run"),
+        ("madrnet_resnet50.x", {}, "no weights of this name are published; expected a model folder, a finished run"),
     ],
 )
 def test_what_can_not_be_had_is_one_line_in_time(hub, madrnet, model_dir, tmp_path, name, changes, words):
@@ -330,6 +330,14 @@ def test_published_names(hub, python, published, model_dir, tmp_path):
             assert run.returncode == 0, run.stderr
             assert torch.equal(torch.load(tmp_path / f"{number}.pt"), torch.load(tmp_path / "local.pt"))
             assert "Amorphous" in run.stdout
+    for given in (name, "madrnet_test_resnet"):
+        run = python("-c", FIND, given, HF_HUB_OFFLINE="1", MADRNET_HUB_DIR=str(tmp_path / "mine"))
+        assert "Amorphous" in run.stdout, run.stderr
+        run = python("-c", FIND, given, HF_HUB_OFFLINE="1", MADRNET_HUB_DIR="elsewhere")
+        assert run.stderr.strip().endswith(
+            f"{name}: not in MADRNET_HUB_DIR (elsewhere), not in the cache, and HF_HUB_OFFLINE is set; unset it, or "
+            f"put the model folder into $MADRNET_HUB_DIR/{name}"
+        )
     write("0" * 64)
     run = python("-c", LOGITS, name, tmp_path / "x.pt", **places[0])
     assert run.returncode == 1
@@ -425,27 +433,3 @@ assert open(path, "rb").read() == b"x" * 1000
     )
     with urllib.request.urlopen(request) as answer:
         assert (answer.status, len(answer.read())) == (206, 10)
-
-
-@pytest.mark.parametrize(
-    "folder", sorted(path.parent for path in (Path(__file__).parents[2] / "hub").glob("madrnet_*/README.md"))
-)
-def test_cards_in_hub_are_read_by_the_client(folder):
-    """Front matter that the client parses, figures of the run beside it, weights as models.yaml says."""
-    from huggingface_hub import ModelCard
-
-    from madrnet_timm.files import sha256_of
-    from madrnet_timm.models.published import published_models
-
-    card = ModelCard.load(folder / "README.md")
-    assert "import madrnet_timm" in card.text.split("```")[1]
-    entry = published_models()[folder.name]
-    assert entry["train"] in card.text
-    assert (card.data.library_name, card.data.pipeline_tag) == ("timm", "image-classification")
-    results = {result.metric_type: result.metric_value for result in card.data.eval_results}
-    summary = json.loads((folder / "summary.json").read_text())
-    assert results["accuracy"] == pytest.approx(summary["pooled"]["accuracy"], abs=1e-4)
-    assert results["f1"] == pytest.approx(summary["pooled"]["f1"], abs=1e-4)
-    assert entry["sha256"] == sha256_of(folder / "model.safetensors")
-    assert entry["config_sha256"] == sha256_of(folder / "config.json")
-    assert (folder / "model.safetensors").stat().st_size < 25e6

@@ -13,6 +13,7 @@ from madrnet_timm.data.domain import domain_features, domain_ranges
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.evaluation.calibration import Calibration
 from madrnet_timm.hub import save_model_folder
+from madrnet_timm.hub.model_info import ModelInfo
 from madrnet_timm.morphology import measure
 
 NAMES = ["Normal", "Tapered", "Pyriform", "Amorphous"]
@@ -31,18 +32,18 @@ def build_model(seed: int = 0) -> nn.Module:
 
 def write_model(path: Path, seed: int = 0) -> Path:
     heads = [draw_head(NAMES[number % 4], number).image for number in range(60)]
-    info = {
-        "version": "0.1.0",
-        "dataset": "synthetic",
-        "pipeline": "aligned-normalized",
-        "normal_class": "Normal",
-        "protocol": "drawn heads",
-        "accuracy": 0.9,
-        "held_out": 200,
-        "confusion_matrix": [[45, 5, 0, 0], [2, 48, 0, 0], [0, 0, 50, 0], [3, 0, 0, 47]],
-        "calibration": Calibration(1.5, 0.4, 0.98, 200, 0.9, 0.98, 0.02).to_dict(),
-        "domain": domain_ranges([domain_features(image, measure(image)) for image in heads]),
-    }
+    info = ModelInfo(
+        version="0.1.0",
+        dataset="synthetic",
+        pipeline="aligned-normalized",
+        normal_class="Normal",
+        protocol="drawn heads",
+        accuracy=0.9,
+        held_out=200,
+        confusion_matrix=((45, 5, 0, 0), (2, 48, 0, 0), (0, 0, 50, 0), (3, 0, 0, 47)),
+        calibration=Calibration(1.5, 0.4, 0.98, 200, 0.9, 0.98, 0.02),
+        domain=domain_ranges([domain_features(image, measure(image)) for image in heads]),
+    )
     save_model_folder(
         build_model(seed),
         path,
@@ -51,7 +52,7 @@ def write_model(path: Path, seed: int = 0) -> Path:
             "input_size": (3, 64, 64), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5),
             "interpolation": "bicubic", "crop_pct": 1.0,
         },
-        madrnet=info,
+        info=info,
         card="---\nlicense: apache-2.0\nlibrary_name: timm\n---\n\n# A model\n",
     )  # fmt: skip
     return path

@@ -131,7 +131,10 @@ def test_parquet_and_onnx_give_the_same(madrnet, predicted, model_dir, crops, tm
         (["tsne", "--dataset", "synthetic", "--model", "{model}", "--output", "/proc/x"], "/proc/x: can't be written"),
         (["report", "r.csv", "--output", "r.csv"], "r.csv: expected a name that ends in .html"),
         (["export", "--model", "{model}", "--output", "model.pt"], "ends in .onnx"),
-        (["explain", "{crops}", "--model", "madrnet_resnet50.hushem", "--output", "x"], "no such model; expected"),
+        (
+            ["explain", "{crops}", "--model", "madrnet_resnet50.x", "--output", "x"],
+            "of this name are published; expected",
+        ),
     ],
 )
 def test_mistakes_are_one_line(madrnet, args, words, model_dir, crops, tmp_path):

@@ -18,6 +18,7 @@ from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
 from madrnet_timm.hub import save_model_folder
 from madrnet_timm.hub.model_folder import ModelFolder
+from madrnet_timm.hub.model_info import ModelInfo
 from madrnet_timm.inference import Classifier
 from madrnet_timm.morphology.align import REFERENCE_BACKGROUND
 
@@ -48,7 +49,7 @@ def plain_dir(tmp_path):
         tmp_path / "plain",
         label_names=["Normal", "Tapered"],
         data_config=timm.data.resolve_data_config({"input_size": (3, 64, 64)}),
-        madrnet={"pipeline": "head-only"},
+        info=ModelInfo(pipeline="head-only"),
         card="",
     )
     return tmp_path / "plain"

@@ -10,18 +10,20 @@ import pytest
 import timm
 import torch
 import yaml
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from madrnet_timm.data.reading import pictures_below
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.calibration import calibrate
-from madrnet_timm.hub.model_folder import save_model_folder
+from madrnet_timm.hub.model_folder import ModelFolder, save_model_folder
+from madrnet_timm.hub.model_info import ModelInfo
 from madrnet_timm.inference import Classifier
-from madrnet_timm.models.published import published_models
+from madrnet_timm.models.pretrained import Published, published_models
 from madrnet_timm.training.cross_validation import cross_validate, cross_validated_options
 from madrnet_timm.training.recipe import PRESETS, Recipe
 from madrnet_timm.training.run_config import RunConfig
-from madrnet_timm.training.shipping import MODELS, ship, write_entry
+from madrnet_timm.training.shipping import MODELS, Shipment, ship, write_entry
 from madrnet_timm.training.training_command import training_command
 
 from .conftest import write_heads
@@ -49,7 +51,7 @@ def test_the_card_quotes_the_cross_validation(shipped):
     summary = json.loads((shipped / "cv" / "summary.json").read_text())
     mean, sd = 100 * summary["mean"]["accuracy"], 100 * summary["sd"]["accuracy"]
     assert f"Mean over the folds {mean:.1f} ± {sd:.1f} %" in card
-    assert "Trained on all pictures after a cross-validation" in card
+    assert "Trained on all images after a cross-validation" in card
     assert f'Classifier("{NAME}")' in card
     assert f'timm.create_model("{NAME}", pretrained=True)' in card
     assert "The size was chosen on the first fold. Temperature and threshold" in card
@@ -63,6 +65,8 @@ def test_the_card_quotes_the_cross_validation(shipped):
     assert "| class | precision | recall | F1 | reference |" in card
     assert "| Normal |" in card.split("| reference |")[1].split("Controls")[0]
     assert front["model-index"][0]["name"] == NAME
+    assert "![confusion matrix](confusion_matrix.png)" in card
+    assert "| parameters | 0." in card
     metrics = {m["type"]: m["value"] for m in front["model-index"][0]["results"][0]["metrics"]}
     assert metrics["accuracy"] == pytest.approx(summary["pooled"]["accuracy"], abs=1e-4)
     assert str(shipped) not in card  # no path of this machine
@@ -123,8 +127,13 @@ def test_models_yaml(shipped):
     assert entry["cfg"]["label_names"] == ["Normal", "Tapered"]
     assert "license" not in entry["cfg"]
     assert entry["cfg"]["input_size"] == [3, 48, 48]
-    write_entry(shipped / "models.yaml", NAME, entry | {"revision": "v2"})
-    assert yaml.safe_load((shipped / "models.yaml").read_text())[NAME]["revision"] == "v2"
+    assert (entry["default"], entry["images"], entry["dataset"]) == (True, 16, "folder")
+    assert entry["size"] == (shipped / "hub" / NAME / "model.safetensors").stat().st_size
+    write_entry(shipped / "models.yaml", replace(Published(NAME, **entry), revision="v2"))
+    again = yaml.safe_load((shipped / "models.yaml").read_text())
+    assert again[NAME] == entry | {"revision": "v2"}
+    write_entry(shipped / "models.yaml", replace(Published(NAME, **entry), name="madrnet_test_resnet.a", default=False))
+    assert "default" not in yaml.safe_load((shipped / "models.yaml").read_text())["madrnet_test_resnet.a"]
 
 
 def test_the_command_makes_it_again(shipped):
@@ -161,11 +170,36 @@ def test_the_command_makes_it_again(shipped):
 
 def test_mistakes(shipped, tmp_path):
     with pytest.raises(InputError, match=r"models\.yaml of the package"):
-        ship(shipped / "cv", NAME, tmp_path, tmp_path / "m.yaml")
+        ship(Shipment(shipped / "cv", NAME, tmp_path, tmp_path / "m.yaml"))
     with pytest.raises(InputError, match="holds no cross-validation"):
-        ship(tmp_path, NAME, tmp_path, tmp_path / "m.yaml")
+        ship(Shipment(tmp_path, NAME, tmp_path, tmp_path / "m.yaml"))
     with pytest.raises(InputError, match=r"expected madrnet_test_resnet.<tag>"):
-        ship(shipped / "cv", "madrnet_resnet50.x", tmp_path, tmp_path / "m.yaml")
+        ship(Shipment(shipped / "cv", "madrnet_resnet50.x", tmp_path, tmp_path / "m.yaml"))
+    with pytest.raises(InputError, match=r"expected madrnet_test_resnet, of these classes"):
+        ship(Shipment(shipped / "cv", NAME, tmp_path, final=HUB / "madrnet_tf_efficientnet_lite0.hushem"))
+
+
+def test_a_final_model_that_was_trained_by_itself(shipped, tmp_path):
+    shipment = Shipment(shipped / "cv", NAME, tmp_path, final=shipped / "cv" / "final", precision="bf16")
+    folder = ModelFolder(ship(replace(shipment, base_model="timm/test_resnet.r160_in1k")))
+    card, (full, half) = (
+        (folder.path / "README.md").read_text(),
+        (load_file(path / "model.safetensors") for path in (shipped / "cv/final/model", folder.path)),
+    )
+    assert {value.dtype for value in half.values() if value.ndim > 1} == {torch.bfloat16}
+    assert all(torch.allclose(half[key].float(), full[key].float(), atol=1e-2, rtol=1e-2) for key in full)
+    assert {value.dtype for value in folder.load().state_dict().values()} == {torch.float32, torch.int64}
+    assert "--final runs/final --precision bf16 # runs/final: all images\n" in card
+    assert "base_model: timm/test_resnet.r160_in1k\n" in card
+    assert 'create_model("local-dir:path/to/this/folder", pretrained=True)' in card
+    assert folder.seen == ModelFolder(shipped / "cv" / "final" / "model").seen
+    with safe_open(folder.weights, framework="pt") as opened:
+        about = opened.metadata()
+    assert about.pop("madrnet_timm") == folder.info.version
+    assert about == {
+        "format": "pt", "architecture": "madrnet_test_resnet", "label_names": '["Normal", "Tapered"]',
+        "input_size": "[3, 48, 48]", "pipeline": folder.pipeline,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -177,7 +211,7 @@ def test_a_model_does_not_keep_the_names_of_the_weights_it_began_with(architectu
     model = timm.create_model(architecture, num_classes=4)
     assert model.pretrained_cfg["tag"] == before
     config = timm.data.resolve_model_data_config(model)
-    save_model_folder(model, tmp_path / "m", label_names=list("abcd"), data_config=config, madrnet={}, card="")
+    save_model_folder(model, tmp_path / "m", label_names=list("abcd"), data_config=config, info=ModelInfo(), card="")
     saved = json.loads((tmp_path / "m" / "config.json").read_text())["pretrained_cfg"]
     assert saved["tag"] == after
     assert saved.get("label_names") is None  # they stand at the top level

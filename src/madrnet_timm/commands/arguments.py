@@ -27,8 +27,8 @@ __all__ = [
 ]
 
 MODEL_HELP = (
-    "a finished run, a model folder, a published name (madrnet_<architecture>.<tag>), the name of a folder in "
-    "$MADRNET_HUB_DIR, or hf-hub:owner/name[@revision]"
+    "a finished run, a model folder, a published name (`madrnet models` lists them; without its tag the best of the "
+    "architecture), the name of a folder in $MADRNET_HUB_DIR, or hf-hub:owner/name[@revision]"
 )
 
 

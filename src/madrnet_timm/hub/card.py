@@ -1,163 +1,208 @@
-"""Model cards: YAML front matter and the measured figures."""
+"""Model cards: front matter for the Hub, and what a reader has to know before using a model."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import yaml
+import numpy as np
 
+from ..data.sources import SOURCES
 from ..errors import InputError
 from ..evaluation.controls import better_control
 from ..evaluation.intervals import wilson_interval
+from .cost import Cost
+from .model_info import ModelInfo
 
-__all__ = ["check_license", "model_card", "with_license"]
+__all__ = ["ANYWHERE", "Card", "check_license"]
+
+ANYWHERE = "path/to/this/folder"
+"""Stands in a card for the name of a model that has none yet."""
 
 _METRICS = {"accuracy": "Accuracy", "precision": "Precision (macro)", "recall": "Recall (macro)", "f1": "F1 (macro)"}
 _MORE = {"auc": "AUC (macro, one against the rest)", "calibration_error": "Expected calibration error, as trained"}
-
-_BODY = """
-# {architecture} for {title}
-
-{what}
-
-**Research use only; not a medical device.** It classifies crops of single stained sperm heads like those of its
-training data ({classes}); it says nothing about fertility, and nothing about pictures of another kind.
-
-## Use
-
-```python
-import timm
-import madrnet_timm  # registers madrnet_* with timm
-
-model = timm.create_model("local-dir:path/to/this/folder", pretrained=True).eval()
-transform = madrnet_timm.create_transform(model)  # prepares images as in training, pipeline `{pipeline}`
-logits = model(transform("head.png")[None])
-model.pretrained_cfg["label_names"]  # {labels}
-```
-
-Use it in place of timm's own, which knows no pipelines. With calibrated probabilities, a measurement of the head and
-what casts doubt on it:
-
-```python
-from madrnet_timm.inference import Classifier
-
-Classifier("path/to/this/folder")(["head.png"])
-```
-
-## Data and protocol
-
-{protocol}
-
-## Results
-
-On {pictures} held-out pictures. {interval} {note}
-
-| metric | value |
-|---|---|
-{metrics}
-
-| class | precision | recall | F1 | reference |
-|---|---|---|---|---|
-{per_class}
-
-Controls on {where}: {controls}.{hint}
-
-Confusion matrix (rows: reference, columns: predicted, in the order of the classes above): `{matrix}`
-
-## Training
-
-{command}
-"""
+_TAGS = ["image-classification", "timm", "madrnet", "sperm-morphology", "microscopy"]
+_PAPER = "Morphology-Aware Dual-path Reversible Network for Sperm Classification"
+_TEMPLATE = Path(__file__).with_name("card.md")
 
 
-def model_card(
-    *,
-    architecture: str,
-    title: str,
-    doi: str | None,
-    class_names: Sequence[str],
-    metrics: Mapping[str, Any],
-    pictures: int,
-    right: float,
-    where: str,
-    pipeline: str,
-    protocol: str,
-    note: str,
-    command: str,
-    license: str | None = None,
-) -> str:
-    """Text of a README.md with the front matter that the Hub reads.
+@dataclass(frozen=True)
+class Card:
+    """All that a model card says.
 
-    Args:
-        architecture: Name of the model.
-        title: Name of the data set.
-        doi: DOI of the data set, if it was published.
-        class_names: Name of each class id.
-        metrics: Result of `classification_metrics` on the held-out pictures, that of `probability_metrics` where it is
-            known, and their ``controls``.
-        pictures: Number of those pictures.
-        right: Number of them that are right; a mean where several seeds predicted them.
-        where: What the controls were measured on.
-        pipeline: Name of the data pipeline.
-        protocol: What was trained and measured on which pictures.
-        note: How to read the figures.
-        command: How to train it again.
+    Attributes:
+        name: Published name; of others, the architecture.
+        architecture: timm name.
+        label_names: Name of each class id.
+        img_size: Side of the images that the network takes, pixels.
+        info: What was trained and measured.
+        cost: Of one image.
+        command: How to train it again, as Markdown.
         license: Identifier of the weights' licence, as the Hub knows it; the card names none without it.
+        place: How to load it: a published name, or `ANYWHERE`.
+        note: How to read the figures.
+        where: What the controls were measured on.
+        speed: Time for one image, as Markdown; empty where it was not measured.
+        figure: Name of the image of the confusion matrix beside the card, where there is one.
     """
-    low, high = wilson_interval(right, pictures)
-    results = [{"type": key, "name": name, "value": round(metrics[key], 4)} for key, name in _METRICS.items()]
-    dataset = {"name": title, "type": title.lower().replace(" ", "-")}
-    front = {
-        "library_name": "timm",
-        "pipeline_tag": "image-classification",
-        "tags": ["image-classification", "timm", "madrnet", "sperm-morphology", "microscopy"],
-        "metrics": ["accuracy", "precision", "recall", "f1"],
-        "model-index": [
-            {
-                "name": f"{architecture}.{dataset['type']}",
-                "results": [
-                    {
-                        "task": {"type": "image-classification", "name": "Image classification"},
-                        "dataset": dataset,
-                        "metrics": results,
-                    }
-                ],
-            }
-        ],
-    }
-    source = f" ({title}, DOI {doi})" if doi else ""
-    body = _BODY.format(
-        architecture=architecture,
-        title=title,
-        what=(
-            'MADRNet (Yang et al., "Morphology-Aware Dual-path Reversible Network for Sperm Classification") around '
-            f"timm's {architecture.removeprefix('madrnet_')}."
-            if architecture.startswith("madrnet_")
-            else f"Plain timm {architecture}, trained as a baseline for MADRNet."
-        ),
-        classes=", ".join(class_names) + source,
-        labels=list(class_names),
-        pipeline=pipeline,
-        protocol=protocol,
-        pictures=pictures,
-        where=where,
-        interval=f"{right:.4g} of {pictures} right: {100 * right / pictures:.1f} %, 95 % Wilson interval "
-        f"{100 * low:.1f} to {100 * high:.1f} %.",
-        metrics="\n".join(
-            f"| {name} | {metrics[key]:.4f} |" for key, name in (_METRICS | _MORE).items() if key in metrics
-        ),
-        per_class="\n".join(
-            f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} | {row['support']} |"
-            for name, row in metrics["per_class"].items()
-        ),
-        controls=", ".join(f"{name} {100 * value:.1f} %" for name, value in metrics["controls"].items()),
-        hint=f" **{hint}.**" if (hint := better_control(metrics["accuracy"], metrics["controls"])) else "",
-        matrix=metrics["confusion_matrix"],
-        note=note,
-        command=command,
-    )
-    front = with_license(front, license)
-    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n{body}"
+
+    name: str
+    architecture: str
+    label_names: Sequence[str]
+    img_size: int
+    info: ModelInfo
+    cost: Cost
+    command: str
+    license: str | None = None
+    place: str = ANYWHERE
+    note: str = ""
+    where: str = "the same fold"
+    speed: str = ""
+    figure: str | None = None
+
+    def text(self) -> str:
+        """README.md with the front matter that the Hub reads."""
+        return f"---\n{self._front_matter()}\n---\n\n{self._body()}"
+
+    @property
+    def _dataset(self) -> str:
+        """Title of the data set."""
+        return SOURCES[self.info.dataset].title if self.info.dataset in SOURCES else self.info.dataset
+
+    def _front_matter(self) -> str:
+        from huggingface_hub import EvalResult, ModelCardData
+
+        figures = _figures(self.info.confusion_matrix or ())
+        results = [
+            EvalResult(
+                task_type="image-classification",
+                task_name="Image classification",
+                dataset_type=self._dataset.lower().replace(" ", "-"),
+                dataset_name=self._dataset,
+                metric_type=key,
+                metric_name=name,
+                metric_value=round(figures[key], 4),
+            )
+            for key, name in _METRICS.items()
+        ]
+        data = ModelCardData(
+            base_model=self.info.base_model,
+            library_name="timm",
+            license=self.license,
+            metrics=list(_METRICS),
+            model_name=self.name,
+            pipeline_tag="image-classification",
+            tags=_TAGS,
+            eval_results=results,
+        )
+        return data.to_yaml()
+
+    def _body(self) -> str:
+        info, names = self.info, self.label_names
+        matrix = info.confusion_matrix or ()
+        figures, images = _figures(matrix), info.held_out or 0
+        right = figures["accuracy"] * images
+        low, high = wilson_interval(right, images)
+        known: dict[str, float | None] = {**figures, "auc": info.auc, "calibration_error": info.calibration_error}
+        return _TEMPLATE.read_text(encoding="utf-8").format(
+            name=self.name,
+            dataset=self._dataset,
+            what=self._what(),
+            classes=", ".join(names),
+            labels=list(names),
+            place=self.place if self.place != ANYWHERE else f"local-dir:{ANYWHERE}",
+            folder=self.place,
+            facts=self._facts(),
+            datasets="\n".join(self._dataset_rows()),
+            protocol=self._learned_before() + (info.protocol or ""),
+            interval=f"{right:.4g} of {images} right: {100 * right / images:.1f} %, 95 % Wilson interval "
+            f"{100 * low:.1f} to {100 * high:.1f} %.",
+            images=images,
+            note=self.note,
+            metrics="\n".join(
+                f"| {name} | {known[key]:.4f} |" for key, name in (_METRICS | _MORE).items() if known[key] is not None
+            ),
+            per_class="\n".join(
+                f"| {name} | {p:.3f} | {r:.3f} | {f:.3f} | {n} |"
+                for name, p, r, f, n in zip(names, *_by_class(matrix), strict=True)
+            ),
+            where=self.where,
+            controls=", ".join(f"{name} {100 * value:.1f} %" for name, value in info.controls.items()),
+            hint=f" **{hint}.**" if (hint := better_control(figures["accuracy"], info.controls)) else "",
+            matrix=self._matrix(),
+            doubt=self._doubt(),
+            command=self.command,
+        )
+
+    def _what(self) -> str:
+        if self.architecture.startswith("madrnet_"):
+            return f'MADRNet (Yang et al., "{_PAPER}") around timm\'s {self.architecture.removeprefix("madrnet_")}.'
+        return f"Plain timm {self.architecture}, trained as a baseline for MADRNet."
+
+    def _facts(self) -> str:
+        rows = {
+            "input": f"RGB, {self.img_size} × {self.img_size} pixels, prepared by the pipeline `{self.info.pipeline}`",
+            "parameters": f"{self.cost.parameters / 1e6:.2f} million",
+            "multiplications (GMACs)": f"{self.cost.gmacs:.2f}",
+            "activations": f"{self.cost.macts:.2f} million",
+            "base model": f"`{self.info.base_model}`" if self.info.base_model else "none named",
+        }
+        return "\n".join(f"| {key} | {value} |" for key, value in rows.items()) + (self.speed and f"\n{self.speed}")
+
+    def _dataset_rows(self) -> list[str]:
+        rows = []
+        for role, key in [
+            ("trained and measured", self.info.dataset),
+            *(("before", k) for k in self.info.learned_before),
+        ]:
+            source = SOURCES.get(key)
+            if source is not None and source.doi:
+                page = f"https://doi.org/{source.doi}"
+                rows.append(f"| {source.title} | {role} | [{source.doi}]({page}) | as [its page]({page}) says |")
+            else:
+                rows.append(f"| {source.title if source else key} | {role} | not published | its owner's |")
+        return rows
+
+    def _learned_before(self) -> str:
+        titles = [SOURCES[key].title if key in SOURCES else key for key in self.info.learned_before]
+        return f"Its initial weights or its teachers had learned from {', '.join(titles)}. " if titles else ""
+
+    def _matrix(self) -> str:
+        rows = [
+            "| reference | " + " | ".join(self.label_names) + " |",
+            "|---" * (len(self.label_names) + 1) + "|",
+            *(
+                f"| {name} | " + " | ".join(map(str, row)) + " |"
+                for name, row in zip(self.label_names, self.info.confusion_matrix or (), strict=True)
+            ),
+        ]
+        image = [f"![confusion matrix]({self.figure})", ""] if self.figure else []
+        return "\n".join([*image, *rows])
+
+    def _doubt(self) -> str:
+        calibration = self.info.calibration
+        if calibration is None:
+            return ""
+        return (
+            f"Below a calibrated probability of {calibration.threshold:.2f} it abstains: of the held-out images it "
+            f"decides on {100 * calibration.coverage:.0f} %, and {100 * calibration.accuracy:.1f} % of these are right."
+        )
+
+
+def _by_class(matrix: Sequence[Sequence[int]]) -> tuple[Any, Any, Any, Any]:
+    """Precision, recall, F1 and number of each class, from a confusion matrix whose rows are the reference."""
+    counts = np.asarray(matrix, dtype=np.float64)
+    right, reference, predicted = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    precision, recall = right / np.maximum(predicted, 1), right / np.maximum(reference, 1)
+    return precision, recall, 2 * right / np.maximum(predicted + reference, 1), reference.astype(int)
+
+
+def _figures(matrix: Sequence[Sequence[int]]) -> dict[str, float]:
+    """Accuracy, and the means over the classes of the others."""
+    counts = np.asarray(matrix)
+    means = dict(zip(("precision", "recall", "f1"), (float(x.mean()) for x in _by_class(matrix)[:3]), strict=True))
+    return {"accuracy": float(counts.trace() / counts.sum())} | means
 
 
 def check_license(license: str) -> None:
@@ -167,17 +212,3 @@ def check_license(license: str) -> None:
             f"--license {ascii(license)[:80]}: expected an identifier as the Hub lists them: apache-2.0, mit, "
             "cc-by-4.0, cc-by-nc-4.0, other, ..."
         )
-
-
-def with_license(front: Mapping[str, Any], license: str | None) -> dict[str, Any]:
-    """The front matter of a card with another licence, behind ``pipeline_tag`` where it stands on the Hub; None: none.
-
-    Raises:
-        InputError: See `check_license`.
-    """
-    rest = {key: value for key, value in front.items() if key != "license"}
-    if license is None:
-        return rest
-    check_license(license)
-    first = [key for key in ("library_name", "pipeline_tag") if key in rest]
-    return {**{key: rest[key] for key in first}, "license": license, **rest}

@@ -1,7 +1,7 @@
 """``config.json`` of a model folder, checked before anything is built from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,9 @@ class ModelConfig:
         args = read_model_args(values.values("model_args"))
         if args.get("num_classes", len(labels)) != len(labels):
             raise values.wrong("model_args", f"num_classes = {len(labels)}, as many as it names labels")
-        info = ModelInfo.read(values.values("madrnet"), labels)
-        noted = noted_pipeline({"notes": timms.texts("notes", ())})
-        if noted is not None and "madrnet" not in values:  # written by timm, of a model of this package
-            info = replace(info, pipeline=noted)
+        info = ModelInfo.read(values, labels)
+        if info is None:  # written by timm, maybe of a model of this package
+            info = ModelInfo(pipeline=noted_pipeline({"notes": timms.texts("notes", ())}) or "raw")
         return cls(
             architecture,
             labels,

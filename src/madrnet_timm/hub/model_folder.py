@@ -1,6 +1,7 @@
 """The model folder of timm: weights as safetensors, config.json and a model card."""
 
 import hashlib
+import json
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import timm
 import torch
+from safetensors.torch import save_file
 from timm.models import save_for_hf
 from torch import nn
 
@@ -16,14 +18,17 @@ from ..evaluation.calibration import Calibration
 from ..files import as_csv, read_csv, replacing_folder, sha256_of, write_text
 from ..models import MADRNet
 from .model_config import ModelConfig
-from .model_info import FORMAT, ModelInfo
+from .model_info import ModelInfo
 from .notes import with_pipeline
 from .weights import check_fit, check_numbers, check_safetensors, fill
 
-__all__ = ["SEEN", "ModelFolder", "folder_digest", "model_folder_of", "save_model_folder"]
+__all__ = ["PRECISIONS", "SEEN", "ModelFolder", "folder_digest", "model_folder_of", "save_model_folder"]
 
 SEEN = "seen.csv"
-"""The pictures that a model was trained on, by the hashes of their pixels: no names, no order."""
+"""The images that a model was trained on, by the hashes of their pixels: no names, no order."""
+
+PRECISIONS = {"float32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""How weights may be stored."""
 
 
 def model_folder_of(weights: Path) -> Path | None:
@@ -131,6 +136,17 @@ class ModelFolder:
         """Hash of weights and config."""
         return folder_digest(self.path)
 
+    def outline(self, **kwargs: Any) -> nn.Module:
+        """The model without numbers, on the meta device, in eval mode; see `load`."""
+        try:
+            return self._build(device="meta", **kwargs).eval()
+        except Exception as error:  # whatever the architecture's code raises with arguments that do not go together
+            reason = str(error).splitlines()[0] if str(error) else "no reason given"
+            raise InputError(
+                f"{self.path / 'config.json'}: {self.architecture} can't be made with its model_args "
+                f"({type(error).__name__}: {reason})"
+            ) from error
+
     def load(self, **kwargs: Any) -> nn.Module:
         """The model with its weights, in eval mode.
 
@@ -140,15 +156,7 @@ class ModelFolder:
         Raises:
             InputError: No model can be made of the config, or the weights do not fit it.
         """
-        try:  # without memory for its weights, which may be more than there is
-            outline = self._build(device="meta", **kwargs)
-        except Exception as error:  # whatever the architecture's code raises with arguments that do not go together
-            reason = str(error).splitlines()[0] if str(error) else "no reason given"
-            raise InputError(
-                f"{self.path / 'config.json'}: {self.architecture} can't be made with its model_args "
-                f"({type(error).__name__}: {reason})"
-            ) from error
-        check_fit(outline, self.weights)
+        check_fit(self.outline(**kwargs), self.weights)  # needs no memory for weights, of which there may be too many
         model = self._build(**kwargs)
         fill(model, self.weights)
         return model.eval()
@@ -164,10 +172,13 @@ def save_model_folder(
     *,
     label_names: Sequence[str],
     data_config: Mapping[str, Any],
-    madrnet: Mapping[str, Any],
+    info: ModelInfo,
     card: str,
     license: str | None = None,
+    tag: str | None = None,
     seen: Collection[str] | None = None,
+    precision: str = "float32",
+    beside: Sequence[Path] = (),
 ) -> None:
     """Write what ``timm.create_model("local-dir:<path>", pretrained=True)`` reads.
 
@@ -179,23 +190,27 @@ def save_model_folder(
         label_names: Name of each class id.
         data_config: Input size, mean, std, interpolation and crop that the model was trained with, in the words of
             `timm.data.resolve_model_data_config`.
-        madrnet: What timm's format has no key for, see `ModelInfo`, written under the key ``madrnet`` of config.json.
+        info: What timm's format has no key for.
         card: Text of the model card, README.md.
         license: Identifier of the weights' licence, such as ``apache-2.0``.
+        tag: Of a published name.
         seen: See `ModelFolder.seen`.
+        precision: One of `PRECISIONS`, of matrices and kernels; norms and biases stay as they are. Whatever it is, the
+            model that is loaded has float32.
+        beside: Further files, which are copied into the folder.
 
     Raises:
         InputError: The folder can't be written, or the weights hold numbers that are not finite.
     """
     check_numbers(model.state_dict(), path)
+    cfg: Any = model.pretrained_cfg
     overrides: dict[str, Any] = {}
     # not those of the weights that it began with
-    fresh: dict[str, Any] = {"label_names": None, "license": license}
-    fresh["notes"] = with_pipeline({}, madrnet.get("pipeline", "raw"))
+    fresh: dict[str, Any] = {"label_names": None, "license": license, "notes": with_pipeline({}, info.pipeline)}
     if isinstance(model, MADRNet):
         overrides["pretrained_backbone"] = False  # the weights are in the folder: the backbone's must not be fetched
-        fresh["tag"] = None  # other architectures of timm may be built by it
-    more = {"label_names": list(label_names), "madrnet": {"format": FORMAT, **madrnet}, "pretrained_cfg": fresh}
+        fresh["tag"] = tag  # other architectures of timm may be built by it
+    more = {"label_names": list(label_names), "pretrained_cfg": fresh} | info.to_config()
     model = model.to(memory_format=torch.contiguous_format)  # safetensors takes no channels_last
     with replacing_folder(Path(path)) as folder:
         save_for_hf(
@@ -206,8 +221,26 @@ def save_model_folder(
             safe_serialization=True,
             data_config=dict(data_config),
         )
+        weights = _in_precision(model.state_dict(), precision)
+        check_numbers(weights, path)
+        about = {
+            "format": "pt",
+            "madrnet_timm": info.version or "unknown",
+            "architecture": cfg["architecture"],
+            "label_names": json.dumps(list(label_names)),
+            "input_size": json.dumps(list(data_config["input_size"])),
+            "pipeline": info.pipeline,
+        }
+        save_file(weights, folder / "model.safetensors", metadata=about)  # timm writes no metadata
         write_text(folder / "README.md", card)
         if seen:
             write_text(folder / SEEN, as_csv([{"pixel_sha256": value} for value in sorted(seen)]))
+        for file in beside:
+            shutil.copy(file, folder / file.name)
         # safetensors makes its files readable by the owner alone
         shutil.copymode(folder / "README.md", folder / "model.safetensors")
+
+
+def _in_precision(state: Mapping[str, torch.Tensor], precision: str) -> dict[str, torch.Tensor]:
+    kind = PRECISIONS[precision]
+    return {k: v.to(kind) if v.ndim > 1 and v.dtype == torch.float32 else v for k, v in state.items()}

@@ -1,7 +1,8 @@
 """What timm's format has no key for: how a model was trained, what it prepares and what it was measured at."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from ..data.pipelines import PIPELINES
 from ..errors import InputError
@@ -13,6 +14,7 @@ __all__ = ["FORMAT", "ModelInfo"]
 FORMAT = 1
 """Version of what stands under the key ``madrnet`` of config.json; a folder without a number has the first."""
 
+_KEY = "madrnet"
 _MANY = 10_000_000  # images
 
 
@@ -23,7 +25,8 @@ class ModelInfo:
     Attributes:
         version: Of the package that wrote it.
         dataset: Name of the data set that the model was trained on; ``folder`` is somebody's own.
-        learned_before: Data sets that its start and its teachers learned from.
+        learned_before: Data sets that its initial weights and its teachers learned from.
+        base_model: Repository on the Hub of its initial weights.
         pipeline: A name of `madrnet_timm.data.pipelines.PIPELINES`.
         mixed_views: Trained on aligned heads and whole images as they lie, too, so that other pipelines will do.
         normal_class: Label of the normal heads, one of the model's.
@@ -34,12 +37,15 @@ class ModelInfo:
         confusion_matrix: Of the same, rows are the reference; each image counts once a seed.
         controls: Accuracy of the controls on the same.
         held_out: Number of them.
+        auc: Of the same, see `probability_metrics`.
+        calibration_error: Of the same, not calibrated.
         calibration: By them.
     """
 
     version: str | None = None
     dataset: str = "folder"
     learned_before: tuple[str, ...] = ()
+    base_model: str | None = None
     pipeline: str = "raw"
     mixed_views: bool = False
     normal_class: str | None = None
@@ -50,19 +56,29 @@ class ModelInfo:
     confusion_matrix: tuple[tuple[int, ...], ...] | None = None
     controls: Mapping[str, float] = field(default_factory=dict)
     held_out: int | None = None
+    auc: float | None = None
+    calibration_error: float | None = None
     calibration: Calibration | None = None
 
+    @staticmethod
+    def is_in(config: Values) -> bool:
+        """Whether a config.json has the key; those that other programs wrote have not."""
+        return _KEY in config
+
     @classmethod
-    def read(cls, values: Values, label_names: tuple[str, ...]) -> "ModelInfo":
-        """Check what was read.
+    def read(cls, config: Values, label_names: tuple[str, ...]) -> "ModelInfo | None":
+        """Read and check the key of a config.json; None where there is none.
 
         Args:
-            values: The object; keys that are not known are ignored, those that are missing have their defaults.
+            config: The whole file; of the key's object, what is not known is ignored, what is missing has its default.
             label_names: Of the model.
 
         Raises:
             InputError: A value that can't be, or a format of a later version; the message names file and key.
         """
+        if not cls.is_in(config):
+            return None
+        values = config.values(_KEY)
         if values.count("format", FORMAT) > FORMAT:
             raise InputError(
                 f"{values.where}: written by a later version of madrnet-timm ({values.text('version', 'unknown')}); "
@@ -72,6 +88,7 @@ class ModelInfo:
             version=values.text("version", None, longest=100),
             dataset=values.text("dataset", "folder", longest=200),
             learned_before=values.texts("learned_before", ()),
+            base_model=values.text("base_model", None, longest=200),
             pipeline=values.text("pipeline", "raw", choices=PIPELINES),
             mixed_views=values.flag("mixed_views", False),
             normal_class=values.text("normal_class", None, choices=label_names),
@@ -82,8 +99,14 @@ class ModelInfo:
             confusion_matrix=_confusion_matrix(values, len(label_names)),
             controls=_controls(values.values("controls")),
             held_out=values.count("held_out", None, 0, _MANY),
+            auc=values.number("auc", None, 0, 1),
+            calibration_error=values.number("calibration_error", None, 0, 1),
             calibration=_calibration(values.values("calibration")) if "calibration" in values else None,
         )
+
+    def to_config(self) -> dict[str, Any]:
+        """The key and its object, for config.json; what is None is left out."""
+        return {_KEY: {"format": FORMAT} | {key: value for key, value in asdict(self).items() if value is not None}}
 
 
 def _domain(values: Values) -> dict[str, tuple[float, float]]:

@@ -1,6 +1,5 @@
 """Which pipeline prepares the images of a model that timm has loaded."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from ..data.input_check import InputCheck
 from ..data.pipelines import WITH_REFERENCE_BACKGROUND
 from ..errors import InputError
 from ..models import MADRNet
+from ..values import read_json
 from .model_config import ModelConfig
 from .model_info import ModelInfo
 from .notes import noted_pipeline, with_pipeline
@@ -84,6 +84,4 @@ def _config_file(cfg: Mapping[str, Any], cache_dir: str | Path | None = None) ->
 
 def _stored(config: Path) -> ModelInfo:
     """What the config.json of a model folder of this package says; those of others say nothing."""
-    if "madrnet" not in json.loads(config.read_text(encoding="utf-8")):
-        return ModelInfo()
-    return ModelConfig.read(config).info
+    return ModelConfig.read(config).info if ModelInfo.is_in(read_json(config)) else ModelInfo()

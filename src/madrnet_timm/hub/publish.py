@@ -8,15 +8,17 @@ from typing import Any
 import yaml
 from safetensors.torch import load_file
 
-from ..errors import BUGS, InputError
-from .card import with_license
-from .lookup import find_model, git_hash, is_unreachable
+from ..errors import InputError
+from .card import ANYWHERE, check_license
+from .fetch import git_hash, is_repository
+from .hub_errors import hub_reason, is_unreachable
+from .lookup import find_model
 from .model_folder import SEEN, ModelFolder
 from .weights import check_numbers
 
 __all__ = ["publish"]
 
-_FILES = ("README.md", "config.json", "model.safetensors", SEEN)
+_FILES = ("README.md", "config.json", "model.safetensors", "confusion_matrix.png", SEEN)
 
 
 def _is_same(there: Any, data: bytes) -> bool:
@@ -33,26 +35,6 @@ def _changes(files: Mapping[str, bytes], remote: Mapping[str, Any]) -> dict[str,
         elif not _is_same(remote[name], data):
             out[name] = "changed"
     return out
-
-
-def _message(error: Exception, repo: str) -> str:
-    if isinstance(error, BUGS):
-        raise error
-    from huggingface_hub import constants, errors
-
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(error, errors.LocalTokenNotFoundError) or status == 401:
-        return f"{repo}: the Hub does not know you; log in with `hf auth login`, or set HF_TOKEN"
-    if status == 403:
-        return f"{repo}: your token may not write there; ask for a token with write access, or choose another --repo"
-    if isinstance(error, errors.OfflineModeIsEnabled):
-        return f"{repo}: HF_HUB_OFFLINE is set; unset it to publish"
-    if isinstance(error, ValueError) or status == 400:  # front matter among them
-        return f"{repo}: the Hub refuses it ({str(error).strip().splitlines()[-1]})"
-    if status is not None:
-        return f"{repo}: the Hub answers {status}; give the command again, what is uploaded stays"
-    first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return f"{repo}: {constants.ENDPOINT} can't be reached or broke off ({first}); give the command again to go on"
 
 
 def publish(
@@ -84,11 +66,13 @@ def publish(
     """
     folder = ModelFolder(find_model(model))
     check_numbers(load_file(folder.weights), folder.weights)
-    if repo.count("/") != 1 or not _is_repository(repo):
+    if not is_repository(repo):
         raise InputError(f"--repo {repo}: expected owner/name, of letters, digits, '-', '_' and '.'")
-    own = [name for name in _FILES if name != "README.md" and (name != SEEN or (folder.path / name).is_file())]
-    files = {name: (folder.path / name).read_bytes() for name in own}
-    files["README.md"] = _card(folder.path / "README.md", license)
+    card = _card(folder.path / "README.md", license)
+    there = f"hf-hub:{repo}"  # where its readers find the model
+    card = card.replace(f"local-dir:{ANYWHERE}", there).replace(ANYWHERE, there)
+    files = {name: (folder.path / name).read_bytes() for name in _FILES if (folder.path / name).is_file()}
+    files["README.md"] = card.encode()
     try:
         yield from _publish(files, repo, private, dry_run, tag)
     except InputError:
@@ -99,34 +83,26 @@ def publish(
             yield from _sizes(files, dict.fromkeys(files, "to be sent"))
             yield "dry run: nothing was sent"
             return
-        raise InputError(_message(error, repo)) from None
+        reason = hub_reason(error, repo, writing=True, remedy="give the command again, what is uploaded stays")
+        raise InputError(f"{repo}: {reason}") from None
 
 
-def _is_repository(repo: str) -> bool:
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(repo)
-    except HFValidationError:
-        return False
-    return True
-
-
-def _card(path: Path, license: str | None) -> bytes:
+def _card(path: Path, license: str | None) -> str:
     """The card's text, with its licence set if one is given."""
+    from huggingface_hub import ModelCard
+
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
     try:
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        _, front, body = text.split("---\n", 2)
-        meta = yaml.safe_load(front)
+        card = ModelCard(text) if text.startswith("---\n") else None
     except (ValueError, yaml.YAMLError):
-        meta = None
-    if not isinstance(meta, dict) or not text.startswith("---\n"):
+        card = None
+    if card is None or not card.data.to_dict():
         raise InputError(f"{path}: no model card with front matter; save the model again, or write one")
     if license is None:
-        return text.encode()
-    front = yaml.safe_dump(with_license(meta, license), sort_keys=False, allow_unicode=True)
-    return f"---\n{front}---\n{body}".encode()
+        return text
+    check_license(license)
+    card.data["license"] = license
+    return f"{str(card).rstrip()}\n"
 
 
 def _sizes(files: Mapping[str, bytes], changes: Mapping[str, str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import timm
 
 from ..errors import InputError
+from .hub_errors import hub_reason
 
 __all__ = ["check_timm_weights", "timm_repository"]
 
@@ -26,7 +27,8 @@ def check_timm_weights(model: str) -> None:
     Raises:
         InputError: timm has no such weights, or they are not in the cache and the Hub can't be reached.
     """
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError
 
     repository = timm_repository(model)
     if repository is None:
@@ -37,17 +39,14 @@ def check_timm_weights(model: str) -> None:
     name, _, revision = repository.partition("@")
     if any(isinstance(try_to_load_from_cache(name, file, revision=revision or None), str) for file in (_FILE, _PICKLE)):
         return
-    reason = "HF_HUB_OFFLINE is set"
-    if not constants.HF_HUB_OFFLINE:
-        try:
-            get_hf_file_metadata(hf_hub_url(name, _FILE, revision=revision or None), timeout=_TIMEOUT)
-            return
-        except Exception as error:  # the client's and the network's
-            if getattr(getattr(error, "response", None), "status_code", None) == 404:
-                return  # under another name: timm knows
-            reason = f"{constants.ENDPOINT} can't be reached ({str(error).splitlines()[0] if str(error) else error!r})"
-    raise InputError(
-        f"--pretrained-backbone: {name} is not in the cache, and {reason}; fetch {_FILE} of "
-        f"https://huggingface.co/{name} where there is a network and give it with --backbone-weights FILE, or leave "
-        "the option out to start from random numbers"
+    remedy = (
+        f"fetch {_FILE} of https://huggingface.co/{name} where there is a network and give it with --backbone-weights "
+        "FILE, or leave the option out to start from random numbers"
     )
+    try:
+        get_hf_file_metadata(hf_hub_url(name, _FILE, revision=revision or None), timeout=_TIMEOUT)
+    except EntryNotFoundError:  # under another name: timm knows
+        return
+    except Exception as error:  # the client's and the network's
+        reason = hub_reason(error, name, revision, remedy=remedy)
+        raise InputError(f"--pretrained-backbone: {name} is not in the cache, and {reason}") from None

@@ -16,7 +16,7 @@ from ..data.reading import pixel_sha256, read_image
 from ..errors import InputError
 from ..hub.lookup import published_folder
 from ..hub.model_folder import folder_digest
-from ..models.published import published_models
+from ..models.pretrained import published_models
 from ..morphology import draw_overlay, measure
 from ..progress import progress
 from .classifier import Classifier
@@ -75,7 +75,7 @@ def known_classifier(results: Results) -> Classifier:
         raise InputError("the table's JSON does not say which model made it; predict again")
     folder = Path(name)
     if not os.path.isdir(folder) and folder.name in published_models():  # made on another machine
-        folder = published_folder(folder.name) or folder
+        _, folder = published_folder(folder.name) or ("", folder)
     if not os.path.isdir(folder):
         raise InputError(
             f"the model {name} is not on this machine; put its folder back there (a report fetches no model)"

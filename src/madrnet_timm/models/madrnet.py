@@ -32,7 +32,7 @@ from .._compat import feature_take_indices
 from .backbone import create_backbone, remove_idle
 from .bilinear import BilinearPool
 from .interaction import ReversibleInteraction
-from .published import hub_repository, published_models, weights_file, weights_loaded
+from .pretrained import Published, published_models, weights_file, weights_loaded
 from .reversible import MEMORY_MODES
 
 __all__ = ["MAX_BILINEAR_DIM", "MAX_DEPTH", "MAX_EMBED_DIM", "MADRNet"]
@@ -375,18 +375,18 @@ _backbones = [name for name in list_models() if not name.startswith(_PREFIX)]
 _plain = {_PREFIX + name: _cfg(name) for name in _backbones}
 
 
-def _published_cfg(name: str, entry: dict[str, Any]) -> PretrainedCfg:
+def _published_cfg(entry: Published) -> PretrainedCfg:
     """Configuration of a name with weights; where they lie is found out when they are asked for."""
-    found = {key: tuple(value) if isinstance(value, list) else value for key, value in entry["cfg"].items()}
-    return replace(_plain[name.split(".")[0]], hf_hub_id=f"{hub_repository(name)}@{entry['revision']}", **found)
+    found = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.cfg.items()}
+    return replace(_plain[entry.architecture], hf_hub_id=f"{entry.repository}@{entry.revision}", **found)
 
 
 def _cfgs() -> dict[str, PretrainedCfg]:
     """Of all names; an architecture with published weights has tagged names alone, one of them its default (``*``)."""
-    published = {name: entry for name, entry in published_models().items() if name.split(".")[0] in _plain}
-    with_weights = {name.split(".")[0] for name in published}
+    published = [entry for entry in published_models().values() if entry.architecture in _plain]
+    with_weights = {entry.architecture for entry in published}
     return {name: cfg for name, cfg in _plain.items() if name not in with_weights} | {
-        f"{name}{'*' if entry.get('default') else ''}": _published_cfg(name, entry) for name, entry in published.items()
+        f"{entry.name}{'*' if entry.default else ''}": _published_cfg(entry) for entry in published
     }
 
 

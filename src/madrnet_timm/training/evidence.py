@@ -1,7 +1,7 @@
 """What was measured of a model, on which pictures: the part of a model folder that others have to trust."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..data.folds import PROTOCOLS, divided_groups
 from ..data.sources import SOURCES
 from ..evaluation.calibration import Calibration, calibrate
+from ..hub.model_info import ModelInfo
 from .division import Division
 from .run_config import RunConfig
 
@@ -39,15 +40,19 @@ class Evidence:
     where: str = "the same fold"
     note: str = "One fold of a small data set: a single picture moves the accuracy. Compare models over all folds."
 
-    def to_dict(self) -> dict[str, Any]:
-        """For config.json."""
-        names = ("accuracy", "confusion_matrix", "controls")
-        return {
-            "protocol": self.protocol,
-            **{name: self.metrics[name] for name in names},
-            "held_out": self.pictures,
-            "calibration": self.calibration.to_dict(),
-        }
+    def added_to(self, info: ModelInfo) -> ModelInfo:
+        """What is known of a model, with these figures."""
+        return replace(
+            info,
+            protocol=self.protocol,
+            accuracy=self.metrics["accuracy"],
+            confusion_matrix=tuple(map(tuple, self.metrics["confusion_matrix"])),
+            controls=self.metrics["controls"],
+            held_out=self.pictures,
+            auc=self.metrics.get("auc"),
+            calibration_error=self.metrics.get("calibration_error"),
+            calibration=self.calibration,
+        )
 
 
 def evidence_of_fold(

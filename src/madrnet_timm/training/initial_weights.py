@@ -1,6 +1,7 @@
 """The model that a training starts from."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -10,9 +11,11 @@ from torch import nn
 from ..errors import InputError
 from ..hub import load_backbone_weights, load_model_weights
 from ..hub.lookup import find_model
+from ..hub.timm_weights import timm_repository
+from ..models.pretrained import full_name, published_models
 from .run_config import RunConfig
 
-__all__ = ["create_model"]
+__all__ = ["base_model_of", "create_model"]
 
 
 def _load_start(model: Any, options: RunConfig) -> None:
@@ -20,6 +23,27 @@ def _load_start(model: Any, options: RunConfig) -> None:
         load_backbone_weights(model, options.backbone_weights)
     if options.weights is not None:
         load_model_weights(model, find_model(options.weights) / "model.safetensors")
+
+
+def base_model_of(options: RunConfig) -> str | None:
+    """Repository on the Hub of a training's initial weights; None for weights that are not known to lie on it.
+
+    A file is known by its name: that of timm's weights, or of the folder of a published model.
+    """
+    if options.pretrained_backbone:
+        return timm_repository(options.model)
+    if options.weights is not None and options.weights.startswith("hf-hub:"):
+        return options.weights.removeprefix("hf-hub:").partition("@")[0]
+    if options.weights is not None:
+        name = full_name(Path(options.weights.removeprefix("local-dir:")).name)
+    elif options.backbone_weights is not None:
+        file = options.backbone_weights
+        name = file.parent.name if file.name == "model.safetensors" else file.stem
+    else:
+        return None
+    if name in published_models():
+        return published_models()[name].repository
+    return timm_repository(name) if timm.models.is_model_pretrained(name) else None
 
 
 def _refusals(options: RunConfig) -> tuple[type[Exception], ...]:

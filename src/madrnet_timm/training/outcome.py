@@ -14,10 +14,13 @@ from ..data.sources import SOURCES, pictures
 from ..evaluation.figures import confusion_matrix_figure, learning_curves_figure
 from ..files import replacing, write_csv, write_text
 from ..hub import save_model_folder
-from ..hub.card import model_card
+from ..hub.card import Card
+from ..hub.cost import cost_of
+from ..hub.model_info import ModelInfo
 from ..morphology import measure
 from .division import Division
 from .evidence import Evidence
+from .initial_weights import base_model_of
 from .run_config import RunConfig
 from .run_folder import RunFolder
 
@@ -62,48 +65,48 @@ class Outcome:
 
     def save_model(self, evidence: Evidence) -> None:
         """Write the model folder."""
-        options, division, source = self.options, self.division, SOURCES[self.options.dataset]
-        images = pictures(division.train_records)
+        options, division, info = self.options, self.division, evidence.added_to(self._info())
+        figure = self.folder.confusion_matrix
+        card = Card(
+            name=options.model,
+            architecture=options.model,
+            label_names=division.names,
+            img_size=self.data_config["input_size"][-1],
+            info=info,
+            cost=cost_of(self.model, self.data_config["input_size"][-1]),
+            command=HOW_TO_TRAIN,
+            license=options.license,
+            note=evidence.note,
+            where=evidence.where,
+            figure=figure.name if figure.is_file() else None,
+        )
         save_model_folder(
             self.model,
             self.folder.model,
             label_names=division.names,
             data_config=self.data_config,
-            madrnet={
-                "version": version("madrnet-timm"),
-                "dataset": options.dataset,
-                "learned_before": sorted(self.data_sets_before),
-                "pipeline": options.recipe.pipeline,
-                "mixed_views": options.recipe.views == "mixed",
-                "normal_class": division.normal,
-                "no_head_class": source.no_head if source.no_head in division.names else None,
-                "domain": domain_ranges([domain_features(image, measure(image)) for image in images]),
-                **evidence.to_dict(),
-            },
-            card=model_card(
-                architecture=options.model,
-                title=source.title,
-                doi=source.doi,
-                class_names=division.names,
-                metrics=evidence.metrics,
-                pictures=evidence.pictures,
-                right=evidence.right,
-                where=evidence.where,
-                pipeline=options.recipe.pipeline,
-                protocol=self._start() + evidence.protocol,
-                note=evidence.note,
-                command=HOW_TO_TRAIN,
-                license=options.license,
-            ),
+            info=info,
+            card=card.text(),
             license=options.license,
             seen={*division.train_records["pixel_sha256"], *self.seen_before},
+            beside=[figure] if figure.is_file() else (),
         )
 
-    def _start(self) -> str:
-        """What it learned from before its own images, in words."""
-        before = [SOURCES[name].title if name in SOURCES else name for name in self.data_sets_before]
-        they = "The teachers, or the weights" if self.options.teachers else "The weights"
-        return f"{they} that it began with had been trained on {', '.join(before)}. " if before else ""
+    def _info(self) -> ModelInfo:
+        """What is known of the model but its figures."""
+        options, division, source = self.options, self.division, SOURCES[self.options.dataset]
+        images = pictures(division.train_records)
+        return ModelInfo(
+            version=version("madrnet-timm"),
+            dataset=options.dataset,
+            learned_before=tuple(sorted(self.data_sets_before)),
+            base_model=base_model_of(options),
+            pipeline=options.recipe.pipeline,
+            mixed_views=options.recipe.views == "mixed",
+            normal_class=division.normal,
+            no_head_class=source.no_head if source.no_head in division.names else None,
+            domain=domain_ranges([domain_features(image, measure(image)) for image in images]),
+        )
 
     def _prediction_rows(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
         columns = ("file", "pixel_sha256", "group", "label", "aspect_ratio")

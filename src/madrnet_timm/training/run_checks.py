@@ -13,7 +13,7 @@ from ..hub.model_args import check_model_args
 from ..hub.model_folder import ModelFolder, model_folder_of
 from ..hub.timm_weights import check_timm_weights, timm_repository
 from ..hub.weights import check_safetensors
-from ..models.published import published_models
+from ..models.pretrained import published_models
 from .run_config import RunConfig
 
 __all__ = ["check", "check_fold"]

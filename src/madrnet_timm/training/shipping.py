@@ -1,35 +1,37 @@
-"""From a cross-validation to a model that is given to others: trained on all pictures, small, with its figures."""
+"""From a cross-validation to a model that is given to others: trained on all images, small, with its figures."""
 
 import json
-import re
-import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
-from safetensors.torch import load_file, save_file
 
 from ..data.folds import divided_groups
 from ..errors import InputError
 from ..evaluation.calibration import calibrate
-from ..files import read_csv, replacing, replacing_folder, sha256_of, write_text
-from ..hub.lookup import HASHED
-from ..hub.model_folder import ModelFolder
+from ..files import read_csv, sha256_of, write_text
+from ..hub.card import ANYWHERE, Card
+from ..hub.cost import cost_of
+from ..hub.lookup import find_model
+from ..hub.model_folder import PRECISIONS, ModelFolder, save_model_folder
+from ..models.pretrained import Published
 from .cross_validation import cross_validated_options, held_out_predictions, summarize
 from .evidence import Evidence, describe_folds
 from .loop import train_on_all
-from .outcome import HOW_TO_TRAIN
 from .run_folder import RunFolder
 from .training_command import training_command
 
-__all__ = ["evidence_of", "models_entry", "ship", "write_entry"]
+__all__ = ["MODELS", "Shipment", "evidence_of", "published_card", "ship", "write_entry"]
 
 REVISION = "v0.1.0"
+EXTRAS = ("summary.json", "predictions.csv", "confusion_matrix.png")
 MODELS = "src/madrnet_timm/models/models.yaml"
+
+_OWN = {"fold", "folds", "seed", "data_dir", "license"}
+"""Options in which a final training may differ from a cross-validation without being another."""
 
 
 def evidence_of(output: Path, note: str = "") -> Evidence:
@@ -46,7 +48,6 @@ def evidence_of(output: Path, note: str = "") -> Evidence:
     names = list(summary["pooled"]["per_class"])
     probabilities = np.array([[float(row[f"p_{name}"]) for name in names] for row in rows])
     calibration = calibrate(probabilities, [names.index(row["label"]) for row in rows])
-    mean, sd, half = (100 * summary[key]["accuracy"] for key in ("mean", "sd", "t_half_width"))
     controls = {key.removeprefix("control "): v for key, v in summary["mean"].items() if key.startswith("control ")}
     seeds = sorted({row["seed"] for row in summary["folds"]})
     folds = len(summary["folds"]) // len(seeds)
@@ -55,102 +56,208 @@ def evidence_of(output: Path, note: str = "") -> Evidence:
     return Evidence(
         metrics=summary["pooled"] | {"controls": controls},
         protocol=(
-            "Trained on all pictures after a cross-validation of the same recipe, whose figures these are: "
+            "Trained on all images after a cross-validation of the same recipe, whose figures these are: "
             f"{folds} folds; {describe_folds(replace(options, seed=seeds[0]), divided, seeds)}. {note}{note and ' '}"
-            "Temperature and threshold of the calibration come from the same held-out pictures. The model itself has "
+            "Temperature and threshold of the calibration come from the same held-out images. The model itself has "
             "seen all of them, so that no figure of its own can be given on them."
         ),
         calibration=replace(calibration, pictures=summary["pictures"]),
         pictures=summary["pictures"],
         right=summary["right"],
         where="the same folds",
-        note=f"Mean over the folds {mean:.1f} ± {sd:.1f} % (95 % t interval ± {half:.1f})."
-        + (f" The tables count each picture {len(seeds)} times, once a seed." if len(seeds) > 1 else ""),
+        note=_note(summary),
     )
 
 
-def _halve(weights: Path) -> None:
-    """Matrices and kernels of a safetensors file in half precision; norms and biases stay as they are."""
-    state = {k: v.half() if v.ndim > 1 and v.dtype == torch.float32 else v for k, v in load_file(weights).items()}
-    with replacing(weights) as beside:
-        save_file(state, beside, metadata={"format": "pt"})
-        shutil.copymode(weights, beside)
+def _note(summary: Mapping[str, Any]) -> str:
+    """How the figures of a cross-validation vary."""
+    mean, sd, half = (100 * summary[key]["accuracy"] for key in ("mean", "sd", "t_half_width"))
+    seeds = len({row["seed"] for row in summary["folds"]})
+    times = f" The tables count each image {seeds} times, once a seed." if seeds > 1 else ""
+    return f"Mean over the folds {mean:.1f} ± {sd:.1f} % (95 % t interval ± {half:.1f}).{times}"
 
 
-def models_entry(folder: ModelFolder, train: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Shipment:
+    """What is shipped, and where to.
+
+    Attributes:
+        output: Of `cross_validate`, finished.
+        name: ``madrnet_<architecture>.<tag>``.
+        hub: Folder that gets ``<name>/``: the model folder, and the cross-validation's predictions, summary and
+            confusion matrix.
+        models: The package's ``models.yaml``, whose entry is set, so that ``name`` is known to timm.
+        note: See `evidence_of`.
+        final: Finished run, or model folder, that was trained on all images; None: it is trained now, with the options
+            of the cross-validation.
+        precision: Of the stored weights, one of `PRECISIONS`.
+        base_model: Repository on the Hub of the weights that the training began with; None: as the final model says.
+    """
+
+    output: Path
+    name: str
+    hub: Path
+    models: Path | None = None
+    note: str = ""
+    final: Path | None = None
+    precision: str = "fp16"
+    base_model: str | None = None
+
+    def check(self, architecture: str) -> None:
+        """Raise `InputError` for what can't be shipped, before anything is trained."""
+        if self.name.split(".")[0] != architecture or self.name.count(".") != 1:
+            raise InputError(f"--name {self.name}: expected {architecture}.<tag>, the model that was cross-validated")
+        if missing := [self.output / file for file in EXTRAS if not (self.output / file).is_file()]:
+            raise InputError(f"{missing[0]}: missing; give the command of the cross-validation again to finish it")
+        if self.models is not None and not self.models.is_file():
+            raise InputError(f"--models {self.models}: no such file; expected models.yaml of the package")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"--precision {self.precision}: expected one of {', '.join(PRECISIONS)}")
+
+
+def ship(shipment: Shipment) -> Path:
+    """Write what is published: the final model of a recipe, with the figures of its cross-validation.
+
+    Returns:
+        The folder ``<hub>/<name>``.
+
+    Raises:
+        InputError: No finished cross-validation; a distilled one without a final model; another architecture; no such
+            ``models``; or see `train`.
+    """
+    output, name = shipment.output, shipment.name
+    options, evidence = cross_validated_options(output), evidence_of(output, shipment.note)
+    shipment.check(options.model)
+    if options.teachers and shipment.final is None:
+        raise InputError(
+            f"{output}: distilled, and its teachers were trained on folds of their own, none on all images; train the "
+            "final model on all images with teachers that were, too, and give it with --final"
+        )
+    if shipment.final is None:
+        final = RunFolder(options.output)
+        train_on_all(replace(options, resume=final.config.exists()), evidence)  # a finished run writes its folder anew
+        folder = ModelFolder(final.model)
+    else:
+        folder = ModelFolder(find_model(shipment.final))
+    if folder.architecture != options.model or folder.label_names != list(evidence.metrics["per_class"]):
+        raise InputError(f"--final {shipment.final}: {folder.architecture}; expected {options.model}, of these classes")
+    train, license = _train_command(shipment), options.license or folder.config.pretrained_cfg["license"]
+    info = evidence.added_to(folder.info)
+    info = replace(info, base_model=shipment.base_model or info.base_model)
+    model, target = folder.load(), shipment.hub / name
+    img_size = folder.data_config["input_size"][-1]
+    card = Card(
+        name, folder.architecture, folder.label_names, img_size, info, cost_of(model, img_size),
+        command=f"```bash\n{train}\n```", license=license, place=name if shipment.models is not None else ANYWHERE,
+        note=evidence.note, where=evidence.where, figure="confusion_matrix.png",
+    )  # fmt: skip
+    save_model_folder(
+        model,
+        target,
+        label_names=folder.label_names,
+        data_config=folder.data_config,
+        info=info,
+        card=card.text(),
+        license=license,
+        tag=name.split(".")[1],
+        seen=folder.seen,
+        precision=shipment.precision,
+        beside=[output / file for file in EXTRAS],
+    )
+    if shipment.models is not None:
+        write_entry(shipment.models, _entry(name, ModelFolder(target), card.cost.parameters, train))
+    return target
+
+
+def _train_command(shipment: Shipment) -> str:
+    """How to make it again; where the reader's files lie is left to the reader."""
+    options = cross_validated_options(shipment.output)
+    seeds = sorted({row["seed"] for row in summarize(shipment.output)["folds"]})
+    words = [training_command(options, seeds, "runs/ship"), "&& python -m tools.ship runs/ship --name", shipment.name]
+    words += ["--final runs/final"] if shipment.final is not None else []
+    words += [f"--precision {shipment.precision}"] if shipment.precision != "fp16" else []
+    words += [f"--models {MODELS}"] if shipment.models is not None else []
+    words += [f"# runs/final: all images{_changes(shipment)}"] if shipment.final is not None else []
+    return " ".join(words)
+
+
+def _changes(shipment: Shipment) -> str:
+    """In which options the final training differs from the cross-validation's, in words without paths."""
+    final = RunFolder(shipment.final or shipment.output)
+    if not final.began:
+        return ""
+    first = RunFolder(min(shipment.output.glob("seed*-fold*")))
+    changed = final.read_config().differences(first.read_config())
+    names = {key: _without_paths(value) for key, (value, _) in changed.items() if key not in _OWN}
+    return "".join(f", {key.replace('_', ' ')} {value}" for key, value in names.items())
+
+
+def _without_paths(value: Any) -> str:
+    values = value if isinstance(value, list | tuple) else [value]
+    return " ".join(
+        Path(str(item)).parent.name if Path(str(item)).name == "model" else Path(str(item)).name for item in values
+    )
+
+
+def _entry(name: str, folder: ModelFolder, parameters: int, train: str) -> Published:
     """What ``models.yaml`` says of a model folder."""
-    config = folder.data_config
+    config, info, license = folder.data_config, folder.info, folder.config.pretrained_cfg["license"]
     cfg: dict[str, Any] = {"num_classes": len(folder.label_names), "label_names": folder.label_names}
-    cfg |= {name: list(config[name]) for name in ("input_size", "mean", "std")}
+    cfg |= {key: list(config[key]) for key in ("input_size", "mean", "std")}
     cfg |= {"interpolation": config["interpolation"], "crop_pct": config["crop_pct"]}
-    licence = folder.config.pretrained_cfg["license"]
-    cfg |= {} if licence is None else {"license": licence}
-    hashes = {key: sha256_of(folder.path / name) for key, name in HASHED.items()}
-    return {"revision": REVISION, **hashes, "train": train, "cfg": cfg}
+    return Published(
+        name=name,
+        revision=REVISION,
+        train=train,
+        cfg=cfg if license is None else cfg | {"license": license},
+        sha256=sha256_of(folder.weights),
+        config_sha256=sha256_of(folder.path / "config.json"),
+        base_model=info.base_model,
+        dataset=info.dataset,
+        images=info.held_out,
+        right=round((info.accuracy or 0) * (info.held_out or 0), 2),
+        size=folder.weights.stat().st_size,
+        parameters=parameters,
+    )
 
 
-def write_entry(models: Path, name: str, entry: Mapping[str, Any]) -> None:
-    """Set one entry of ``models.yaml``; the comment at its head stays, and so does each architecture's default."""
+def write_entry(models: Path, published: Published) -> None:
+    """Set one entry of ``models.yaml``.
+
+    The comment at its head stays, and so does each architecture's default; the first of an architecture becomes it.
+    """
     text = models.read_text(encoding="utf-8")
     head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
     known = yaml.safe_load(text) or {}
-    default = {"default": True} if known.get(name, {}).get("default") else {}
-    known[name] = default | dict(entry)
+    others = [name for name in known if name.split(".")[0] == published.architecture and name != published.name]
+    is_default = published.default or known.get(published.name, {}).get("default") or not others
+    entry = {key: value for key, value in asdict(replace(published, default=is_default)).items() if value}
+    known[entry.pop("name")] = entry
     body = yaml.safe_dump(dict(sorted(known.items())), sort_keys=False, allow_unicode=True, width=120)
     write_text(models, head + body)
 
 
-def ship(output: Path, name: str, hub: Path, models: Path | None = None, note: str = "") -> Path:
-    """Train the recipe of a cross-validation on all pictures and write what is published.
+def published_card(path: Path, published: Published, speed: str = "") -> str:
+    """The card of a folder that `ship` wrote, from the files beside it.
 
     Args:
-        output: Of `cross_validate`, finished.
-        name: ``madrnet_<architecture>.<tag>``.
-        hub: Folder that gets ``<name>/``: the model folder with weights in half precision, and the cross-validation's
-            predictions, summary and confusion matrix.
-        models: The package's ``models.yaml``, whose entry is set, so that ``name`` is known to timm.
-        note: See `evidence_of`.
-
-    Returns:
-        The folder.
+        path: The folder.
+        published: Its entry in ``models.yaml``.
+        speed: Rows of a Markdown table: time for one image.
 
     Raises:
-        InputError: No finished cross-validation, a distilled one, another architecture, no such ``models``, or see
-            `train`.
+        InputError: No model folder.
     """
-    options, evidence = cross_validated_options(output), evidence_of(output, note)
-    if options.teachers:
-        raise InputError(
-            f"{output}: distilled, and its teachers were trained on folds of their own, none on all pictures; ship a "
-            "cross-validation without teachers"
-        )
-    if name.split(".")[0] != options.model or name.count(".") != 1:
-        raise InputError(f"--name {name}: expected {options.model}.<tag>, the model that was cross-validated")
-    extras = [output / file for file in ("summary.json", "predictions.csv", "confusion_matrix.png")]
-    if missing := [path for path in extras if not path.is_file()]:
-        raise InputError(f"{missing[0]}: missing; run madrnet cross-validate again to finish it")
-    if models is not None and not models.is_file():
-        raise InputError(f"--models {models}: no such file; expected models.yaml of the package")
-    run = RunFolder(options.output)
-    seeds = sorted({row["seed"] for row in summarize(output)["folds"]})
-    train = f"{training_command(options, seeds, 'runs/ship')} && python -m tools.ship runs/ship --name {name}"
-    if models is not None:
-        train += f" --models {MODELS}"
-    train_on_all(replace(options, resume=run.config.exists()), evidence)  # a finished run writes its folder anew
-    target = hub / name
-    with replacing_folder(target) as folder:
-        for path in [*sorted(run.model.iterdir()), *extras]:
-            shutil.copy(path, folder / path.name)
-        _halve(folder / "model.safetensors")
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        config["pretrained_cfg"]["tag"] = name.split(".")[1]
-        write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
-        card = (folder / "README.md").read_text(encoding="utf-8").replace(HOW_TO_TRAIN, f"```bash\n{train}\n```")
-        card = re.sub(r"^- name: .*$", f"- name: {name}", card, count=1, flags=re.MULTILINE)  # of the model-index
-        card = card.replace(f"\n# {options.model} for ", f"\n# {name} for ", 1)
-        if models is not None:
-            card = card.replace("local-dir:path/to/this/folder", name).replace("path/to/this/folder", name)
-        write_text(folder / "README.md", card)
-    if models is not None:
-        write_entry(models, name, models_entry(ModelFolder(target), train))
-    return target
+    folder, summary = ModelFolder(path), json.loads((path / "summary.json").read_text(encoding="utf-8"))
+    pooled, img_size = summary["pooled"], folder.data_config["input_size"][-1]
+    info = replace(
+        folder.info,
+        base_model=published.base_model,
+        auc=pooled.get("auc"),
+        calibration_error=pooled.get("calibration_error"),
+    )
+    return Card(
+        published.name, folder.architecture, folder.label_names, img_size, info, cost_of(folder.outline(), img_size),
+        command=f"```bash\n{published.train}\n```", license=folder.config.pretrained_cfg["license"],
+        place=published.name, note=_note(summary), where="the same folds", speed=speed, figure="confusion_matrix.png",
+    ).text()  # fmt: skip
