@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 OWN_CROPS = ("train", "cross-validate", "predict", "publish")  # each may use what an earlier page has made
 HUSHEM = ("backbone", "reproduce")
-TRAINS = ("train.py", "madrnet train", "madrnet cross-validate", "madrnet distill", "studies.ablation")
+ONE_FOLD = ("train.py", "madrnet train", "commands.train")
+TRAINS = (*ONE_FOLD, "madrnet cross-validate", "madrnet distill", "studies.ablation")
 QUICK = ("--epochs", "1", "--img-size", "64", "--batch-size", "8")  # for the commands that train
 FEW = ("--folds", "2")
 DRAWN = ("--dataset", "folder", "--data-dir", "my_crops")  # 40 pictures in place of 216 for ten trainings
@@ -41,7 +42,7 @@ def run_page(page: str, folder: Path, env: dict[str, str]) -> None:
             words += ("--epochs", "1")
         if any(name in command for name in TRAINS):
             words += QUICK
-            if "train.py" not in command and "madrnet train" not in command and "session" not in command:
+            if not any(name in command for name in (*ONE_FOLD, "session")):
                 words += FEW
             if "studies.ablation" in command:
                 words += DRAWN
