@@ -30,6 +30,15 @@ def test_links_lead_somewhere(path):
         assert not anchor or anchor in anchors(found), target
 
 
+def test_only_scripts_that_are_there_are_named():
+    """And by what is installed or lies on a Hub, without a checkout, no other than that of the trainings."""
+    package = [*(ROOT / "src").rglob("*.py"), *(ROOT / "src").rglob("*.yaml"), *(ROOT / "hub").rglob("*.md")]
+    for path in [*package, ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        named = set(re.findall(r"\b(?:examples|tools)/[\w/]+\.py", path.read_text(encoding="utf-8")))
+        assert all((ROOT / script).is_file() for script in named), path
+        assert path not in package or not {name for name in named if "examples" in name} - {"examples/train.py"}, path
+
+
 def test_pages_say_import():
     """Wherever timm is called, madrnet_timm is imported."""
     for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "hub").rglob("README.md")]:
