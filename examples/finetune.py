@@ -11,9 +11,9 @@ from pathlib import Path
 from madrnet_timm.command import run_command
 from madrnet_timm.hub.lookup import find_model
 from madrnet_timm.hub.model_folder import ModelFolder
-from madrnet_timm.training.loop import train
 from madrnet_timm.training.recipe import PRESETS
 from madrnet_timm.training.run_config import RunConfig
+from madrnet_timm.training.train import train
 
 
 def main() -> None:

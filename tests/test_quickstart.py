@@ -6,7 +6,7 @@ from madrnet_timm.cli import parser
 from madrnet_timm.data.sources import class_names, load, pictures
 from madrnet_timm.inference import Classifier
 from madrnet_timm.quickstart import options
-from madrnet_timm.training.loop import train
+from madrnet_timm.training.train import train
 
 
 @pytest.mark.slow

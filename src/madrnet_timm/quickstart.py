@@ -7,10 +7,10 @@ import timm
 from .data.synthetic import SHAPES, draw_head
 from .errors import InputError
 from .inference import Classifier, contact_sheet
-from .training.loop import train
 from .training.recipe import PRESETS
 from .training.run_config import RunConfig
 from .training.run_folder import RunFolder
+from .training.train import train
 
 __all__ = ["options", "quickstart"]
 

@@ -9,9 +9,10 @@ from PIL import Image
 from torch import nn
 
 import madrnet_timm  # noqa: F401
-from madrnet_timm.data.domain import domain_features, domain_ranges
+from madrnet_timm.data.domain import domain_features
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.evaluation.calibration import Calibration
+from madrnet_timm.evaluation.domain import domain_ranges
 from madrnet_timm.hub import save_model_folder
 from madrnet_timm.hub.model_info import ModelInfo
 from madrnet_timm.morphology import measure

@@ -11,10 +11,10 @@ import timm
 import torch
 from PIL import Image
 
-from madrnet_timm.data.domain import outside_ranges
 from madrnet_timm.data.reading import pixel_sha256
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.calibration import tempered
+from madrnet_timm.evaluation.domain import outside_ranges
 from madrnet_timm.hub.model_folder import ModelFolder
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.explain import embed, tsne

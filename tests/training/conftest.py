@@ -25,7 +25,7 @@ def killed_in(epoch: int) -> Iterator[None]:
     """A training in it is cut off in that epoch, from 0; a checkpoint is written after each."""
     from madrnet_timm.training import loop
 
-    real = loop._Run._train_epoch
+    real = loop.Loop._train_epoch
 
     def killed(self, number, bar):
         if number == epoch:
@@ -34,7 +34,7 @@ def killed_in(epoch: int) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
-        patch.setattr(loop._Run, "_train_epoch", killed)
+        patch.setattr(loop.Loop, "_train_epoch", killed)
         yield
 
 

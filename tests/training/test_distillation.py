@@ -79,7 +79,7 @@ def test_a_teacher_that_does_not_fit(teacher, tmp_path, args, words):
 
     from madrnet_timm.commands.training_arguments import add_arguments, from_arguments
     from madrnet_timm.errors import InputError
-    from madrnet_timm.training.loop import train
+    from madrnet_timm.training.train import train
 
     folder, heads = teacher
     parser = ArgumentParser()
@@ -122,15 +122,16 @@ def test_a_teacher_sees_its_own_view(teacher, tmp_path):
     from madrnet_timm.data.pipelines import prepare
     from madrnet_timm.data.sources import pictures
     from madrnet_timm.hub.model_folder import ModelFolder
-    from madrnet_timm.training import loop
+    from madrnet_timm.training.batch_loss import BatchLoss
+    from madrnet_timm.training.setup import set_up
 
     path, heads = teacher
     recipe = Recipe(epochs=1, img_size=48, batch_size=8, pipeline="raw")
     options = RunConfig("madrnet_test_resnet", "folder", tmp_path / "run", data_dir=heads, folds=2, recipe=recipe)
-    run = loop._Run(replace(options, teachers=(path / "seed0-fold0",)), RunFolder(options.output), "")
+    run = set_up(replace(options, teachers=(path / "seed0-fold0",)), RunFolder(options.output), "")
     folder = ModelFolder(path / "seed0-fold0" / "model")
     assert (folder.pipeline, run.teachers.others) == ("head-only", [("head-only", 1.0)])
-    batch = next(iter(run.loader))
+    batch, network_input = next(iter(run.images.train_loader)), run.images.network_input
     own, seen = [], []
     for index in batch["index"].tolist():
         image = next(iter(pictures(run.division.train_records.select([index]))))
@@ -142,12 +143,12 @@ def test_a_teacher_sees_its_own_view(teacher, tmp_path):
     assert torch.equal(batch["image"], torch.stack(own))
     assert torch.equal(batch["others"][0], torch.stack(seen))
     with torch.no_grad():
-        expected = folder.load()(run._input(torch.stack(seen)))
-        logits, _ = run.teachers([run._input(batch["image"]), run._input(batch["others"][0])])
+        expected = folder.load()(network_input(torch.stack(seen)))
+        logits, _ = run.teachers([network_input(batch["image"]), network_input(batch["others"][0])])
         assert torch.allclose(logits[0], expected, atol=1e-4)
         run.model.train()
-        parts = run._loss(batch)[1]
-        student = run.model(run._input(batch["image"]))[0]
+        parts = BatchLoss(run)(batch)[1]
+        student = run.model(network_input(batch["image"]))[0]
     p, q = (expected / 2).softmax(1), (student / 2).softmax(1)
     assert parts["distill_probabilities"].item() == pytest.approx(
         4 * (p * (p / q).log()).sum(1).mean().item(), rel=1e-3

@@ -13,7 +13,7 @@ from madrnet_timm.errors import InputError
 from madrnet_timm.files import write_csv
 from madrnet_timm.hub.lookup import find_model
 from madrnet_timm.training.division import check_unseen
-from madrnet_timm.training.leakage import data_sets_before, seen_by, seen_pixels
+from madrnet_timm.training.leakage import experience_before, seen_by, seen_pixels
 from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.teachers import check_teachers
 
@@ -96,10 +96,10 @@ def test_what_start_and_teachers_learned_is_handed_on(tmp_path):
     start = model(tmp_path / "start", "hushem", "synthetic")
     teacher = run(tmp_path / "teacher", "smids", ["x"])
     options = RunConfig("madrnet_test_resnet", "folder", tmp_path / "out", weights=str(start), teachers=(teacher,))
-    assert data_sets_before(options) == ["hushem", "smids", "synthetic"]
+    assert experience_before(options).data_sets == ["hushem", "smids", "synthetic"]
     options = RunConfig("madrnet_test_resnet", "folder", tmp_path / "out", backbone_weights=start / "model.safetensors")
-    assert data_sets_before(options) == ["hushem", "synthetic"]
-    assert data_sets_before(RunConfig("madrnet_test_resnet", "folder", tmp_path / "out")) == []
+    assert experience_before(options).data_sets == ["hushem", "synthetic"]
+    assert experience_before(RunConfig("madrnet_test_resnet", "folder", tmp_path / "out")).data_sets == []
 
 
 def test_pixels_decide_whatever_the_data_set_is_called():

@@ -439,26 +439,27 @@ def test_two_processes(tmp_path, heads, what):
 
 def test_balanced_batches_and_class_weights(tmp_path, train_command):
     """A rare class: in every batch by --per-class, and counted as much as the other by --class-weights."""
-    from madrnet_timm.training import loop
+    from madrnet_timm.training import setup
+    from madrnet_timm.training.batch_loss import BatchLoss
 
     data = write_heads(tmp_path / "heads", per_class=12)
     for path in sorted((data / "Tapered").iterdir())[4:]:
         path.unlink()
     seen, weights = [], []
-    plain, create = loop._Run._loss, loop._Run._create_criterion
+    plain, create = BatchLoss.__call__, setup._create_criterion
 
-    def loss(self, batch, more):
+    def loss(self, batch):
         seen.append(batch["label"].tolist())
-        return plain(self, batch, more)
+        return plain(self, batch)
 
-    def criterion(self):
-        out = create(self)
+    def criterion(*args):
+        out = create(*args)
         weights.append(out.cross_entropy.weight.tolist())
         return out
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop._Run, "_loss", loss)
-        patch.setattr(loop._Run, "_create_criterion", criterion)
+        patch.setattr(BatchLoss, "__call__", loss)
+        patch.setattr(setup, "_create_criterion", criterion)
         arguments = ["--dataset", "folder", "--data-dir", data, "--output", tmp_path / "run", *SMALL, "--epochs", 2]
         arguments += ["--batch-size", 4, "--per-class", 2, "--class-weights", "balanced", "--workers", 1]
         assert train_command(*arguments) == 0

@@ -46,7 +46,7 @@ def _train(args: argparse.Namespace) -> int:
     from accelerate import PartialState
 
     from ..evaluation.controls import better_control
-    from ..training.loop import train
+    from ..training.train import train
 
     options = from_arguments(args)
     metrics = train(options)

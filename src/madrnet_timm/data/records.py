@@ -180,6 +180,6 @@ def in_memory(records: Sequence[Row], features: "Features") -> "Dataset":
 def code_digest() -> str:
     """Hash of the code that reads, groups and measures, so that nothing in the cache outlives a change of it."""
     package = Path(__file__).parents[1]
-    own = ("copies", "groups", "reading", "records", "sessions", "sources", "synthetic")
+    own = ("copies", "domain", "groups", "reading", "records", "sessions", "sources", "synthetic")
     paths = [*(package / "data" / f"{name}.py" for name in own), *sorted(package.glob("morphology/*.py"))]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()

@@ -23,6 +23,7 @@ from ..errors import InputError
 from ..morphology import MEASUREMENTS, measure
 from ..progress import progress
 from . import groups, sessions, synthetic
+from .domain import DOMAIN, domain_features
 from .reading import SUFFIXES, decode, pictures_below, pixel_sha256
 from .records import Item, Row, cached_rows, computed_rows, in_memory, read_items
 
@@ -176,6 +177,7 @@ def _measured(items: Sequence[Item], images: list[NDArray[np.uint8]]) -> list[Ro
                 "pixel_sha256": hashes[index],
                 "group": group[index],
                 "session": session[index],
+                "domain": domain_features(image, head),
                 **head.to_dict(),
                 **{profile: list(getattr(head, profile)) for profile in PROFILES},
                 "image_width": image.shape[1],
@@ -226,7 +228,8 @@ def load(
         A `datasets.Dataset` with the columns ``image`` (Image), ``label`` (ClassLabel), ``file`` (relative to
         ``data_dir``), ``sha256``, ``pixel_sha256``, ``group`` (see `groups`), ``session`` (see `sessions`),
         ``aspect_ratio`` (γ), ``head_length``, ``head_width`` (pixels), ``angle`` (degrees), the other measurements of
-        `MEASUREMENTS`, ``ok``, ``flags``, ``stain_profile``, ``width_profile``, ``image_width``, ``image_height``.
+        `MEASUREMENTS`, ``ok``, ``flags``, ``stain_profile``, ``width_profile``, ``domain`` (see
+        `domain_features`), ``image_width``, ``image_height``.
         Missing measurements are null, missing profiles empty. Class ids follow the order in `SOURCES`, for own data the
         sorted names.
 
@@ -259,6 +262,7 @@ def load(
             "ok": Value("bool"),
             "flags": Value("string"),
             **{profile: List(Value("float32")) for profile in PROFILES},
+            "domain": {name: Value("float64") for name in DOMAIN},
             "image_width": Value("int32"),
             "image_height": Value("int32"),
         }

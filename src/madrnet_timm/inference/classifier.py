@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data.domain import domain_features, outside_ranges
+from ..data.domain import domain_features
 from ..data.reading import Picture, check_crop, read_image
 from ..errors import InputError
 from ..evaluation.calibration import tempered
+from ..evaluation.domain import outside_ranges
 from ..hub.lookup import find_model
 from ..hub.model_folder import ModelFolder
 from ..morphology import HeadMorphology, measure

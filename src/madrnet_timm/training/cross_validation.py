@@ -21,11 +21,11 @@ from ..evaluation.intervals import t_interval, wilson_interval
 from ..evaluation.metrics import classification_metrics, probability_metrics
 from ..files import read_csv, replacing, write_csv, write_text
 from .division import check_unseen
-from .loop import train
 from .run_checks import check
 from .run_config import RunConfig
 from .run_folder import RunFolder
 from .teachers import check_teachers
+from .train import train
 
 __all__ = [
     "compare_runs",

@@ -1,6 +1,7 @@
-"""What a model has seen in training, by itself, by its start and by its teachers, labels or not."""
+"""Leakage: which images a model has seen in training, by itself, by its start and by its teachers."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.manifest import published_pixels
@@ -10,37 +11,51 @@ from ..hub.model_folder import ModelFolder, model_folder_of
 from .run_config import RunConfig
 from .run_folder import RunFolder
 
-__all__ = ["data_sets_before", "models_before", "seen_by", "seen_pixels", "start_of"]
+__all__ = ["Experience", "experience_before", "models_before", "seen_by", "seen_pixels", "start_of"]
 
 
-def start_of(options: RunConfig) -> Path | None:
+@dataclass(frozen=True)
+class Experience:
+    """What was learned before a training.
+
+    Attributes:
+        data_sets: Names of the data sets that its start and its teachers learned from, with what those had begun with.
+        pixels: ``pixel_sha256`` of all those images, as far as they are known.
+    """
+
+    data_sets: Sequence[str]
+    pixels: Collection[str]
+
+
+def start_of(config: RunConfig) -> Path | None:
     """Model folder whose weights a training starts from; none for weights that belong to no model folder.
 
     Raises:
         InputError: See `find_model`.
     """
-    if options.weights is not None:
-        return find_model(options.weights)
-    return None if options.backbone_weights is None else model_folder_of(options.backbone_weights)
+    if config.weights is not None:
+        return find_model(config.weights)
+    return None if config.backbone_weights is None else model_folder_of(config.backbone_weights)
 
 
-def models_before(options: RunConfig) -> list[Path]:
+def models_before(config: RunConfig) -> list[Path]:
     """Model folders of a training's start and teachers.
 
     Raises:
         InputError: See `find_model`.
     """
-    start = start_of(options)
-    return [*([] if start is None else [start]), *(RunFolder(path).model for path in options.teachers)]
+    start = start_of(config)
+    return [*([] if start is None else [start]), *(RunFolder(path).model for path in config.teachers)]
 
 
-def data_sets_before(options: RunConfig) -> list[str]:
-    """Data sets that a training's start and teachers learned from, with what those had begun with.
+def experience_before(config: RunConfig) -> Experience:
+    """What a training's start and its teachers have seen.
 
     Raises:
         InputError: See `find_model` and `ModelFolder`.
     """
-    return sorted({name for folder in models_before(options) for name in ModelFolder(folder).data_sets})
+    models = models_before(config)
+    return Experience(sorted({name for path in models for name in ModelFolder(path).data_sets}), seen_pixels(models))
 
 
 def _experience(model: Path) -> Iterator[tuple[Collection[str], Collection[str]]]:

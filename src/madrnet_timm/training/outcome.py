@@ -1,7 +1,7 @@
 """What a finished training writes: metrics, predictions, figures and the model folder."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..data.domain import domain_features, domain_ranges
-from ..data.sources import SOURCES, pictures
+from ..data.sources import SOURCES
+from ..evaluation.domain import domain_ranges
 from ..evaluation.figures import confusion_matrix_figure, learning_curves_figure
 from ..files import replacing, write_csv, write_text
 from ..hub import save_model_folder
 from ..hub.card import Card
 from ..hub.cost import cost_of
 from ..hub.model_info import ModelInfo
-from ..morphology import measure
 from .division import Division
 from .evidence import Evidence
 from .initial_weights import base_model_of
+from .leakage import Experience
 from .run_config import RunConfig
 from .run_folder import RunFolder
 
@@ -35,22 +35,20 @@ class Outcome:
     """A trained model and what it came from.
 
     Attributes:
-        options: Of the training.
+        config: Of the training.
         folder: Of the run.
         division: Of its data.
         model: In eval mode.
         data_config: How its images are prepared, in timm's words.
-        data_sets_before: See `madrnet_timm.training.leakage.data_sets_before`.
-        seen_before: ``pixel_sha256`` of all that its start and its teachers were trained on.
+        before: What its start and its teachers have seen.
     """
 
-    options: RunConfig
+    config: RunConfig
     folder: RunFolder
     division: Division
     model: nn.Module
     data_config: Mapping[str, Any]
-    data_sets_before: Sequence[str]
-    seen_before: Collection[str]
+    before: Experience
 
     def write(self, history: Sequence[Mapping[str, float]], evidence: Evidence, probabilities: np.ndarray) -> None:
         """Write everything; ``probabilities`` are those of the held-out images, in the order of the records."""
@@ -65,17 +63,17 @@ class Outcome:
 
     def save_model(self, evidence: Evidence) -> None:
         """Write the model folder."""
-        options, division, info = self.options, self.division, evidence.added_to(self._info())
+        config, division, info = self.config, self.division, evidence.added_to(self._info())
         figure = self.folder.confusion_matrix
         card = Card(
-            name=options.model,
-            architecture=options.model,
+            name=config.model,
+            architecture=config.model,
             label_names=division.names,
             img_size=self.data_config["input_size"][-1],
             info=info,
             cost=cost_of(self.model, self.data_config["input_size"][-1]),
             command=HOW_TO_TRAIN,
-            license=options.license,
+            license=config.license,
             note=evidence.note,
             where=evidence.where,
             figure=figure.name if figure.is_file() else None,
@@ -87,25 +85,24 @@ class Outcome:
             data_config=self.data_config,
             info=info,
             card=card.text(),
-            license=options.license,
-            seen={*division.train_records["pixel_sha256"], *self.seen_before},
+            license=config.license,
+            seen={*division.train_records["pixel_sha256"], *self.before.pixels},
             beside=[figure] if figure.is_file() else (),
         )
 
     def _info(self) -> ModelInfo:
         """What is known of the model but its figures."""
-        options, division, source = self.options, self.division, SOURCES[self.options.dataset]
-        images = pictures(division.train_records)
+        config, division, source = self.config, self.division, SOURCES[self.config.dataset]
         return ModelInfo(
             version=version("madrnet-timm"),
-            dataset=options.dataset,
-            learned_before=tuple(sorted(self.data_sets_before)),
-            base_model=base_model_of(options),
-            pipeline=options.recipe.pipeline,
-            mixed_views=options.recipe.views == "mixed",
+            dataset=config.dataset,
+            learned_before=tuple(self.before.data_sets),
+            base_model=base_model_of(config),
+            pipeline=config.recipe.pipeline,
+            mixed_views=config.recipe.views == "mixed",
             normal_class=division.normal,
             no_head_class=source.no_head if source.no_head in division.names else None,
-            domain=domain_ranges([domain_features(image, measure(image)) for image in images]),
+            domain=domain_ranges(division.train_records["domain"]),
         )
 
     def _prediction_rows(self, probabilities: np.ndarray) -> list[dict[str, Any]]:

@@ -20,8 +20,8 @@ from ..hub.model_folder import PRECISIONS, ModelFolder, save_model_folder
 from ..models.pretrained import Published
 from .cross_validation import cross_validated_options, held_out_predictions, summarize
 from .evidence import Evidence, describe_folds
-from .loop import train_on_all
 from .run_folder import RunFolder
+from .train import train_on_all
 from .training_command import training_command
 
 __all__ = ["MODELS", "Shipment", "evidence_of", "published_card", "ship", "write_entry"]

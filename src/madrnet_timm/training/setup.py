@@ -1,0 +1,273 @@
+"""What a training is set up from: its data, its model, its loss and its optimizer."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, set_seed
+from timm.data import resolve_data_config
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ..data.folds import fold_rows
+from ..data.pictures import PictureDataset, View, normalized, start_worker
+from ..errors import InputError
+from ..losses import HybridLoss
+from .division import Division, divide
+from .initial_weights import create_model
+from .leakage import Experience, experience_before
+from .opening import opening_lines
+from .optimizer import create_optimizer
+from .run_checks import check
+from .run_config import RunConfig
+from .run_folder import RunFolder
+from .samplers import PerClassSampler
+from .teachers import Teachers, check_teachers
+from .threads import cores
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["Images", "Setup", "set_up"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Images:
+    """The prepared images of a training, and their batches.
+
+    Attributes:
+        train: Those that are trained on, with random changes.
+        sampler: Their order, where it is not at random.
+        train_loader: Batches of them.
+        test_loader: Batches of those that are measured on.
+        mean: Of each channel, for `normalized`.
+        std: The same.
+    """
+
+    train: PictureDataset
+    sampler: PerClassSampler | None
+    train_loader: Any
+    test_loader: Any
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order and the random changes of a pass."""
+        self.train_loader.set_epoch(epoch)
+        self.train.set_epoch(epoch)  # Accelerate passes it on in a single process only
+        if self.sampler is not None:
+            self.sampler.set_epoch(epoch)
+
+    def network_input(self, images: torch.Tensor) -> torch.Tensor:
+        """A batch ``(images, 3, size, size)`` uint8 as the network takes it."""
+        return normalized(images, self.mean, self.std).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that the loop computes with; of several processes, each has one.
+
+    Attributes:
+        config: Of the run.
+        folder: Of the run, begun.
+        division: Which images are trained on, which are measured on.
+        data_config: How the images are prepared, in timm's words.
+        accelerator: Where it computes, and with which other processes.
+        images: Prepared.
+        model: As Accelerate wraps it.
+        criterion: The loss.
+        hybrid: The same as Accelerate wraps it, where it has weights to learn.
+        optimizer: Of both.
+        teachers: Of a distillation.
+        before: What its start and its teachers have seen.
+    """
+
+    config: RunConfig
+    folder: RunFolder
+    division: Division
+    data_config: dict[str, Any]
+    accelerator: Accelerator
+    images: Images
+    model: Any
+    criterion: HybridLoss
+    hybrid: Any
+    optimizer: Any
+    teachers: Teachers | None
+    before: Experience
+
+    @property
+    def bare_model(self) -> nn.Module:
+        """The model without Accelerate's wrapping."""
+        return self.accelerator.unwrap_model(self.model)
+
+
+def set_up(config: RunConfig, folder: RunFolder, threads: str) -> Setup:
+    """Set a training up, begin its folder, and say on the screen what is trained.
+
+    The order is part of the result: each step draws its random numbers after those of the step before.
+
+    Args:
+        config: Of the run.
+        folder: Of the run; it is locked.
+        threads: With how many the processor computes, in words.
+
+    Raises:
+        InputError: A user's mistake; nothing was written.
+    """
+    check(config)
+    folder.check(config)
+    accelerator = _create_accelerator(config)
+    with accelerator.main_process_first():
+        division = divide(config)
+    set_seed(config.seed)
+    model = create_model(config, division.names)
+    data_config = _data_config(model, config)
+    teachers = _create_teachers(config, division, data_config)
+    if teachers is not None:
+        teachers.to(accelerator.device)
+    before = experience_before(config)
+    if accelerator.is_main_process:
+        columns = ("pixel_sha256", "file", "group", "session", "label")
+        folder.begin(config, fold_rows(division.records, division.folds, columns))
+    accelerator.wait_for_everyone()
+    batch = min(config.recipe.batch_size, len(division.train_records))
+    for line in opening_lines(config, division, batch, threads):
+        accelerator.print(line, flush=True)
+    others = () if teachers is None else teachers.others
+    on_gpu = accelerator.device.type == "cuda"
+    images = _prepare_images(config, division, data_config, others, batch, on_gpu)
+    criterion = _create_criterion(config, division, images.train.labels).to(accelerator.device)
+    optimizer = create_optimizer(model, criterion, config.recipe)
+    model, optimizer, train_loader, test_loader = accelerator.prepare(
+        model, optimizer, images.train_loader, images.test_loader
+    )
+    hybrid: Any = criterion
+    if config.recipe.loss_weights == "learned" and config.hybrid:  # prepared, so that the processes agree
+        hybrid = accelerator.prepare(criterion)
+    images = replace(images, train_loader=train_loader, test_loader=test_loader)
+    return Setup(
+        config,
+        folder,
+        division,
+        data_config,
+        accelerator,
+        images,
+        model,
+        criterion,
+        hybrid,
+        optimizer,
+        teachers,
+        before,
+    )
+
+
+def _create_accelerator(config: RunConfig) -> Accelerator:
+    try:
+        accelerator = Accelerator(
+            mixed_precision=config.mixed_precision,
+            log_with=config.tracker,
+            project_dir=str(config.output),
+            dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=config.seed),
+        )
+    except ValueError as error:
+        raise InputError(f"Accelerate: {error}") from None
+    if config.tracker and not accelerator.log_with:
+        raise InputError(f"--tracker {config.tracker}: not installed; pip install {config.tracker}")
+    return accelerator
+
+
+def _data_config(model: nn.Module, config: RunConfig) -> dict[str, Any]:
+    """Size, mean, std and crop of the images; mean and std are those of the backbone's weights, from its config."""
+    size = config.recipe.img_size
+    found = resolve_data_config({"input_size": (3, size, size)}, model=model)
+    if config.recipe.pipeline != "raw":
+        found["crop_pct"] = 1.0  # the aligned pipelines frame the head themselves
+    return found
+
+
+def _create_teachers(config: RunConfig, division: Division, data_config: dict[str, Any]) -> Teachers | None:
+    if not config.teachers:
+        return None
+    held_out = division.test_records["pixel_sha256"]
+    size = data_config["input_size"]
+    folders = check_teachers(config.teachers, division.names, size, config.dataset, held_out)
+    return Teachers(folders, data_config, config.recipe.pipeline)
+
+
+def _mixed_views(config: RunConfig, crop_pct: float) -> list[View]:
+    """Views that are trained on beside the pipeline's."""
+    names = ("aligned-normalized", "raw") if config.recipe.views == "mixed" else ()
+    return [(name, crop_pct) for name in names if name != config.recipe.pipeline]
+
+
+def _prepare_images(
+    config: RunConfig,
+    division: Division,
+    data_config: dict[str, Any],
+    others: Sequence[View],
+    batch: int,
+    on_gpu: bool,
+) -> Images:
+    recipe, crop_pct = config.recipe, data_config["crop_pct"]
+
+    def prepared(records: "Dataset", augmentation: str, *views: Sequence[View]) -> PictureDataset:
+        return PictureDataset(records, recipe.pipeline, recipe.img_size, crop_pct, augmentation, config.seed, *views)
+
+    train = prepared(division.train_records, recipe.augmentation, others, _mixed_views(config, crop_pct))
+    sampler = None
+    if recipe.per_class:
+        try:
+            sampler = PerClassSampler(train.labels, batch, recipe.per_class, config.seed)
+        except ValueError as error:
+            raise InputError(f"--per-class {recipe.per_class} with --batch-size {batch}: {error}") from None
+    workers = config.workers
+    if workers is None:
+        workers = min(cores() // torch.cuda.device_count(), 8) if on_gpu else 0
+    train_loader = DataLoader(
+        train,
+        batch,
+        shuffle=sampler is None,
+        sampler=sampler,
+        drop_last=len(train) % batch == 1,
+        num_workers=workers,
+        worker_init_fn=start_worker,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # its own: the model's dropout draws the same with and without workers
+    )
+    test_loader = DataLoader(prepared(division.test_records, "none"), 2 * recipe.batch_size)
+    return Images(train, sampler, train_loader, test_loader, data_config["mean"], data_config["std"])
+
+
+def _create_criterion(config: RunConfig, division: Division, labels: Sequence[int]) -> HybridLoss:
+    recipe = config.recipe
+    normal = None if division.normal is None else division.names.index(division.normal)
+    if config.hybrid and normal is None:
+        _logger.warning(
+            "no class is called Normal here: the aspect ratio constraint (HARC) is off; name the class of normal "
+            "heads with --normal-class"
+        )
+    weights = _class_weights(config, labels, len(division.names))
+    return HybridLoss(
+        len(division.names),
+        normal,
+        recipe.alpha,
+        recipe.beta,
+        recipe.margin,
+        recipe.harc,
+        recipe.loss_weights if config.hybrid else "fixed",
+        nn.CrossEntropyLoss(weights, label_smoothing=recipe.label_smoothing),
+    )
+
+
+def _class_weights(config: RunConfig, labels: Sequence[int], classes: int) -> torch.Tensor | None:
+    """Weights that make every class count the same in sum, or None."""
+    if config.recipe.class_weights == "none":
+        return None
+    counts = torch.bincount(torch.tensor(labels), minlength=classes).float()
+    return len(labels) / (classes * counts.clamp(min=1))

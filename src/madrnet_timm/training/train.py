@@ -1,0 +1,75 @@
+"""A training from its config to its run folder: set up, looped, written."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..evaluation.controls import Controls
+from ..evaluation.metrics import probability_metrics
+from .evidence import Evidence, evidence_of_fold
+from .loop import Loop
+from .outcome import Outcome
+from .run_config import RunConfig
+from .run_folder import RunFolder
+from .setup import set_up
+from .threads import few_threads
+
+__all__ = ["train", "train_on_all"]
+
+
+def train(config: RunConfig) -> dict[str, Any]:
+    """Train one fold and write its run folder.
+
+    Returns:
+        The metrics on the held-out fold, see `classification_metrics` and `probability_metrics`, and the ``controls``
+        on the same.
+
+    Raises:
+        InputError: A user's mistake, found before training starts; or a disk that can't be written, later.
+    """
+    with _running(config) as loop:
+        held_out = loop.fit()
+        metrics, division = held_out.metrics, loop.setup.division
+        metrics |= probability_metrics(held_out.probabilities, division.test_records["label"])
+        metrics["controls"] = Controls(division.records).accuracies(division.trained, division.tested)
+        if loop.setup.accelerator.is_main_process:
+            evidence = evidence_of_fold(config, division, metrics, held_out.probabilities)
+            _outcome(loop).write(loop.history, evidence, held_out.probabilities)
+        loop.setup.accelerator.wait_for_everyone()
+        loop.setup.accelerator.end_training()
+    return metrics
+
+
+def train_on_all(config: RunConfig, evidence: Evidence) -> None:
+    """Train on every image, and write a model folder whose figures come from elsewhere, a cross-validation.
+
+    Args:
+        config: With ``fold=None``.
+        evidence: What was measured with the same config on folds.
+
+    Raises:
+        InputError: See `train`.
+    """
+    with _running(config) as loop:
+        loop.fit()
+        if loop.setup.accelerator.is_main_process:
+            _outcome(loop).save_model(evidence)
+        loop.setup.accelerator.wait_for_everyone()
+        loop.setup.accelerator.end_training()
+
+
+@contextmanager
+def _running(config: RunConfig) -> Iterator[Loop]:
+    """A loop that has its folder for itself."""
+    folder = RunFolder(config.output)
+    with few_threads(config.recipe.img_size) as threads:
+        try:
+            yield Loop(set_up(config, folder, threads))
+        finally:
+            folder.release()
+
+
+def _outcome(loop: Loop) -> Outcome:
+    setup = loop.setup
+    model = loop.trained_model.eval()
+    return Outcome(setup.config, setup.folder, setup.division, model, setup.data_config, setup.before)
