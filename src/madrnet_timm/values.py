@@ -15,18 +15,23 @@ REQUIRED: Any = object()
 
 _LARGEST_FILE = 4 * 2**20
 _LONGEST_LIST = 10_000
+_LARGEST_COUNT = 10**9
 
 
-def read_json(path: Path) -> "Values":
+def read_json(path: Path, largest: int = _LARGEST_FILE) -> "Values":
     """The JSON object that a file holds.
 
+    Args:
+        path: The file.
+        largest: Most bytes that are read.
+
     Raises:
-        InputError: It can't be read, holds no object, or more than 4 MB.
+        InputError: It can't be read, holds no object, or is larger.
     """
     try:
         size = path.stat().st_size
-        if size > _LARGEST_FILE:
-            raise InputError(f"{path}: {size} bytes; expected a JSON file of at most {_LARGEST_FILE}")
+        if size > largest:
+            raise InputError(f"{path}: {size} bytes; expected a JSON file of at most {largest}")
         return Values(json.loads(path.read_text(encoding="utf-8")), str(path))
     except InputError:
         raise
@@ -99,7 +104,7 @@ class Values:
             raise self.wrong(key, expected)
         return float(value)
 
-    def count(self, key: str, default: Any = REQUIRED, low: int = 0, high: int = 10**9) -> Any:
+    def count(self, key: str, default: Any = REQUIRED, low: int = 0, high: int = _LARGEST_COUNT) -> Any:
         """A whole number from ``low`` to ``high``."""
         expected = f"a whole number from {low} to {high}"
         value = self._take(key, default, expected)
@@ -107,10 +112,17 @@ class Values:
             raise self.wrong(key, expected)
         return value
 
-    def items(self, key: str, default: Any = REQUIRED, expected: str = "a list") -> Any:
+    def path(self, key: str, default: Any = REQUIRED) -> Any:
+        """A path as a string; what is not UTF-8 in it is written as Python does."""
+        value = self._take(key, default, "a path")
+        if not isinstance(value, str) or len(value) > _LONGEST_LIST or "\0" in value:
+            raise self.wrong(key, "a path")
+        return value
+
+    def items(self, key: str, default: Any = REQUIRED, expected: str = "a list", most: int = _LONGEST_LIST) -> Any:
         """A list of anything."""
         value = self._take(key, default, expected)
-        if value is not default and not (isinstance(value, list) and len(value) <= _LONGEST_LIST):
+        if value is not default and not (isinstance(value, list) and len(value) <= most):
             raise self.wrong(key, expected)
         return value
 
@@ -135,6 +147,19 @@ class Values:
         if len(value) != length or not all(is_number(item, low, high) for item in value):
             raise self.wrong(key, expected)
         return tuple(map(float, value))
+
+    def confusion_matrix(self, key: str, default: Any = REQUIRED, classes: int = 2) -> Any:
+        """A tuple of ``classes`` rows of ``classes`` counts."""
+        expected = f"{classes} rows of {classes} counts, one for each label"
+        rows = self.items(key, default, expected)
+        if rows is default:
+            return rows
+        square = len(rows) == classes and all(isinstance(row, list) and len(row) == classes for row in rows)
+        if not square or not all(
+            isinstance(cell, int) and is_number(cell, 0, _LARGEST_COUNT) for row in rows for cell in row
+        ):
+            raise self.wrong(key, expected)
+        return tuple(map(tuple, rows))
 
     def values(self, key: str) -> "Values":
         """An object; an empty one where the key is missing."""

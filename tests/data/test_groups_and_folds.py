@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from madrnet_timm.data.folds import make_folds
-from madrnet_timm.data.groups import find_groups, overlapping_pairs, twin_pairs
+from madrnet_timm.data.groups import find_groups, numbered, overlapping_pairs, twin_pairs
 from madrnet_timm.data.sources import drop_conflicts, load, pictures
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
@@ -59,6 +59,21 @@ def test_groups_join_transitively():
     whole = field()
     crops = [whole[:131, :131], whole[100:231, 0:131], field(1)[:131, :131], whole[150:281, 100:231]]
     assert find_groups([*crops, crops[0].copy()], ["a", "b", "c", "d", "a"]) == [0, 0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_are_numbered_by_their_first_members(seed):
+    """Against groups that are merged one pair after the other."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 60))
+    pairs = {tuple(pair) for pair in rng.integers(0, n, (int(rng.integers(0, n + 1)), 2)).tolist()}
+    sets = [{member} for member in range(n)]
+    for i, j in pairs:
+        joined = next(one for one in sets if i in one) | next(one for one in sets if j in one)
+        sets = [one for one in sets if not one & joined] + [joined]
+    order = sorted(map(min, sets))
+    expected = [next(order.index(min(one)) for one in sets if member in one) for member in range(n)]
+    assert numbered(n, pairs) == expected
 
 
 def test_hushem_groups(hushem_dir):

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from madrnet_timm.data.pictures import AUGMENTATIONS, PictureDataset, _AffineOnBackground, normalized
+from madrnet_timm.data.normalization import normalized
+from madrnet_timm.data.pictures import AUGMENTATIONS, PictureDataset, _AffineOnBackground
 from madrnet_timm.data.pipelines import prepare
 from madrnet_timm.data.sources import load, pictures
 from madrnet_timm.data.synthetic import draw_head

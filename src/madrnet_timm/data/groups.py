@@ -13,7 +13,7 @@ here: heads that lie at the same angle look alike to them, and only what lies ar
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -24,7 +24,7 @@ from ..opencv import cv2
 from ..progress import progress
 from .copies import copied_pairs, without_corners
 
-__all__ = ["find_groups", "overlapping_pairs", "twin_pairs"]
+__all__ = ["find_groups", "numbered", "overlapping_pairs", "twin_pairs"]
 
 _ALIKE = 0.955  # correlation of thumbnails from which on a pair is registered
 _SURELY = 0.98  # and from which on it is one cell whatever lies around it
@@ -129,20 +129,14 @@ def overlapping_pairs(images: Images) -> Pairs:
     }
 
 
-def _numbered(n: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
-    """Connected components of ``n`` pictures, numbered by their first member."""
-    parent = list(range(n))
+def numbered(n: int, pairs: Collection[tuple[int, int]]) -> list[int]:
+    """Connected components of ``n`` images, numbered by their first member."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
 
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for i, j in pairs:
-        parent[max(root(i), root(j))] = min(root(i), root(j))
-    numbers: dict[int, int] = {}
-    return [numbers.setdefault(root(i), len(numbers)) for i in range(n)]
+    first, second = np.array(list(pairs), dtype=np.int64).reshape(-1, 2).T
+    graph = coo_matrix((np.ones(len(pairs)), (first, second)), shape=(n, n))
+    return connected_components(graph, directed=False)[1].tolist()
 
 
 def find_groups(
@@ -170,4 +164,4 @@ def find_groups(
         for i, before, now in zip(firsts, distinct, filled, strict=True)
     ]
     related = twin_pairs(filled) | overlapping_pairs(distinct) | copied_pairs(filled, known)
-    return _numbered(len(images), identical | {(firsts[i], firsts[j]) for i, j in related})
+    return numbered(len(images), identical | {(firsts[i], firsts[j]) for i, j in related})

@@ -19,7 +19,7 @@ from .sources import pictures
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["AUGMENTATIONS", "PictureDataset", "View", "normalized", "start_worker"]
+__all__ = ["AUGMENTATIONS", "PictureDataset", "View", "start_worker"]
 
 View = tuple[str, float]
 """What a picture is prepared by: a name of `PIPELINES`, and the part of the shorter side that ``raw`` keeps."""
@@ -90,9 +90,9 @@ def _in_any_direction(augmentation: v2.Transform) -> v2.Transform:
 class PictureDataset(TorchDataset):
     """Records of a `datasets.Dataset`, prepared once and kept in memory as uint8.
 
-    Items are dicts: ``image`` (uint8 ``(3, size, size)``, see `normalized`), ``label``, ``aspect_ratio`` (NaN where it
-    is missing or can't be trusted) and ``index``, the row in ``records``; with other views ``others``, one image each,
-    changed in the same way.
+    Items are dicts: ``image`` (uint8 ``(3, size, size)``, see `madrnet_timm.data.normalization`), ``label``,
+    ``aspect_ratio`` (NaN where it is missing or can't be trusted) and ``index``, the row in ``records``; with other
+    views ``others``, one image each, changed in the same way.
 
     The random changes of a picture depend on ``(seed, epoch, index)`` alone, not on the order of the pictures nor
     on the number of processes; `set_epoch` before each pass.
@@ -174,18 +174,6 @@ class PictureDataset(TorchDataset):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(state[0]))  # the CPU's alone
             return augmentation(image)
-
-
-def normalized(images: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """What the network takes.
-
-    Args:
-        images: ``(batch, 3, size, size)`` uint8, on any device.
-        mean: Per channel, subtracted after scaling to [0, 1].
-        std: Per channel, divided by.
-    """
-    images = v2.functional.to_dtype(images, torch.float32, scale=True)
-    return v2.functional.normalize(images, list(mean), list(std), inplace=True)
 
 
 def start_worker(number: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["LOWEST", "Calibration", "calibrate", "expected_calibration_error", "tempered"]
+__all__ = ["LOWEST", "Calibration", "calibrate", "expected_calibration_error", "softmax", "tempered"]
 
 LOWEST = 1e-7
 """A probability below it counts as this: its logarithm stays finite."""
@@ -14,11 +14,16 @@ LOWEST = 1e-7
 _BINS = 10
 
 
+def softmax(logits: ArrayLike) -> NDArray[np.float64]:
+    """Probabilities of logits ``(n, classes)``."""
+    values = np.asarray(logits, dtype=np.float64)
+    shifted = np.exp(values - values.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
 def tempered(probabilities: ArrayLike, temperature: float) -> NDArray[np.float64]:
     """Probabilities ``(n, classes)`` with their logits divided by a temperature; above 1 they become less sure."""
-    logits = np.log(np.clip(np.asarray(probabilities, dtype=np.float64), LOWEST, None)) / temperature
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+    return softmax(np.log(np.clip(np.asarray(probabilities, dtype=np.float64), LOWEST, None)) / temperature)
 
 
 def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 from ..data.pipelines import PIPELINES
 from ..errors import InputError
 from ..evaluation.calibration import Calibration
-from ..values import Values, is_number
+from ..values import Values
 
 __all__ = ["FORMAT", "ModelInfo"]
 
@@ -96,7 +96,7 @@ class ModelInfo:
             domain=_domain(values.values("domain")),
             protocol=values.text("protocol", None),
             accuracy=values.number("accuracy", None, 0, 1),
-            confusion_matrix=_confusion_matrix(values, len(label_names)),
+            confusion_matrix=values.confusion_matrix("confusion_matrix", None, len(label_names)),
             controls=_controls(values.values("controls")),
             held_out=values.count("held_out", None, 0, _MANY),
             auc=values.number("auc", None, 0, 1),
@@ -119,16 +119,6 @@ def _domain(values: Values) -> dict[str, tuple[float, float]]:
 
 def _controls(values: Values) -> dict[str, float]:
     return {key: values.number(key, low=0, high=1) for key in values.found}
-
-
-def _confusion_matrix(values: Values, classes: int) -> tuple[tuple[int, ...], ...] | None:
-    rows = values.items("confusion_matrix", None)
-    if rows is None:
-        return None
-    square = len(rows) == classes and all(isinstance(row, list) and len(row) == classes for row in rows)
-    if not square or not all(isinstance(cell, int) and is_number(cell, 0, _MANY) for row in rows for cell in row):
-        raise values.wrong("confusion_matrix", f"{classes} rows of {classes} counts, one for each label")
-    return tuple(map(tuple, rows))
 
 
 def _calibration(values: Values) -> Calibration:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..data.domain import domain_features
 from ..data.reading import Picture, check_crop, read_image
 from ..errors import InputError
-from ..evaluation.calibration import tempered
+from ..evaluation.calibration import softmax, tempered
 from ..evaluation.domain import outside_ranges
 from ..hub.lookup import find_model
 from ..hub.model_folder import ModelFolder
@@ -115,14 +115,12 @@ class Classifier:
         Raises:
             InputError: See `prepare` and `read_image`.
         """
-        return torch.from_numpy(self.normalized([self.prepare(_crop(image)).view for image in images]))
+        return torch.from_numpy(self.normalized([self.prepare(read_image(image, crop=True)).view for image in images]))
 
     def probabilities(self, views: Sequence[NDArray[np.uint8]], batch_size: int = 32) -> NDArray[np.float64]:
         """The network's own probabilities ``(pictures, classes)`` for prepared pictures, not calibrated."""
         batches = (views[start : start + batch_size] for start in range(0, len(views), batch_size))
-        logits = np.concatenate([self.backend(self.normalized(batch)) for batch in batches]).astype(np.float64)
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return exponentials / exponentials.sum(axis=1, keepdims=True)
+        return softmax(np.concatenate([self.backend(self.normalized(batch)) for batch in batches]))
 
     def predict(self, prepared: Sequence[Prepared]) -> list[Prediction]:
         """Classify prepared pictures in one batch."""
@@ -151,10 +149,6 @@ class Classifier:
         """
         if isinstance(images, str | Path):
             raise InputError(f"{images}: expected a list of pictures; write [{str(images)!r}]")
-        prepared = [self.prepare(_crop(image), um_per_px) for image in images]
+        prepared = [self.prepare(read_image(image, crop=True), um_per_px) for image in images]
         batches = (prepared[start : start + batch_size] for start in range(0, len(prepared), batch_size))
         return [prediction for batch in batches for prediction in self.predict(batch)]
-
-
-def _crop(image: Picture) -> NDArray[np.uint8]:
-    return read_image(image, crop=True)

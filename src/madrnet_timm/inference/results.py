@@ -7,7 +7,7 @@ import os
 import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,16 @@ from ..cells import from_cell, printable
 from ..errors import InputError
 from ..files import check_table_name, fill_table, read_csv, replacing
 from ..morphology.head import MEASUREMENTS
+from ..values import Values, read_json
 from .classifier import Classifier
 
 __all__ = ["Results", "ResultsInfo", "info_path", "read_results", "write_results"]
 
 _FORMAT = 1
 """Of the two files; a later one is refused, unknown keys and columns of the same one are left out."""
+
+_LARGEST_INFO = 2**28  # bytes: a message for each file that was left out
+_MOST_SKIPPED = 10**6
 
 Checked = Callable[[Any], Any]
 """Gives a value in its right type, or raises ValueError with what was expected."""
@@ -42,19 +46,6 @@ def _number(low: float = -math.inf, high: float = math.inf, optional: bool = Fal
         return found
 
     return check
-
-
-def _scale(value: Any) -> float | None:
-    found: float | None = _number(0, optional=True)(value)
-    if found == 0:
-        raise ValueError("micrometres per pixel, more than 0")
-    return found
-
-
-def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**9:
-        raise ValueError("a number of images")
-    return value
 
 
 def _text(value: Any) -> str:
@@ -91,29 +82,6 @@ def _flag(value: Any) -> bool:
 
 def _optional(check: Checked) -> Checked:
     return lambda value: None if value in (None, "") else check(value)
-
-
-def _tuple_of(check: Checked) -> Checked:
-    def checked(value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, list):
-            raise ValueError("a list")
-        return tuple(check(item) for item in value)
-
-    return checked
-
-
-def _labels(value: Any) -> tuple[str, ...]:
-    found = _tuple_of(_name)(value)
-    if not found or len(set(found)) < len(found):
-        raise ValueError("names of the classes, each another")
-    return found
-
-
-def _matrix(value: Any) -> tuple[tuple[int, ...], ...]:
-    found = _tuple_of(_tuple_of(_count))(value or [])
-    if any(len(row) != len(found) for row in found):
-        raise ValueError("a row and a column for each class")
-    return found
 
 
 @dataclass(frozen=True)
@@ -156,19 +124,52 @@ class ResultsInfo:
     directory: str = ""
     created: str = ""
 
+    @classmethod
+    def read(cls, values: Values, classes: Sequence[str]) -> "ResultsInfo":
+        """Check what was read.
 
-_INFO: dict[str, Checked] = {
-    "label_names": _labels,
-    **dict.fromkeys(("model", "architecture", "version", "directory", "created"), _text),
-    "digest": _hash,
-    **dict.fromkeys(("normal_class", "no_head_class", "protocol"), _optional(_text)),
-    "accuracy": _number(0, 1, optional=True),
-    "confusion_matrix": _matrix,
-    "held_out": _optional(_count),
-    "threshold": _number(0, 1, optional=True),
-    "um_per_px": _scale,
-    "skipped": _tuple_of(_text),
-}
+        Args:
+            values: The object; keys that are not known are ignored, those that are missing have their defaults.
+            classes: Of the table, for a file that names none.
+
+        Raises:
+            InputError: A value that can't be, or a format of a later version; the message names file and key.
+        """
+        if values.count("format", _FORMAT) > _FORMAT:
+            raise InputError(
+                f"{values.where}: made by a later version of madrnet-timm; update it (pip install -U madrnet-timm)"
+            )
+        names = values.texts("label_names", tuple(classes))
+        if not names or len(set(names)) < len(names):
+            raise values.wrong("label_names", "names of the classes, each another")
+        digest, scale = values.text("digest", ""), values.number("um_per_px", None, low=0)
+        if not re.fullmatch("|[0-9a-f]{64}", digest):
+            raise values.wrong("digest", "a sha256, 64 hexadecimal digits")
+        if scale == 0:
+            raise values.wrong("um_per_px", "micrometres per pixel, more than 0")
+        skipped = values.items("skipped", (), most=_MOST_SKIPPED)
+        if not all(isinstance(reason, str) for reason in skipped):
+            raise values.wrong("skipped", "a list of texts")
+        known = values if "threshold" in values.found else values.values("calibration")  # as version 0.1.0 wrote it
+        return cls(
+            label_names=names,
+            model=values.path("model", ""),
+            architecture=values.text("architecture", ""),
+            digest=digest,
+            version=values.text("version", ""),
+            normal_class=values.text("normal_class", None, choices=names),
+            no_head_class=values.text("no_head_class", None, choices=names),
+            protocol=values.text("protocol", None),
+            accuracy=values.number("accuracy", None, 0, 1),
+            confusion_matrix=values.confusion_matrix("confusion_matrix", (), len(names)),
+            held_out=values.count("held_out", None),
+            threshold=known.number("threshold", None, 0, 1),
+            um_per_px=scale,
+            skipped=tuple(skipped),
+            directory=values.path("directory", ""),
+            created=values.text("created", ""),
+        )
+
 
 _NEEDED: dict[str, Checked] = {"file": _name, "prediction": _name, "abstain": _flag, "ok": _flag}
 _NOT_NEGATIVE = ("head_length", "head_width", "area", "perimeter", "length_um", "width_um", "area_um2", "entropy")
@@ -259,42 +260,17 @@ def _checked(where: str, value: Any, check: Checked) -> Any:
         raise InputError(f"{where}: {printable(reprlib.repr(value))}; expected {error}") from None
 
 
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no number")
-
-
 def _read_info(path: Path, columns: Sequence[str]) -> ResultsInfo:
     """The file beside a table with these columns."""
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: missing; `madrnet predict` writes it beside the table, keep the two together"
-        ) from None
-    except (ValueError, OSError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or "not JSON"
-        raise InputError(f"{path}: can't be read ({reason}); predict again, or bring the file back") from None
-    if not isinstance(info, dict):
-        raise InputError(f"{path}: not the file that `madrnet predict` writes beside a table; predict again")
-    made_as = info.get("format", _FORMAT)
-    if isinstance(made_as, bool) or not isinstance(made_as, int) or made_as > _FORMAT:
-        raise InputError(f"{path}: made by a later version of madrnet-timm; update it (pip install -U madrnet-timm)")
-    labels = [name.removeprefix("p_") for name in columns if name.startswith("p_")]
-    calibration = info.get("calibration")
-    if "threshold" not in info and isinstance(calibration, dict):  # as version 0.1.0 wrote it
-        info["threshold"] = calibration.get("threshold")
-    info = {"label_names": labels} | info
-    known = [field.name for field in fields(ResultsInfo) if field.name in info]
-    found = ResultsInfo(**{name: _checked(f"{path}, {name}", info[name], _INFO[name]) for name in known})
-    if columns and set(found.label_names) != set(labels):
+    if not path.is_file():
+        raise InputError(f"{path}: missing; `madrnet predict` writes it beside the table, keep the two together")
+    classes = [name.removeprefix("p_") for name in columns if name.startswith("p_")]
+    info = ResultsInfo.read(read_json(path, _LARGEST_INFO), classes)
+    if columns and set(info.label_names) != set(classes):
         raise InputError(
             f"{path}: its label_names are not the classes of the table (columns p_...); the two do not belong together"
         )
-    for name in ("normal_class", "no_head_class"):
-        _checked(f"{path}, {name}", getattr(found, name), _one_of((None, *found.label_names)))
-    if len(found.confusion_matrix) not in (0, len(found.label_names)):
-        raise InputError(f"{path}, confusion_matrix: {len(found.confusion_matrix)} rows; expected one for each class")
-    return found
+    return info
 
 
 def _one_of(values: Sequence[Any]) -> Checked:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from timm.data import resolve_model_data_config
 
+from ..data.normalization import normalized
 from ..data.pipelines import check_pipeline, prepare
 from ..data.reading import Picture, read_image
 from ..errors import InputError
@@ -83,9 +84,8 @@ class Transform:
 
     def normalized(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Prepared images as the network takes them, ``(images, 3, size, size)`` float32."""
-        x = np.stack(views).transpose(0, 3, 1, 2).astype(np.float32) / 255
-        mean, std = (np.array(values, np.float32).reshape(1, -1, 1, 1) for values in (self.mean, self.std))
-        return ((x - mean) / std).astype(np.float32)
+        images = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
+        return normalized(images, self.mean, self.std).numpy()
 
 
 def create_transform(model: Any, pipeline: str | None = None) -> Transform:

@@ -1,10 +1,9 @@
 """Head measurement by OpenCV and numpy; imported only when it is used."""
 
 from .align import align, mask_background, normalize_background
-from .head import MEASUREMENTS, HeadMorphology, measure
+from .head import MEASUREMENTS, HeadMorphology, HeadRanges, measure
 from .overlay import draw_overlay
 from .pixels import as_rgb
-from .who import HeadRanges
 
 __all__ = [
     "MEASUREMENTS",

@@ -13,7 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..data.folds import fold_rows
-from ..data.pictures import PictureDataset, View, normalized, start_worker
+from ..data.normalization import normalized
+from ..data.pictures import PictureDataset, View, start_worker
 from ..errors import InputError
 from ..losses import HybridLoss
 from .division import Division, divide
