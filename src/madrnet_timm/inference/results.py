@@ -130,10 +130,11 @@ class ResultsInfo:
 
         Args:
             values: The object; keys that are not known are ignored, those that are missing have their defaults.
-            classes: Of the table, for a file that names none.
+            classes: Of the table; none where it has no rows.
 
         Raises:
-            InputError: A value that can't be, or a format of a later version; the message names file and key.
+            InputError: A value that can't be, other classes than the table's, or a format of a later version; the message
+                names file and key.
         """
         if values.count("format", _FORMAT) > _FORMAT:
             raise InputError(
@@ -142,6 +143,11 @@ class ResultsInfo:
         names = values.texts("label_names", tuple(classes))
         if not names or len(set(names)) < len(names):
             raise values.wrong("label_names", "names of the classes, each another")
+        if classes and set(names) != set(classes):
+            raise InputError(
+                f"{values.where}: its label_names are not the classes of the table (columns p_...); the two do not "
+                "belong together"
+            )
         digest, scale = values.text("digest", ""), values.number("um_per_px", None, low=0)
         if not re.fullmatch("|[0-9a-f]{64}", digest):
             raise values.wrong("digest", "a sha256, 64 hexadecimal digits")
@@ -265,12 +271,7 @@ def _read_info(path: Path, columns: Sequence[str]) -> ResultsInfo:
     if not path.is_file():
         raise InputError(f"{path}: missing; `madrnet predict` writes it beside the table, keep the two together")
     classes = [name.removeprefix("p_") for name in columns if name.startswith("p_")]
-    info = ResultsInfo.read(read_json(path, _LARGEST_INFO), classes)
-    if columns and set(info.label_names) != set(classes):
-        raise InputError(
-            f"{path}: its label_names are not the classes of the table (columns p_...); the two do not belong together"
-        )
-    return info
+    return ResultsInfo.read(read_json(path, _LARGEST_INFO), classes)
 
 
 def _one_of(values: Sequence[Any]) -> Checked:
