@@ -133,8 +133,8 @@ class ResultsInfo:
             classes: Of the table; none where it has no rows.
 
         Raises:
-            InputError: A value that can't be, other classes than the table's, or a format of a later version; the message
-                names file and key.
+            InputError: A value that can't be, other classes than the table's, or a format of a later version; the
+                message names file and key.
         """
         if values.count("format", _FORMAT) > _FORMAT:
             raise InputError(
