@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from madrnet_timm.command import run_command
+from madrnet_timm.commands.arguments import add_training_seeds
 from madrnet_timm.data.arguments import add_data_arguments, add_fold_arguments, settle_dataset
 
 
@@ -18,7 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser)
     add_fold_arguments(parser)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="of the folds (0)")
+    add_training_seeds(parser)
     parser.add_argument(
         "--output",
         type=Path,

@@ -279,6 +279,12 @@ def check_table_name(path: Path) -> None:
     check_output(path)
 
 
+def _try_file(path: Path) -> None:
+    """Write an empty file and remove it again."""
+    path.touch()
+    path.unlink()
+
+
 def check_output(path: Path) -> None:
     """Raise `InputError` where a file could not be written there, before any work is done for it."""
     beside = _beside_file(path)
@@ -287,8 +293,7 @@ def check_output(path: Path) -> None:
             raise InputError(f"--output {path}: no folder {path.parent}; make it first")
         if path.is_dir():  # fails where the name is too long
             raise InputError(f"--output {path}: a folder; expected the name of a file")
-        beside.touch()
-        beside.unlink()
+        _try_file(beside)
     except OSError as error:
         raise InputError(
             f"--output {path}: can't be written ({error.strerror}); check the permissions, or choose another name"
@@ -304,9 +309,7 @@ def make_output_folder(path: Path, option: str) -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        trial = path / f".{os.getpid()}.part"
-        trial.touch()
-        trial.unlink()
+        _try_file(path / f".{os.getpid()}.part")
     except OSError as error:
         reason = "a file lies there" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
         raise InputError(f"{option} {path}: no folder to write to ({reason}); choose another one") from None
