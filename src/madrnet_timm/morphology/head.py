@@ -207,33 +207,22 @@ def _is_unstable(green: NDArray[np.uint8], aspect_ratio: float) -> bool:
     return False
 
 
-def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = None) -> HeadMorphology:
-    """Measure the sperm head nearest to the middle of a picture.
+def _flags(found: Segmentation, at_border: bool, solidity: float | None, vote: float) -> set[str]:
+    """Reasons for care that one look tells, see `HeadMorphology`."""
+    reasons = {
+        "touches_border": at_border,
+        "low_contrast": found.darkness[found.mask].mean() < 6 * found.noise,
+        "cut_neck": found.cut_neck,
+        "two_heads": found.neighbours,
+        "irregular": solidity is not None and solidity < _IRREGULAR,
+        "polarity": vote < _DOUBTFUL_VOTE,
+    }
+    return {name for name, holds in reasons.items() if holds}
 
-    γ is the ratio of the axes of the ellipse with the head's second moments. (The paper takes the ratio of the
-    bounding box, which of its own recipe is the frame of the picture for all 216 pictures of HuSHeM; the rectangle of
-    least area is wrong for egg shapes.)
 
-    Args:
-        image: A Pillow image, or an array ``(height, width, 3)`` RGB or ``(height, width)`` gray; what is not RGB uint8
-            is converted by `as_rgb`.
-        um_per_px: Micrometres per pixel, if known.
-
-    Raises:
-        InputError: Not such an image.
-        ValueError: ``um_per_px`` not positive.
-    """
-    if um_per_px is not None and not um_per_px > 0:
-        raise ValueError(f"um_per_px={um_per_px}: expected micrometres per pixel, more than 0")
-    rgb = as_rgb(image)
-    height, width = rgb.shape[:2]
-    green = np.ascontiguousarray(rgb[..., 1])
-    found = segment(green)
-    if found is None or found.mask.sum() < _LEAST_AREA:
-        mask, neck = np.zeros((2, height, width), dtype=bool)
-        contour = np.zeros((0, 2), dtype=np.float32)
-        return HeadMorphology(mask, neck, contour, flags=frozenset({"no_head"}), um_per_px=um_per_px)
-
+def _measured(found: Segmentation, green: NDArray[np.uint8], um_per_px: float | None) -> HeadMorphology:
+    """All measurements of what was found in the green channel."""
+    height, width = green.shape
     zoom = found.zoom
     offset = np.array(found.origin) + (0.5 / zoom - 0.5)  # pixel centres of the window to those of the picture
     contours, _ = cv2.findContours(found.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -255,20 +244,9 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
 
     aspect_ratio = float(np.sqrt(major / minor))
     shape = head_shape(found, line, (dx, dy))
-    flags = set()
     edge = max(1.0, 1.5 / zoom)  # the outermost outline lies up to a pixel of the working frame inside
-    if contour.min() < edge or contour[:, 0].max() > width - 1 - edge or contour[:, 1].max() > height - 1 - edge:
-        flags.add("touches_border")
-    if found.darkness[found.mask].mean() < 6 * found.noise:
-        flags.add("low_contrast")
-    if found.cut_neck:
-        flags.add("cut_neck")
-    if found.neighbours:
-        flags.add("two_heads")
-    if solidity is not None and solidity < _IRREGULAR:
-        flags.add("irregular")
-    if vote < _DOUBTFUL_VOTE:
-        flags.add("polarity")
+    inside = edge <= contour.min() and (contour.max(axis=0) <= (width - 1 - edge, height - 1 - edge)).all()
+    flags = _flags(found, not inside, solidity, vote)
     doubtful = found.cut_neck or shape.ellipticity < _FIRM_ELLIPSE  # a second look costs as much as the first
     if doubtful and not flags & _NOT_OK and _is_unstable(green, aspect_ratio):
         flags.add("unstable")
@@ -288,3 +266,31 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
         flags=frozenset(flags),
         um_per_px=um_per_px,
     )
+
+
+def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = None) -> HeadMorphology:
+    """Measure the sperm head nearest to the middle of a picture.
+
+    γ is the ratio of the axes of the ellipse with the head's second moments. (The paper takes the ratio of the
+    bounding box, which of its own recipe is the frame of the picture for all 216 pictures of HuSHeM; the rectangle of
+    least area is wrong for egg shapes.)
+
+    Args:
+        image: A Pillow image, or an array ``(height, width, 3)`` RGB or ``(height, width)`` gray; what is not RGB uint8
+            is converted by `as_rgb`.
+        um_per_px: Micrometres per pixel, if known.
+
+    Raises:
+        InputError: Not such an image.
+        ValueError: ``um_per_px`` not positive.
+    """
+    if um_per_px is not None and not um_per_px > 0:
+        raise ValueError(f"um_per_px={um_per_px}: expected micrometres per pixel, more than 0")
+    rgb = as_rgb(image)
+    green = np.ascontiguousarray(rgb[..., 1])
+    found = segment(green)
+    if found is None or found.mask.sum() < _LEAST_AREA:
+        mask, neck = np.zeros((2, *green.shape), dtype=bool)
+        contour = np.zeros((0, 2), dtype=np.float32)
+        return HeadMorphology(mask, neck, contour, flags=frozenset({"no_head"}), um_per_px=um_per_px)
+    return _measured(found, green, um_per_px)
