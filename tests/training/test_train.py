@@ -86,6 +86,7 @@ def test_model_folder_in_a_fresh_process(run, tmp_path):
         "config.json",
         "model.safetensors",
         "README.md",
+        "confusion_matrix.png",
         "seen.csv",
     }
     assert len({p.stat().st_mode for p in (folder / "model").iterdir()}) == 1  # who reads one file reads all
@@ -352,7 +353,7 @@ def test_what_a_start_has_learned_is_known_of_what_comes_of_it(run, hushem_dir, 
     words = [*run[2][:4], *SMALL, "--epochs", 1, "--output", again]
     assert train_command(*words, "--weights", published) == 0
     assert json.loads((again / "model" / "config.json").read_text())["madrnet"]["learned_before"] == ["hushem"]
-    assert "had been trained on HuSHeM." in (again / "model" / "README.md").read_text()
+    assert "had learned from HuSHeM." in (again / "model" / "README.md").read_text()
     shutil.copytree(again / "model", tmp_path / "alone")
     words = ["--dataset", "hushem", "--data-dir", hushem_dir, *SMALL, "--output", tmp_path / "out"]
     for model in (again / "model", tmp_path / "alone"):
