@@ -180,7 +180,7 @@ def speed_rows(row: dict[str, Any] | None) -> str:
     if row is None:
         return ""
     lines = [
-        f"| milliseconds of a core, {way} | {float(row[step]):.1f}: {row[ratio]} times timm's {row['reference']} |"
+        f"| one image on one core, {way} | {float(row[step]):.1f} ms: {row[ratio]} times timm's {row['reference']} |"
         for way, step, ratio in (
             ("PyTorch", "infer_step_time", "ratio"),
             ("ONNX Runtime", "onnx_step_time", "onnx_ratio"),
