@@ -35,19 +35,18 @@ def contact_sheet(
 
     columns = min(len(images), _HEADS_PER_ROW)
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(2.3 * columns, 1.45 * rows + 0.2), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03)
-    pairs = figure.subfigures(rows, columns, squeeze=False).flat
-    for index, pair in enumerate(pairs):
-        left, right = pair.subplots(1, 2)
-        left.axis("off")
-        right.axis("off")
-        if index < len(images):
-            _draw_measured(left, images[index], predictions[index])
-            _draw_predicted(right, images[index], predictions[index], pipeline)
-    figure.supxlabel("Research use only; not a medical device", fontsize=7, color=_GRAY)
+    height = 1.5 * rows + 0.25
+    figure = Figure(figsize=(2.6 * columns, height))
+    grid = figure.add_gridspec(
+        rows, columns, left=0.005, right=0.995, top=1 - 0.22 / height, bottom=0.25 / height, wspace=0.09, hspace=0.24
+    )
+    for index, (image, prediction) in enumerate(zip(images, predictions, strict=True)):
+        left, right = (figure.add_subplot(cell) for cell in grid[index].subgridspec(1, 2, wspace=0.03))
+        _draw_measured(left, image, prediction)
+        _draw_predicted(right, image, prediction, pipeline)
+    figure.text(0.5, 0.06 / height, "Research use only; not a medical device", ha="center", fontsize=8, color=_GRAY)
     with replacing(Path(path)) as beside:
-        figure.savefig(beside, dpi=180, format="png")
+        figure.savefig(beside, dpi=150, format="png")
 
 
 def _draw_measured(axes: Any, image: NDArray[np.uint8], prediction: Prediction) -> None:
@@ -56,10 +55,15 @@ def _draw_measured(axes: Any, image: NDArray[np.uint8], prediction: Prediction) 
     if len(head.contour):
         outline = np.vstack([head.contour, head.contour[:1]])
         axes.plot(outline[:, 0], outline[:, 1], color=_GREEN, linewidth=1.2)
-    axes.set_title("no head" if head.aspect_ratio is None else f"γ = {head.aspect_ratio:.2f}", fontsize=9, pad=3)
+    _finish(axes, "no head" if head.aspect_ratio is None else f"γ = {head.aspect_ratio:.2f}")
 
 
 def _draw_predicted(axes: Any, image: NDArray[np.uint8], prediction: Prediction, pipeline: str) -> None:
     axes.imshow(prepare(image, pipeline, 112, morphology=prediction.head))
     probability = 100 * prediction.probabilities[prediction.label]
-    axes.set_title(f"{prediction.label} {probability:.0f} %", fontsize=9, pad=3, fontweight="bold")
+    _finish(axes, f"{prediction.label} {'> 99' if probability > 99 else f'{probability:.0f}'} %")
+
+
+def _finish(axes: Any, title: str) -> None:
+    axes.axis("off")
+    axes.set_title(title, fontsize=9, pad=3)
