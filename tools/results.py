@@ -102,7 +102,7 @@ def predictions(name: str) -> list[dict[str, str]]:
 @cache
 def summary(name: str, seeds: tuple[int, ...] | None = None) -> dict[str, Any]:
     """Figures of a stored run, of all its seeds or some."""
-    from madrnet_timm.training.cross_validation import summarize_predictions
+    from madrnet_timm.evaluation.summary import summarize_predictions
 
     rows = [row for row in predictions(name) if seeds is None or int(row["seed"]) in seeds]
     return summarize_predictions(rows, read_runs()[name]["classes"])
@@ -120,7 +120,7 @@ def controls(name: str) -> dict[str, str]:
     """Accuracy, mean ± sd over the folds, of each control on the folds of a stored run."""
     from madrnet_timm.errors import InputError
     from madrnet_timm.evaluation.controls import CONTROLS
-    from madrnet_timm.training.cross_validation import summarize_predictions
+    from madrnet_timm.evaluation.summary import summarize_predictions
 
     run, seeds = read_runs()[name], {row["seed"] for row in predictions(name)}
     table = f"controls-{run['dataset']}" + ("" if run["protocol"] == "grouped" else f"-{run['protocol']}")

@@ -65,9 +65,9 @@ def same_classes(shipment: "Shipment", target: Path) -> tuple[int, int]:
     from madrnet_timm.data.sources import load, pictures
     from madrnet_timm.inference import Classifier
     from madrnet_timm.progress import progress
-    from madrnet_timm.training.cross_validation import cross_validated_options
+    from madrnet_timm.training.stored import cross_validated_config
 
-    options = cross_validated_options(shipment.output)
+    options = cross_validated_config(shipment.output)
     records = load(options.dataset, options.data_dir, skip_unreadable=options.skip_unreadable)
     full, stored = Classifier(shipment.final or options.output), Classifier(target)
     images = progress(pictures(records), len(records), "comparing", "image", shown_from=100)

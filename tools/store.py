@@ -66,17 +66,12 @@ def store_run(results: Path, name: str, output: Path, title: str) -> None:
     """
     from madrnet_timm.evaluation.figures import confusion_matrix_figure
     from madrnet_timm.files import read_csv, write_csv
-    from madrnet_timm.training.cross_validation import (
-        cross_validated_options,
-        draw_learning_curves,
-        held_out_epochs,
-        held_out_predictions,
-        summarize,
-    )
+    from madrnet_timm.training.stored import CrossValidation, cross_validated_config
     from madrnet_timm.training.training_command import training_command
 
     _check_title(results, name, title)
-    rows, found, options = held_out_predictions(output), summarize(output), cross_validated_options(output)
+    done, options = CrossValidation.read(output), cross_validated_config(output)
+    rows, found = done.predictions, done.summary
     seeds = {row["seed"] for row in found["folds"]}
     before, epochs_before = (
         read_csv(path) if path.is_file() else [] for path in (results / f"{name}.csv", results / f"{name}-epochs.csv")
@@ -102,13 +97,13 @@ def store_run(results: Path, name: str, output: Path, title: str) -> None:
     trained = sorted({row["fold"] for row in found["folds"]})
     if isinstance(options.folds, int) and options.protocol != "session" and len(trained) < options.folds:
         entry["folds"] = trained
-    epochs = sorted([*epochs_stay, *held_out_epochs(output)], key=lambda row: int(row["seed"]))
+    epochs = sorted([*epochs_stay, *done.epochs], key=lambda row: int(row["seed"]))
     _write(results, name, rows, entry)
     write_csv(results / f"{name}-epochs.csv", epochs)
     shown = {figure for table in _yaml(results / "paper.yaml").values() for figure in table.get("figures", ())}
     curves, confusion = f"{name}-learning_curves.png", f"{name}-confusion_matrix.png"
     if curves in shown and not stay:
-        draw_learning_curves(output, results / curves)
+        done.draw_learning_curves(results / curves)
     if confusion in shown and not stay:
         pooled = found["pooled"]
         confusion_matrix_figure(pooled["confusion_matrix"], list(pooled["per_class"]), results / confusion)
@@ -128,7 +123,7 @@ def store_table(results: Path, name: str, table: Path, title: str, like: str, co
     Raises:
         InputError: Another table than that; no such run; a known name with another title.
     """
-    from madrnet_timm.training.cross_validation import held_out_predictions
+    from madrnet_timm.training.stored import held_out_predictions
 
     _check_title(results, name, title)
     runs, rows = _yaml(results / "runs.yaml"), held_out_predictions(table)

@@ -66,9 +66,9 @@ STUDIES: dict[str, Sequence[str]] = {
 
 def row(name: str, output: Path) -> str:
     """A finished setting as a row of the table."""
-    from madrnet_timm.training.cross_validation import compare_runs, summarize
+    from madrnet_timm.training.stored import CrossValidation, compare_runs
 
-    summary = summarize(output / name)
+    summary = CrossValidation.read(output / name).summary
     accuracy, f1 = (f"{100 * summary['mean'][k]:.1f} ± {100 * summary['sd'][k]:.1f}" for k in ("accuracy", "f1"))
     against = "" if name == "full" else str(compare_runs(output / "full", output / name))
     return f"| {SETTINGS[name].title} | {accuracy} | {f1} | {against} |"

@@ -37,12 +37,12 @@ def main() -> None:
     from madrnet_timm.inference.explain import STAGES
     from madrnet_timm.inference.gradcam import attention_maps
     from madrnet_timm.morphology import measure
-    from madrnet_timm.training.cross_validation import cross_validated_options, held_out_predictions
+    from madrnet_timm.training.stored import cross_validated_config, held_out_predictions
 
     rows = held_out_predictions(args.run)
     if args.seed not in {row["seed"] for row in rows}:
         raise InputError(f"--seed {args.seed}: {args.run} has the seeds {sorted({row['seed'] for row in rows})}")
-    options = replace(cross_validated_options(args.run), seed=args.seed)
+    options = replace(cross_validated_config(args.run), seed=args.seed)
     if options.recipe.pipeline == "raw":
         raise InputError(f"{args.run}: heads of the pipeline raw are not aligned, and their mean says nothing")
     if not options.model.startswith("madrnet_"):

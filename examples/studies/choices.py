@@ -86,14 +86,14 @@ def main() -> None:
     args.output = args.output or Path("runs/choices")
 
     from madrnet_timm.files import write_csv
-    from madrnet_timm.training.cross_validation import cross_validate, fold_options
+    from madrnet_timm.training.cross_validation import cross_validate, fold_configs
 
     rows = []
     for name, kwargs in SETTINGS.items():
         output = args.output / name.replace(" ", "-").replace(",", "")
         options = replace(from_arguments(args, output=output), model_kwargs=dict(args.model_kwargs) | kwargs)
         print(f"{name}\n{cross_validate(options)}", flush=True)
-        for run in fold_options(options):
+        for run in fold_configs(options):
             accuracy = json.loads((run.output / "metrics.json").read_text(encoding="utf-8"))["accuracy"]
             rows.append({"setting": name, "fold": run.fold, "accuracy": accuracy} | outputs_gap(run))
         write_csv(args.output / "choices.csv", rows)

@@ -24,8 +24,8 @@ def depth_figure(results: Path, path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
+    from madrnet_timm.evaluation.summary import summarize_predictions
     from madrnet_timm.files import read_csv
-    from madrnet_timm.training.cross_validation import summarize_predictions
 
     runs, paper = (yaml.safe_load((results / name).read_text(encoding="utf-8")) for name in ("runs.yaml", "paper.yaml"))
     rows = {title: row["run"] for title, row in paper["figure_10"]["rows"].items() if row["run"] in runs}

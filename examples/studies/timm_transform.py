@@ -30,16 +30,12 @@ def main() -> None:
     from tqdm import tqdm
 
     from madrnet_timm.data.sources import class_names, pictures
+    from madrnet_timm.evaluation.summary import summarize_predictions, summary_table
     from madrnet_timm.files import check_table_name, write_table
-    from madrnet_timm.training.cross_validation import (
-        cross_validated_options,
-        held_out_predictions,
-        summarize_predictions,
-        summary_table,
-    )
+    from madrnet_timm.training.stored import cross_validated_config, held_out_predictions
 
     check_table_name(args.output)
-    options = cross_validated_options(args.run)
+    options = cross_validated_config(args.run)
     places = sorted({(row["seed"], row["fold"]) for row in held_out_predictions(args.run, args.seeds)})
     rows: list[dict[str, Any]] = []
     for seed, fold in tqdm(places, desc="predicting", disable=None):

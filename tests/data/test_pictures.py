@@ -1,5 +1,7 @@
 """Prepared pictures and their random changes."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from madrnet_timm.data.pipelines import prepare
 from madrnet_timm.data.sources import load, pictures
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.morphology import measure
+from madrnet_timm.training.recipe import Recipe
 
 
 def test_augmentation_depends_on_seed_epoch_and_index_alone():
@@ -108,3 +111,9 @@ def test_normalized():
     ).view(3, 1, 1)
     torch.testing.assert_close(own.double(), expected, rtol=1e-5, atol=1e-6)
     assert torch.equal(images, before)
+
+
+def test_a_recipe_offers_all_augmentations():
+    """It names them itself, so that reading one needs no PyTorch."""
+    (option,) = (field for field in fields(Recipe) if field.name == "augmentation")
+    assert option.metadata["choices"] == tuple(AUGMENTATIONS)

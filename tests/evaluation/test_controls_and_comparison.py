@@ -32,7 +32,7 @@ def write(root, shade):
 
 
 def test_a_control_that_is_better_than_the_model_is_said():
-    from madrnet_timm.training.cross_validation import summarize_predictions, summary_table
+    from madrnet_timm.evaluation.summary import summarize_predictions, summary_table
 
     controls = {"background": 0.4, "shape and stain": 0.75}
     assert better_control(0.8, controls) == better_control(0.8, {}) == ""

@@ -19,20 +19,16 @@ from sklearn.linear_model import LogisticRegression
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.controls import shape_features
 from madrnet_timm.evaluation.intervals import wilson_interval
+from madrnet_timm.evaluation.summary import summarize_predictions
 from madrnet_timm.files import write_csv
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.explain import STAGES
 from madrnet_timm.inference.gradcam import attention_maps
 from madrnet_timm.training import cross_validation
-from madrnet_timm.training.cross_validation import (
-    compare_runs,
-    cross_validate,
-    cross_validated_options,
-    summarize,
-    summarize_predictions,
-)
+from madrnet_timm.training.cross_validation import cross_validate
 from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.run_config import RunConfig
+from madrnet_timm.training.stored import CrossValidation, compare_runs, cross_validated_config, held_out_predictions
 from tools.store import store_run, store_table
 
 from .conftest import rows, write_heads
@@ -94,7 +90,7 @@ def test_summary(two):
 def test_another_recipe_in_the_same_output_is_refused_before_training(two, monkeypatch):
     monkeypatch.setattr(cross_validation, "train", lambda run: pytest.fail("trained"))
     folder = two[0][0][0]
-    options = replace(cross_validated_options(folder), output=folder)
+    options = replace(cross_validated_config(folder), output=folder)
     with pytest.raises(InputError, match="seed0-fold0: that run has epochs = 1, not 2"):
         cross_validate(replace(options, recipe=replace(options.recipe, epochs=2)), [7])
 
@@ -105,8 +101,8 @@ def test_stored_seeds_stay(two, tmp_path):
     store_run(tmp_path, "heads", short, "drawn heads")
     names = ("heads.csv", "heads-epochs.csv", "runs.yaml")
     stored = [(tmp_path / name).read_text() for name in names]
-    given = cross_validation.held_out_predictions(short)
-    for kept, row in zip(cross_validation.held_out_predictions(tmp_path / "heads.csv"), given, strict=True):
+    given = held_out_predictions(short)
+    for kept, row in zip(held_out_predictions(tmp_path / "heads.csv"), given, strict=True):
         assert {key: kept[key] for key in ("seed", "fold", "file", "label", "prediction")}.items() <= row.items()
         assert float(kept["p_Normal"]) == pytest.approx(float(row["p_Normal"]), abs=5e-5)
     epochs = rows(tmp_path / "heads-epochs.csv")
@@ -130,7 +126,7 @@ def test_a_table_is_stored_with_the_folds_of_a_run(two, tmp_path):
     """tools/store.py with a table of madrnet ensemble."""
     (short, *_), _ = two[0]
     store_run(tmp_path, "heads", short, "drawn heads")
-    table = [row | {"prediction": "Tapered"} for row in cross_validation.held_out_predictions(short)]
+    table = [row | {"prediction": "Tapered"} for row in held_out_predictions(short)]
     write_csv(tmp_path / "given.csv", table)
     store_table(tmp_path, "mean", tmp_path / "given.csv", "mean of both", "heads", "python a.py")
     kept = rows(tmp_path / "mean.csv")
@@ -257,7 +253,7 @@ def probabilities(row):
 def table_in_another_order(folder, path):
     """What a cross-validation predicts, with its classes the other way round."""
     columns = ("seed", "fold", "file", "label", "prediction", "p_Tapered", "p_Normal")
-    given = cross_validation.held_out_predictions(folder)
+    given = held_out_predictions(folder)
     write_csv(path, [{column: row[column] for column in columns} for row in given])
     return path
 
@@ -363,7 +359,7 @@ def test_ensemble_with_what_is_measured(verb, two, tmp_path):
 
 def test_ensemble_says_what_is_wrong(verb, two, tmp_path):
     folders, options = [folder for folder, _, _ in two[0]], two[0][0][2]
-    given = cross_validation.held_out_predictions(folders[0])
+    given = held_out_predictions(folders[0])
 
     def table(name, change):
         """The first run's, of which some row is changed."""
@@ -438,10 +434,10 @@ def test_other_runs_in_the_same_folder(two, tmp_path):
     config = tmp_path / "cv" / "seed1-fold0" / "config.yaml"
     config.write_text(config.read_text().replace("epochs: 1", "epochs: 7"))
     with pytest.raises(InputError, match="differs from the other runs in epochs"):
-        summarize(tmp_path / "cv")
+        CrossValidation.read(tmp_path / "cv")
     shutil.rmtree(tmp_path / "cv" / "seed1-fold0")
     with pytest.raises(InputError, match="different numbers of folds"):
-        summarize(tmp_path / "cv")
+        CrossValidation.read(tmp_path / "cv")
     (tmp_path / "cv" / "seed1-fold1" / "metrics.json").unlink()
     with pytest.raises(InputError, match="begun, but not finished and not asked for"):
         cross_validate(replace(options, output=tmp_path / "cv"), (0,))

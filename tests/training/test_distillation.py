@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from madrnet_timm.training.cross_validation import compare_runs, cross_validate
+from madrnet_timm.training.cross_validation import cross_validate
 from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.run_folder import RunFolder
+from madrnet_timm.training.stored import compare_runs
 
 from .conftest import SMALL, write_heads
 

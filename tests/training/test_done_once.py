@@ -1,4 +1,4 @@
-"""A training does its work once: each image is measured once, the last epoch is evaluated once."""
+"""Work is done once: each image is measured, the last epoch evaluated, each table of a cross-validation read."""
 
 import sys
 from collections import Counter
@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 import madrnet_timm.morphology
+from madrnet_timm.training import stored
+from madrnet_timm.training.cross_validation import cross_validate
 from madrnet_timm.training.loop import Loop
 from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.run_config import RunConfig
@@ -68,3 +70,21 @@ def test_a_training_that_ended_before_it_was_written_is_evaluated_again(tmp_path
     assert counted["evaluated"] == 1
     whole = train(replace(config, output=tmp_path / "whole"))
     assert again == whole
+
+
+def test_a_cross_validation_reads_each_table_once(tmp_path, monkeypatch):
+    recipe = Recipe(epochs=1, img_size=48, batch_size=8)
+    config = RunConfig(
+        "madrnet_test_resnet", "folder", tmp_path / "cv", write_heads(tmp_path / "heads"), folds=2, recipe=recipe
+    )
+    read, real = Counter(), stored.read_csv
+
+    def counted(path):
+        read[path.relative_to(config.output).as_posix()] += 1
+        return real(path)
+
+    monkeypatch.setattr(stored, "read_csv", counted)
+    table = cross_validate(config)
+    assert read == {f"seed0-fold{fold}/{name}.csv": 1 for fold in (0, 1) for name in ("predictions", "history")}
+    assert (config.output / "learning_curves.png").stat().st_size > 0
+    assert cross_validate(config) == table

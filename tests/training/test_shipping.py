@@ -20,10 +20,11 @@ from madrnet_timm.hub.model_folder import ModelFolder, save_model_folder
 from madrnet_timm.hub.model_info import ModelInfo
 from madrnet_timm.inference import Classifier
 from madrnet_timm.models.pretrained import Published, published_models
-from madrnet_timm.training.cross_validation import cross_validate, cross_validated_options
+from madrnet_timm.training.cross_validation import cross_validate
 from madrnet_timm.training.recipe import PRESETS, Recipe
 from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.shipping import MODELS, Shipment, ship, write_entry
+from madrnet_timm.training.stored import cross_validated_config
 from madrnet_timm.training.training_command import training_command
 
 from .conftest import write_heads
@@ -137,7 +138,7 @@ def test_models_yaml(shipped):
 
 
 def test_the_command_makes_it_again(shipped):
-    options = cross_validated_options(shipped / "cv")
+    options = cross_validated_config(shipped / "cv")
     command = training_command(options, [0, 1], "runs/x")
     assert "--dataset folder" in command
     assert "--epochs 4" in command
@@ -148,7 +149,7 @@ def test_the_command_makes_it_again(shipped):
     assert entry.endswith(f"--output runs/ship && python -m tools.ship runs/ship --name {NAME} --models {MODELS}")
     licensed = replace(options, license="cc-by-4.0")
     assert training_command(licensed, [0], "runs/x").endswith("--license cc-by-4.0 --output runs/x")
-    assert cross_validated_options(shipped / "cv").license is None
+    assert cross_validated_config(shipped / "cv").license is None
     taught = replace(options, teachers=(Path("/x/a/seed0-fold0"), Path("/x/b/seed0-fold0")), weights="/x/c/f/model")
     command = training_command(taught, [0], "runs/x")
     assert command.startswith("madrnet distill runs/a runs/b --dataset folder")

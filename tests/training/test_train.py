@@ -23,7 +23,7 @@ from madrnet_timm.evaluation.calibration import calibrate, tempered
 from madrnet_timm.hub import load_model_weights
 from madrnet_timm.inference import Classifier
 from madrnet_timm.losses import HybridLoss
-from madrnet_timm.training.cross_validation import fold_options
+from madrnet_timm.training.cross_validation import fold_configs
 from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.run_folder import RunFolder
@@ -384,7 +384,7 @@ def test_weights_of_a_run_are_known_picture_by_picture(run, tmp_path, train_comm
         recipe=Recipe(epochs=1, img_size=48, batch_size=8),
     )  # fmt: skip
     with pytest.raises(InputError, match="that fold 1 holds out"):
-        fold_options(options)
+        fold_configs(options)
 
 
 def test_a_model_copied_out_of_its_run_is_found_out(run, tmp_path, train_command, capsys):

@@ -28,7 +28,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from ..training.cross_validation import compare_runs
+    from ..training.stored import compare_runs
 
     found = compare_runs(args.first, args.second, args.seeds)
     print(f"seeds: {', '.join(map(str, found.seeds))}")

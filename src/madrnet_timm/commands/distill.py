@@ -36,8 +36,8 @@ def _distill(args: argparse.Namespace) -> int:
     check_extra("train")
     from accelerate import PartialState
 
-    from ..training.cross_validation import compare_runs
     from ..training.distillation import distill
+    from ..training.stored import compare_runs
 
     show = PartialState().print  # by the first process alone
     alone, distilled = distill(from_arguments(args), args.teacher, sorted(set(args.seeds)), show)

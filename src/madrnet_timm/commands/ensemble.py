@@ -62,9 +62,9 @@ def _ensemble(args: argparse.Namespace) -> int:
             f"{tables[0]}: --measured needs an output of madrnet cross-validate, which says where the images lie"
         )
     check_extra("train")
+    from ..evaluation.summary import summarize_predictions, summary_table
     from ..files import check_table_name, write_table
     from ..inference.mirrored import mirrored_probabilities
-    from ..training.cross_validation import summarize_predictions, summary_table
     from ..training.ensemble import Ensemble
 
     check_table_name(args.output)

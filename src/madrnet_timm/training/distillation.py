@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .cross_validation import cross_validate, fold_options
+from .cross_validation import cross_validate, fold_configs
 from .run_config import RunConfig
 
 __all__ = ["distill"]
@@ -29,7 +29,7 @@ def distill(
     """
     alone = replace(options, output=options.output / "alone")
     distilled = replace(options, output=options.output / "distilled", teachers=tuple(teachers))
-    fold_options(distilled, seeds)  # do the teachers fit? before the first is trained
+    fold_configs(distilled, seeds)  # do the teachers fit? before the first is trained
     for name, run in (("alone", alone), ("distilled", distilled)):
         show(f"{name}\n{cross_validate(run, seeds)}\n")
     return alone.output, distilled.output

@@ -13,7 +13,7 @@ from ..data.sources import class_names, pictures
 from ..errors import InputError
 from ..evaluation.controls import Controls
 from ..progress import progress
-from .cross_validation import cross_validated_options, held_out_predictions
+from .stored import cross_validated_config, held_out_predictions
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -99,7 +99,7 @@ class Ensemble:
     def _divide(self, seed: int) -> tuple["Dataset", NDArray[np.int64]]:
         """The records and their folds, as they were when the first output was trained."""
         run = next(run for run in self.runs if not run.is_file())
-        options = cross_validated_options(run)
+        options = cross_validated_config(run)
         records, folds, _ = replace(options, seed=seed).divided_records()
         now = {
             (seed, int(fold), file): pixels

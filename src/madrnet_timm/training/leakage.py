@@ -58,6 +58,13 @@ def experience_before(config: RunConfig) -> Experience:
     return Experience(sorted({name for path in models for name in ModelFolder(path).data_sets}), seen_pixels(models))
 
 
+def _learned_from(config: RunConfig) -> list[str | Path]:
+    """Models that a run's weights came from and those that taught it, as `find_model` takes them; some may be gone."""
+    file = config.backbone_weights
+    starts = [config.weights, model_folder_of(file) if file else None]
+    return [*(start for start in starts if start), *(RunFolder(path).model for path in config.teachers)]
+
+
 def _experience(model: Path) -> Iterator[tuple[Collection[str], Collection[str]]]:
     """Of a model, its start and its teachers: pictures known one by one, and data sets of which it counts as the whole.
 
@@ -78,7 +85,7 @@ def _experience(model: Path) -> Iterator[tuple[Collection[str], Collection[str]]
             yield (), folder.data_sets
             continue
         yield run.trained_on(), ()
-        for given in run.learned_from():
+        for given in _learned_from(run.read_config()):
             try:
                 folders.append(ModelFolder(find_model(given)).path.resolve())
             except InputError:  # gone: what the model's config says of it is left

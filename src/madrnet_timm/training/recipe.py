@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from ..data.pictures import AUGMENTATIONS
 from ..data.pipelines import PIPELINES
 from ..errors import InputError
 
@@ -37,7 +36,7 @@ class Recipe:
         "medium",
         "random changes in training: none, light (the paper's), medium, varied (more of stain, and focus), strong "
         "(any direction, for heads that are not aligned)",
-        AUGMENTATIONS,
+        ("none", "light", "medium", "varied", "strong"),
     )
     lr_backbone: float = _option(5e-4, "highest learning rate of the backbone")
     lr_reversible: float = _option(5e-4, "highest learning rate of R")

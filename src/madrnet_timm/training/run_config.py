@@ -13,7 +13,6 @@ import yaml
 from ..data.folds import divided_records
 from ..errors import InputError
 from ..files import write_text
-from ..models.pretrained import full_name
 from ..values import Values, is_number
 from .recipe import Recipe
 
@@ -99,6 +98,8 @@ class RunConfig:
         if self.weights is not None and (path := Path(self.weights.removeprefix("local-dir:"))).exists():
             config["weights"] = str(path.resolve())
         elif self.weights is not None:
+            from ..models.pretrained import full_name  # late: it imports PyTorch
+
             config["weights"] = full_name(self.weights)  # the best model of an architecture may become another
         config["teachers"] = [str(path.resolve()) for path in self.teachers]
         if not self.skip_unreadable:

@@ -8,7 +8,6 @@ from filelock import FileLock, Timeout
 
 from ..errors import InputError
 from ..files import as_csv, read_csv, reporting_disk_errors, write_text
-from ..hub.model_folder import model_folder_of
 from .run_config import RunConfig
 
 __all__ = ["RunFolder"]
@@ -104,13 +103,6 @@ class RunFolder:
         held_out = str(self.read_config().fold)
         more = read_csv(self._unlabelled) if self._unlabelled.is_file() else []
         return {row["pixel_sha256"] for row in [*read_csv(self.folds), *more] if row.get("fold") != held_out}
-
-    def learned_from(self) -> list[str | Path]:
-        """Models that the run's weights came from and those that taught it, as `find_model` takes them."""
-        config = self.read_config()
-        file = config.backbone_weights
-        starts = [config.weights, model_folder_of(file) if file else None]
-        return [*(start for start in starts if start), *(RunFolder(path).model for path in config.teachers)]
 
     def begin(self, config: RunConfig, folds: Sequence[Mapping[str, Any]]) -> None:
         """Lock the folder; write ``config.yaml`` and ``folds.csv``.

@@ -18,9 +18,9 @@ from ..hub.cost import cost_of
 from ..hub.lookup import find_model
 from ..hub.model_folder import PRECISIONS, ModelFolder, save_model_folder
 from ..models.pretrained import Published
-from .cross_validation import cross_validated_options, held_out_predictions, summarize
 from .evidence import Evidence, describe_folds
 from .run_folder import RunFolder
+from .stored import CrossValidation, cross_validated_config, seed_and_fold
 from .train import train_on_all
 from .training_command import training_command
 
@@ -42,9 +42,10 @@ def evidence_of(output: Path, note: str = "") -> Evidence:
         note: What else has to be known to judge the figures, such as choices that were made on the same folds.
 
     Raises:
-        InputError: See `summarize`.
+        InputError: See `CrossValidation.read`.
     """
-    summary, options, rows = summarize(output), cross_validated_options(output), held_out_predictions(output)
+    done, options = CrossValidation.read(output), cross_validated_config(output)
+    summary, rows = done.summary, done.predictions
     names = list(summary["pooled"]["per_class"])
     probabilities = np.array([[float(row[f"p_{name}"]) for name in names] for row in rows])
     calibration = calibrate(probabilities, [names.index(row["label"]) for row in rows])
@@ -126,7 +127,7 @@ def ship(shipment: Shipment) -> Path:
             ``models``; or see `train`.
     """
     output, name = shipment.output, shipment.name
-    options, evidence = cross_validated_options(output), evidence_of(output, shipment.note)
+    options, evidence = cross_validated_config(output), evidence_of(output, shipment.note)
     shipment.check(options.model)
     if options.teachers and shipment.final is None:
         raise InputError(
@@ -171,8 +172,8 @@ def ship(shipment: Shipment) -> Path:
 
 def _train_command(shipment: Shipment) -> str:
     """How to make it again; where the reader's files lie is left to the reader."""
-    options = cross_validated_options(shipment.output)
-    seeds = sorted({row["seed"] for row in summarize(shipment.output)["folds"]})
+    options = cross_validated_config(shipment.output)
+    seeds = sorted({seed_and_fold(path)[0] for path in shipment.output.glob("seed*-fold*")})
     words = [training_command(options, seeds, "runs/ship"), "&& python -m tools.ship runs/ship --name", shipment.name]
     words += ["--final runs/final"] if shipment.final is not None else []
     words += [f"--precision {shipment.precision}"] if shipment.precision != "fp16" else []

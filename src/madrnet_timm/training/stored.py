@@ -1,0 +1,183 @@
+"""What a cross-validation has stored: its runs' configs, predictions, histories and controls, each read once."""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..evaluation.comparison import Comparison, compare_predictions
+from ..evaluation.figures import mean_curves_figure
+from ..evaluation.predictions import listed, read_predictions
+from ..evaluation.summary import summarize_predictions
+from ..files import read_csv
+from .run_config import RunConfig
+from .run_folder import RunFolder
+
+__all__ = [
+    "CrossValidation",
+    "StoredRun",
+    "compare_runs",
+    "cross_validated_config",
+    "held_out_predictions",
+    "seed_and_fold",
+]
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """One fold and seed of a finished cross-validation.
+
+    Attributes:
+        seed: Of folds and training.
+        fold: That was held out.
+        config: Of the run.
+        metrics: On the held-out images, with the ``controls`` on the same.
+        predictions: A row an image.
+        history: A row an epoch.
+    """
+
+    seed: int
+    fold: int
+    config: RunConfig
+    metrics: dict[str, Any]
+    predictions: list[dict[str, Any]]
+    history: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, path: Path) -> "StoredRun":
+        """Read a run folder.
+
+        Raises:
+            InputError: The run is not finished.
+        """
+        run, (seed, fold) = RunFolder(path), seed_and_fold(path)
+        if not all(file.exists() for file in (run.metrics, run.predictions, run.history)):
+            raise InputError(f"{path}: not a finished run; run the command again to finish it, with --seeds {seed}")
+        metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+        return cls(seed, fold, run.read_config(), metrics, read_csv(run.predictions), read_csv(run.history))
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """A finished cross-validation.
+
+    Attributes:
+        runs: By seed and fold; their configs differ in seed, fold and teachers alone.
+    """
+
+    runs: Sequence[StoredRun]
+
+    @classmethod
+    def read(cls, output: Path, seeds: Collection[int] | None = None) -> "CrossValidation":
+        """Read the output of `cross_validate`.
+
+        Args:
+            output: Its folder.
+            seeds: Only these; else all.
+
+        Raises:
+            InputError: No cross-validation there, or a run of these seeds that is not finished, or one with other
+                options.
+        """
+        paths = sorted(output.glob("seed*-fold*"))
+        runs = [StoredRun.read(path) for path in paths if seeds is None or seed_and_fold(path)[0] in seeds]
+        if not runs:
+            of = "" if seeds is None else f" of --seeds {listed(seeds)}"
+            raise InputError(f"{output}: holds no cross-validation{of}; expected the output of madrnet cross-validate")
+        for run in runs[1:]:
+            if other := run.config.differences(runs[0].config).keys() - {"seed", "fold", "teachers"}:
+                raise InputError(
+                    f"{run.config.output}: differs from the other runs in {', '.join(sorted(other))}; give each "
+                    "cross-validation an --output of its own"
+                )
+        counts = Counter(run.seed for run in runs)
+        if len(set(counts.values())) > 1:
+            raise InputError(
+                f"{output}: the seeds have different numbers of folds; run the command again to finish them"
+            )
+        return cls(sorted(runs, key=lambda run: (run.seed, run.fold)))
+
+    @cached_property
+    def predictions(self) -> list[dict[str, Any]]:
+        """A row a held-out image and seed: ``seed``, ``fold``, ``file``, ``label``, ``prediction``, probabilities."""
+        return [{"seed": run.seed, "fold": run.fold, **row} for run in self.runs for row in run.predictions]
+
+    @cached_property
+    def epochs(self) -> list[dict[str, Any]]:
+        """``seed``, ``fold``, ``epoch`` and held-out ``accuracy``; of each run only the last one is a result."""
+        return [
+            {"seed": run.seed, "fold": run.fold, "epoch": row["epoch"], "accuracy": round(float(row["accuracy"]), 4)}
+            for run in self.runs
+            for row in run.history
+        ]
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """See `summarize_predictions`."""
+        controls = {
+            (run.seed, run.fold): {f"control {k}": v for k, v in run.metrics.get("controls", {}).items()}
+            for run in self.runs
+        }
+        return summarize_predictions(self.predictions, list(self.runs[-1].metrics["per_class"]), controls)
+
+    def draw_learning_curves(self, path: Path) -> None:
+        """Figs. 5 and 6: loss and held-out accuracy of all runs, as PNG."""
+        mean_curves_figure([[{k: float(v) for k, v in row.items()} for row in run.history] for run in self.runs], path)
+
+
+def seed_and_fold(path: Path) -> tuple[int, int]:
+    """Of the folder of a run in a cross-validation."""
+    seed, fold = path.name.removeprefix("seed").split("-fold")
+    return int(seed), int(fold)
+
+
+def cross_validated_config(output: Path) -> RunConfig:
+    """The config of a cross-validation's runs, finished or not, with no fold held out.
+
+    Raises:
+        InputError: No cross-validation there.
+    """
+    runs = sorted(output.glob("seed*-fold*/config.yaml"))
+    if not runs:
+        raise InputError(f"{output}: holds no cross-validation; expected the output of madrnet cross-validate")
+    return replace(RunConfig.read(runs[0]), fold=None, seed=0, output=output / "final")
+
+
+def held_out_predictions(output: Path, seeds: Collection[int] | None = None) -> list[dict[str, Any]]:
+    """Predictions of a cross-validation, or of a table.
+
+    Args:
+        output: See `CrossValidation.read`; or a CSV, see `read_predictions`.
+        seeds: Only these; else all.
+
+    Raises:
+        InputError: See these.
+    """
+    if output.is_file():
+        return read_predictions(output, seeds)
+    return CrossValidation.read(output, seeds).predictions
+
+
+def compare_runs(first: Path, second: Path, seeds: Collection[int] | None = None) -> Comparison:
+    """Compare two cross-validations on the same images and folds.
+
+    Args:
+        first: Output of `cross_validate`, or a table; see `held_out_predictions`.
+        second: Another.
+        seeds: Only these; else those that both have.
+
+    Raises:
+        InputError: Not finished cross-validations, or not of the same images and folds.
+    """
+    tables = [held_out_predictions(output, seeds) for output in (first, second)]
+    key = "pixel_sha256" if all(rows and "pixel_sha256" in rows[0] for rows in tables) else "file"
+    try:
+        return compare_predictions(tables[0], tables[1], key)
+    except ValueError as error:
+        raise InputError(
+            f"{first} and {second}: {error}; give both the same --dataset, --protocol, --folds and one seed at least"
+        ) from None
