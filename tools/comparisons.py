@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .stored import RESULTS, against, is_training, predictions, read_paper, read_runs, read_yaml, summary
 from .tables import difference, mean_sd, seeds_of, table
@@ -111,5 +111,5 @@ def transfers() -> str:
     return table(("model", "tested on", "norms", "images", *last), rows)
 
 
-MAKERS = {"tried": tried, "missed": missed, "transfers": transfers}
+MAKERS: dict[str, Callable[..., str]] = {"tried": tried, "missed": missed, "transfers": transfers}
 """As `tables.MAKERS`."""

@@ -12,6 +12,7 @@ paper prints), levers.yaml (what was tried) and transfers.yaml (one data set's m
 
 import argparse
 import re
+from collections.abc import Callable
 
 from examples.studies.depth import depth_figure
 from madrnet_timm.command import run_command
@@ -22,7 +23,7 @@ from . import comparisons, tables
 from .stored import DOCS, RESULTS
 
 PLACE = re.compile(r"(<!-- table: ([^\n]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
-MAKERS = tables.MAKERS | comparisons.MAKERS
+MAKERS: dict[str, Callable[..., str]] = {**tables.MAKERS, **comparisons.MAKERS}
 
 
 def filled(text: str) -> str:

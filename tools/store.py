@@ -1,31 +1,36 @@
-"""Store a cross-validation for docs/results.md, and write that page anew.
+"""Store a cross-validation for the results pages in docs/, and fill their tables anew.
 
-    python -m tools.store hushem-madrnet runs/hushem --title "MADRNet, EfficientNet-Lite0"
+    python -m tools.store hushem-madrnet runs/hushem --title "MADRNet (Lite0)"
     python -m tools.store hushem-mirror runs/mirror.csv --title "..." --like hushem-madrnet --command "..."
 
 The first line stores the predictions of a cross-validation in docs/results/<name>.csv, the held-out accuracy of its
-epochs in <name>-epochs.csv, two pictures of it beside where the page shows them, and its description in runs.yaml;
+epochs in <name>-epochs.csv, two figures of it where a page shows them, and its description in runs.yaml;
 seeds that are stored already and that the output lacks stay. The second stores a table of madrnet ensemble, on the
 folds of a stored run.
 """
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from madrnet_timm.command import run_command
 from madrnet_timm.errors import InputError
 
-from .results import write_page
+from .results import write_pages
+from .stored import RESULTS, read_yaml
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
+if TYPE_CHECKING:
+    from madrnet_timm.training.stored import CrossValidation
+
 KEPT = ("seed", "fold", "file", "label", "prediction")
 
 
-def _yaml(path: Path) -> dict[str, Any]:
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+def _stored_rows(path: Path) -> list[dict[str, str]]:
+    from madrnet_timm.files import read_csv
+
+    return read_csv(path) if path.is_file() else []
 
 
 def _write(results: Path, name: str, rows: list[dict[str, Any]], entry: dict[str, Any]) -> None:
@@ -39,12 +44,12 @@ def _write(results: Path, name: str, rows: list[dict[str, Any]], entry: dict[str
             for row in rows
         ],
     )
-    runs = _yaml(results / "runs.yaml") | {name: entry}
+    runs = read_yaml(results / "runs.yaml") | {name: entry}
     write_text(results / "runs.yaml", yaml.safe_dump(runs, sort_keys=False, allow_unicode=True, width=120))
 
 
 def _check_title(results: Path, name: str, title: str) -> None:
-    stored = _yaml(results / "runs.yaml").get(name, {}).get("title", title)
+    stored = read_yaml(results / "runs.yaml").get(name, {}).get("title", title)
     if stored != title:
         raise InputError(f"{name}: is stored as {stored!r}; choose another name, or give that --title")
 
@@ -58,14 +63,13 @@ def store_run(results: Path, name: str, output: Path, title: str) -> None:
         results: Folder of the stored predictions and of ``runs.yaml``.
         name: To store it under.
         output: See `madrnet_timm.training.cross_validation.cross_validate`.
-        title: On the page.
+        title: What the run is, in a few words, for docs/results-runs.md.
 
     Raises:
         InputError: No cross-validation there; a known name with another title; fewer seeds than are stored under the
             name, and not trained as those were.
     """
-    from madrnet_timm.evaluation.figures import confusion_matrix_figure
-    from madrnet_timm.files import read_csv, write_csv
+    from madrnet_timm.files import write_csv
     from madrnet_timm.training.stored import CrossValidation, cross_validated_config
     from madrnet_timm.training.training_command import training_command
 
@@ -73,13 +77,11 @@ def store_run(results: Path, name: str, output: Path, title: str) -> None:
     done, options = CrossValidation.read(output), cross_validated_config(output)
     rows, found = done.predictions, done.summary
     seeds = {row["seed"] for row in found["folds"]}
-    before, epochs_before = (
-        read_csv(path) if path.is_file() else [] for path in (results / f"{name}.csv", results / f"{name}-epochs.csv")
-    )
+    before, epochs_before = (_stored_rows(results / f"{part}.csv") for part in (name, f"{name}-epochs"))
     stay, epochs_stay = ([row for row in part if int(row["seed"]) not in seeds] for part in (before, epochs_before))
     if stay:
         stored = {int(row["seed"]) for row in before}
-        command = _yaml(results / "runs.yaml")[name]["command"]
+        command = read_yaml(results / "runs.yaml")[name]["command"]
         if training_command(options, sorted(stored), f"runs/{name}") != command:
             raise InputError(
                 f"{output}: lacks seeds that are stored as {name} and was not trained as they were ({command}); choose "
@@ -100,12 +102,20 @@ def store_run(results: Path, name: str, output: Path, title: str) -> None:
     epochs = sorted([*epochs_stay, *done.epochs], key=lambda row: int(row["seed"]))
     _write(results, name, rows, entry)
     write_csv(results / f"{name}-epochs.csv", epochs)
-    shown = {figure for table in _yaml(results / "paper.yaml").values() for figure in table.get("figures", ())}
+    if not stay:
+        _draw(results, name, done)
+
+
+def _draw(results: Path, name: str, done: "CrossValidation") -> None:
+    """The figures of a cross-validation that a page shows."""
+    from madrnet_timm.evaluation.figures import confusion_matrix_figure
+
+    pages = "".join(page.read_text(encoding="utf-8") for page in results.parent.glob("results*.md"))
     curves, confusion = f"{name}-learning_curves.png", f"{name}-confusion_matrix.png"
-    if curves in shown and not stay:
+    if f"results/{curves}" in pages:
         done.draw_learning_curves(results / curves)
-    if confusion in shown and not stay:
-        pooled = found["pooled"]
+    if f"results/{confusion}" in pages:
+        pooled = done.summary["pooled"]
         confusion_matrix_figure(pooled["confusion_matrix"], list(pooled["per_class"]), results / confusion)
 
 
@@ -116,8 +126,8 @@ def store_table(results: Path, name: str, table: Path, title: str, like: str, co
         results: See `store_run`.
         name: To store it under.
         table: CSV with the columns `KEPT`.
-        title: On the page.
-        like: Name of a stored run with the same pictures in the same folds.
+        title: What the run is, in a few words, for docs/results-runs.md.
+        like: Name of a stored run with the same images in the same folds.
         command: What made the table.
 
     Raises:
@@ -126,7 +136,7 @@ def store_table(results: Path, name: str, table: Path, title: str, like: str, co
     from madrnet_timm.training.stored import held_out_predictions
 
     _check_title(results, name, title)
-    runs, rows = _yaml(results / "runs.yaml"), held_out_predictions(table)
+    runs, rows = read_yaml(results / "runs.yaml"), held_out_predictions(table)
     if like not in runs:
         raise InputError(f"--like {like}: is not stored; expected one of {', '.join(runs)}")
     seeds = {row["seed"] for row in rows}
@@ -135,7 +145,7 @@ def store_table(results: Path, name: str, table: Path, title: str, like: str, co
         for part in (held_out_predictions(results / f"{like}.csv"), rows)
     )
     if given != wanted or not {row["prediction"] for row in rows} <= set(runs[like]["classes"]):
-        raise InputError(f"{table}: not the pictures and classes that {like} has in its folds of these seeds")
+        raise InputError(f"{table}: not the images and classes that {like} has in its folds of these seeds")
     kept = {key: runs[like][key] for key in ("dataset", "protocol", "classes")}
     _write(results, name, rows, {"title": title, "command": command, **kept})
 
@@ -144,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="to store it under")
     parser.add_argument("output", type=Path, help="of madrnet cross-validate, or a CSV of madrnet ensemble")
-    parser.add_argument("--title", required=True, help="on the page")
+    parser.add_argument("--title", required=True, help="what the run is, in a few words")
     parser.add_argument("--like", metavar="NAME", help="stored run whose folds a CSV has")
     parser.add_argument("--command", help="that made that CSV")
     args = parser.parse_args()
@@ -157,7 +167,7 @@ def main() -> None:
         parser.error("--like and --command belong to a CSV; a cross-validation knows its own")
     else:
         store_run(RESULTS, args.name, args.output, args.title)
-    write_page()
+    write_pages()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ from typing import Any
 import yaml
 
 from madrnet_timm.errors import InputError
+from madrnet_timm.evaluation.comparison import compare_predictions
+from madrnet_timm.evaluation.controls import CONTROLS
+from madrnet_timm.evaluation.summary import summarize_predictions
 from madrnet_timm.files import read_csv
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -42,8 +45,6 @@ def predictions(name: str) -> list[dict[str, str]]:
 @cache
 def summary(name: str, seeds: tuple[int, ...] | None = None) -> dict[str, Any]:
     """Figures of a stored run, over all its seeds or over some."""
-    from madrnet_timm.training.cross_validation import summarize_predictions
-
     rows = [row for row in predictions(name) if seeds is None or int(row["seed"]) in seeds]
     return summarize_predictions(rows, read_runs()[name]["classes"])
 
@@ -51,8 +52,6 @@ def summary(name: str, seeds: tuple[int, ...] | None = None) -> dict[str, Any]:
 @cache
 def against(first: str, second: str) -> Any:
     """The `Comparison` of two stored runs on the seeds that both have."""
-    from madrnet_timm.evaluation.comparison import compare_predictions
-
     return compare_predictions(predictions(first), predictions(second))
 
 
@@ -62,9 +61,6 @@ def controls(name: str) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: The stored controls lack these folds.
     """
-    from madrnet_timm.evaluation.controls import CONTROLS
-    from madrnet_timm.training.cross_validation import summarize_predictions
-
     run, seeds = read_runs()[name], {row["seed"] for row in predictions(name)}
     table = f"controls-{run['dataset']}" + ("" if run["protocol"] == "grouped" else f"-{run['protocol']}")
     rows = [row for row in predictions(table) if row["seed"] in seeds] if (RESULTS / f"{table}.csv").exists() else []

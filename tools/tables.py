@@ -1,7 +1,7 @@
 """Tables of stored runs: accuracies beside the paper's, classes, folds, epochs, parameters, the runs themselves."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
@@ -230,7 +230,7 @@ def choices() -> str:
     return markdown(numbers)
 
 
-MAKERS = {
+MAKERS: dict[str, Callable[..., str]] = {
     "overview": overview, "accuracy": accuracy, "folds": folds, "some-folds": some_folds, "epochs": epochs,
     "classes": classes, "ablation": ablation, "parameters": parameters, "protocols": protocols, "names": names,
     "commands": commands, "benchmark": benchmark, "engine": engine, "choices": choices,

@@ -1,8 +1,8 @@
-"""Draw Fig. 10: accuracy of the ablation; memory, latency and parameters of examples/studies/benchmark.py.
+"""Draw Fig. 10: accuracy of the ablation; memory and parameters of examples/studies/benchmark.py.
 
     python -m examples.studies.depth --output depth.png
 
-From what lies in docs/results/. tools/results.py draws it anew with the page.
+From what lies in docs/results/. tools/results.py draws it anew with the pages.
 """
 
 import argparse
@@ -30,12 +30,13 @@ def depth_figure(results: Path, path: Path) -> None:
     runs, paper = (yaml.safe_load((results / name).read_text(encoding="utf-8")) for name in ("runs.yaml", "paper.yaml"))
     rows = {title: row["run"] for title, row in paper["figure_10"]["rows"].items() if row["run"] in runs}
     depths = [int(title.split("=")[1]) for title in rows]
-    figure = Figure(figsize=(10, 5.5), layout="constrained")
-    (top, memory), (latency, parameters) = figure.subplots(2, 2)
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    top, memory, parameters = figure.subplots(1, 3)
     found = [summarize_predictions(read_csv(results / f"{name}.csv"), runs[name]["classes"]) for name in rows.values()]
     mean, sd = ([100 * f[key]["accuracy"] for f in found] for key in ("mean", "sd"))
     top.errorbar(depths, mean, sd, marker="o", capsize=3)
-    top.set(ylabel="accuracy, %, ± sd over folds", title="HuSHeM, EfficientNet-Lite0, 80 px, 16 epochs")
+    top.set(ylabel="accuracy, %, ± sd over folds")
+    top.set_title("HuSHeM, EfficientNet-Lite0, 80 px, 16 epochs", fontsize=10)
     measured = [
         row
         for row in read_csv(results / "benchmark.csv")
@@ -44,7 +45,6 @@ def depth_figure(results: Path, path: Path) -> None:
     for backbone in ("resnet50", "efficientnet_b0"):
         for axes, column, label in (
             (memory, "peak_ratio", "peak memory, × the backbone's"),
-            (latency, "latency_ratio", "latency, × the backbone's"),
             (parameters, "parameters", "parameters, million"),
         ):
             values = {}
@@ -58,12 +58,13 @@ def depth_figure(results: Path, path: Path) -> None:
             axes.set(ylabel=label)
     for axes, title in (
         (memory, 'training at 512 px, batch 2, memory="reversible"'),
-        (latency, "inference at 512 px, two CPU threads"),
         (parameters, "four classes"),
     ):
-        axes.set(ylim=(0, None), title=title)
+        axes.margins(y=0.1)
+        axes.set(ylim=(0, None))
+        axes.set_title(title, fontsize=10)
         axes.legend(frameon=False)
-    for axes in (top, memory, latency, parameters):
+    for axes in (top, memory, parameters):
         axes.set(xlabel="executions n of R", xticks=range(7))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)

@@ -142,9 +142,9 @@ def test_a_table_is_stored_with_the_folds_of_a_run(two, tmp_path):
     before = (tmp_path / "runs.yaml").read_text()
     for changed, like, words in (
         (table, "nothing", "--like nothing: is not stored; expected one of heads, mean"),
-        (table[1:], "heads", "not the pictures and classes that heads has"),
-        ([row | {"prediction": "Round"} for row in table], "heads", "not the pictures and classes that heads has"),
-        ([row | {"fold": 1 - int(row["fold"])} for row in table], "heads", "not the pictures and classes"),
+        (table[1:], "heads", "not the images and classes that heads has"),
+        ([row | {"prediction": "Round"} for row in table], "heads", "not the images and classes that heads has"),
+        ([row | {"fold": 1 - int(row["fold"])} for row in table], "heads", "not the images and classes"),
     ):
         write_csv(tmp_path / "other.csv", changed)
         with pytest.raises(InputError, match=words):

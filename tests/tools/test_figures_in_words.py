@@ -1,0 +1,183 @@
+"""Figures in the sentences of the pages and of the README come from the stored predictions and measurements."""
+
+import numpy as np
+import pytest
+
+from .counting import (
+    CONTROLS,
+    control_rows,
+    differences,
+    fold_accuracies,
+    mean_sd,
+    prose,
+    right_of,
+    row,
+    stored,
+    wilson,
+)  # fmt: skip
+
+
+def mean(name, seeds="012"):
+    return np.mean(list(fold_accuracies([found for found in stored(name) if found["seed"] in seeds]).values()))
+
+
+def test_results():
+    """docs/results*.md."""
+    overview, hushem = prose("docs/results.md"), prose("docs/results-hushem.md")
+    assert f"`hushem-five`, reaches the paper's {mean('hushem-five'):.1f} % on HuSHeM" in overview
+    assert f"On seeds 1 and 2 alone, `hushem-madrnet` reaches {mean('hushem-madrnet', '12'):.1f} %" in overview
+    fold = [found for found in stored("hushem-madrnet") if (found["seed"], found["fold"]) == ("0", "1")]
+    assert f"One image of a HuSHeM fold is {100 / len(fold):.1f} points" in overview
+    right = 0.963 * 216  # five folds as alike as they can be: some with one image more right than the others
+    sizes = [44, 43, 43, 43, 43]
+    least = min(
+        np.std([100 * k / size for k, size in zip(split, sizes, strict=True)], ddof=1)
+        for split in ([a, b, c, d, e] for a in range(40, 45) for b in range(40, 44) for c in range(40, 44)
+                      for d in range(40, 44) for e in range(40, 44))
+        if abs(np.mean([k / size for k, size in zip(split, sizes, strict=True)]) - right / 216) < 0.0005
+    )  # fmt: skip
+    assert f"at that mean it would be {least:.2f} at least" in hushem
+    gain = differences("ablation-backbone", "ablation-embedding")[0]
+    assert f"the embedding is the whole gain, {gain:.0f} points" in prose("docs/results-ablations.md")
+    assert f"the embedding alone gains {gain:.0f} points" in prose("docs/results-log.md")
+    over = [
+        differences("hushem-small-smids-neck-again", name)[0] for name in ("hushem-small-unlabelled", "hushem-teachers")
+    ]
+    assert 0.5 < over[0] / over[1] < 1
+    assert "more than half of what the mean of the four gains over the single model" in prose("docs/results-log.md")
+
+
+def test_benchmark():
+    """docs/choices.md: memory on the GPU."""
+    gpu = {
+        (found["backbone"], found["setting"]): found for found in stored("benchmark") if "NVIDIA" in found["machine"]
+    }
+    text = prose("docs/choices.md")
+
+    def value(setting, column, backbone="resnet50"):
+        return float(gpu[backbone, setting][column])
+
+    memory, step = (value("plain", column) for column in ("peak_ratio", "step_ratio"))
+    assert (
+        f"R costs {100 * (memory - 1):.0f} % of the memory of a ResNet-50's step and {100 * (step - 1):.0f} %" in text
+    )
+    assert f"takes {(value('plain, depth 6', 'peak_mb') - value('plain', 'peak_mb')) / 3000:.2f} GB in plain" in text
+    saved, cost = (
+        [
+            100 * sign * (value(reversible, column) / value(plain, column) - 1)
+            for plain, reversible in (("plain", "reversible"), ("plain, depth 6", "reversible, depth 6"))
+        ]
+        for column, sign in (("peak_mb", -1), ("step_ratio", 1))
+    )
+    assert f"saves {saved[0]:.0f} % of the memory at n = 3 and {saved[1]:.0f} % at n = 6" in text
+    assert f"costs {cost[0]:.0f} % and {cost[1]:.0f} % of the step" in text
+    names = ("resnet50", "efficientnet_b0")
+    least = [f"{value('reversible, backbone checkpointed', 'peak_ratio', name):.2f}" for name in names]
+    assert f"takes it to {' and '.join(least)} of the bare" in text
+
+
+@pytest.mark.parametrize(
+    ("marker", "backbone", "machine"),
+    [
+        (f"benchmark {machine} {backbone}", backbone, machine)
+        for machine in ("CPU", "NVIDIA")
+        for backbone in ("resnet50", "efficientnet_b0")
+    ],
+)
+def test_benchmark_tables(marker, backbone, machine):
+    found = [
+        cells
+        for cells in stored("benchmark")
+        if cells["machine"].startswith(machine) and cells["backbone"] == backbone and cells["img_size"] == "512"
+    ]
+    assert found
+    for cells in found:
+        figures = [cells["peak_mb"], cells["peak_ratio"], *([cells["step_ratio"]] if machine == "NVIDIA" else [])]
+        assert row(marker, cells["setting"])[1:] == figures
+
+
+def test_choices_and_engine():
+    found = {}
+    for cells in stored("choices"):
+        found.setdefault(cells["setting"], []).append(cells)
+    for setting, folds in found.items():
+        cells = row("choices", setting)
+        assert cells[1] == mean_sd([100 * float(fold["accuracy"]) for fold in folds])
+        for column, key, scale in ((3, "loss", 1), (4, "accuracy", 100)):
+            gap = np.mean([float(fold[f"{key}_running"]) - float(fold[f"{key}_batch"]) for fold in folds])
+            assert float(cells[column]) == pytest.approx(scale * gap, abs=0.051 if scale == 100 else 0.00051)
+    for cells in stored("engine"):
+        assert row("engine", cells["depth"], cells["setting"]) == list(cells.values())
+
+
+def test_transfers():
+    """docs/cross-validate.md: how many of the lost points the adapted norms give back."""
+    drops = {
+        (tested, norms): -float(
+            row("transfers", f"madrnet_tf_efficientnet_lite0.{own}", tested, norms)[7].split(" ± ")[0]
+        )
+        for own, tested in (("hushem", "SMIDS"), ("smids", "HuSHeM"))
+        for norms in ("as trained", "adapted")
+    }
+    there, back = (
+        f"{drops[tested, 'as trained'] - drops[tested, 'adapted']:.0f} of {drops[tested, 'as trained']:.0f}"
+        for tested in ("SMIDS", "HuSHeM")
+    )
+    text = prose("docs/cross-validate.md").replace("of the", "of")
+    assert f"From HuSHeM to SMIDS this gives back {there} points that are lost, the other way {back} (" in text
+
+
+def test_reproduce():
+    """docs/reproduce.md: the paper's own recipe."""
+    rows, text = stored("hushem-paper-resnet50"), prose("docs/reproduce.md")
+    right, images = right_of(rows)
+    low, high = wilson(right, images)
+    assert f"{right:.0f} of {images} held-out images right (Wilson {low:.1f} to {high:.1f} %)" in text
+    right, images = right_of(stored("hushem-paper"))
+    assert f"{right:.0f} of {images}" in text
+
+
+TITLES = ("largest class", "background alone, random forest", "shape and relative stain, logistic regression")
+
+
+def test_data():
+    """docs/data.md: the controls."""
+    for name, title in zip(CONTROLS, TITLES, strict=True):
+        five = f"{mean_sd(fold_accuracies(control_rows(name, 'hushem')))} %"
+        sessions = fold_accuracies([found | {"prediction": found[name]} for found in stored("controls-hushem-session")])
+        assert f"| {title} | {five} | {sessions['0', '0']:.1f} % | {sessions['0', '1']:.1f} % |" in prose(
+            "docs/data.md"
+        )
+
+
+README = (
+    ("`madrnet_tf_efficientnet_lite0.smids_ft_hushem` | HuSHeM", "hushem-smids-neck", "madrnet_tf_efficientnet_lite0"),
+    ("`madrnet_tf_efficientnet_lite0.hushem` | HuSHeM", "hushem-madrnet", "madrnet_tf_efficientnet_lite0"),
+    ("EfficientNet-Lite0, the backbone alone | HuSHeM", "hushem-plain", "tf_efficientnet_lite0"),
+    ("control: linear model of measured shape and stain | HuSHeM", "", ""),
+    ("`madrnet_tf_efficientnet_lite0.smids` | SMIDS", "smids-madrnet", "madrnet_tf_efficientnet_lite0"),
+)
+
+
+@pytest.mark.parametrize(("start", "name", "network"), README)
+def test_rows_of_the_readme(start, name, network):
+    rows = stored(name) if name else control_rows("shape and stain", "hushem")
+    assert len({found["seed"] for found in rows}) == (1 if "alone" in start else 3)
+    low, high = wilson(*right_of(rows))
+    size = f"{row('parameters figure_11', network)[1]} M " if network else ""
+    line = f"| {start} | {mean_sd(fold_accuracies(rows))} % | {low:.1f} to {high:.1f} % | {size}|"
+    assert line in prose("README.md")
+
+
+def test_readme():
+    readme = prose("README.md")
+    assert f"the mean of five models equals it ({mean_sd(fold_accuracies(stored('hushem-five')))} %)" in readme
+    by_control = {
+        name: [
+            f"{np.mean(list(fold_accuracies(control_rows(name, data)).values())):.1f} %" for data in ("hushem", "smids")
+        ]
+        for name in CONTROLS
+    }
+    assert f"On SMIDS the linear control reaches {by_control['shape and stain'][1]}" in readme
+    assert "reaches {} on HuSHeM and {} on SMIDS".format(*by_control["background"]) in readme
+    assert "largest class gives {} and {}".format(*by_control["largest class"]) in readme
