@@ -2,11 +2,13 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
 from madrnet_timm.errors import InputError
 from madrnet_timm.hub.lookup import find_model
+from madrnet_timm.training.initial_weights import base_model_of
 from madrnet_timm.training.run_checks import check
 from madrnet_timm.training.run_config import RunConfig
 
@@ -28,6 +30,36 @@ def test_runs_folders_and_names(run, monkeypatch):
     monkeypatch.setenv("MADRNET_HUB_DIR", str(run.parent))
     assert find_model("run") == model  # by its name
     check(RunConfig("madrnet_test_resnet", "folder", run.parent / "new", weights="run"))
+
+
+def test_a_name_without_its_tag_stands_for_the_best_model(run, monkeypatch):
+    """Also in what a run stores: the best may become another. A folder of the very name comes first."""
+    name = "madrnet_tf_efficientnet_lite0"
+    best = find_model(f"{name}.smids_ft_hushem")
+    assert find_model(name) == best
+    config = RunConfig(name, "folder", run.parent / "new", weights=name)
+    assert config.to_dict()["weights"] == best.name
+    assert base_model_of(config) == f"madrnet-timm/{best.name}"
+    run.rename(run.parent / name)
+    monkeypatch.setenv("MADRNET_HUB_DIR", str(run.parent))
+    assert find_model(name) == run.parent / name / "model"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"backbone_weights": Path("x/tf_efficientnet_lite0.in1k.safetensors")}, "timm/tf_efficientnet_lite0.in1k"),
+        ({"backbone_weights": Path("x/efficientnet_b0.mine.safetensors")}, None),
+        ({"backbone_weights": Path("hub/madrnet_tf_efficientnet_lite0.smids/model.safetensors")},
+         "madrnet-timm/madrnet_tf_efficientnet_lite0.smids"),
+        ({"pretrained_backbone": True}, "timm/tf_efficientnet_lite0.in1k"),
+        ({"weights": "hf-hub:me/heads@v1"}, "me/heads"),
+        ({"weights": "runs/a/seed0-fold0/model"}, None),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_the_base_model_is_named_by_its_repository(given, expected):
+    assert base_model_of(RunConfig("madrnet_tf_efficientnet_lite0", "folder", Path("out"), **given)) == expected
 
 
 def test_what_is_no_model(run, monkeypatch):

@@ -256,7 +256,7 @@ from madrnet_timm.hub.lookup import find_model
 from madrnet_timm.hub.publish import publish
 list(publish({str(model_dir)!r}, "{REPO}"))
 find_model("hf-hub:{REPO}")
-huggingface_hub.get_hf_file_metadata = huggingface_hub.HfApi.list_repo_refs = lambda *_, **__: {{}}["bug"]
+huggingface_hub.HfApi.model_info = huggingface_hub.HfApi.list_repo_refs = lambda *_, **__: {{}}["bug"]
 for call in (lambda: find_model("hf-hub:{REPO}"), lambda: list(publish({str(model_dir)!r}, "{REPO}"))):
     try:
         call()
