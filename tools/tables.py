@@ -49,14 +49,15 @@ def overview() -> str:
     for name in read_paper()["overview"]["runs"]:
         found = summary(name)
         right = f"{found['right']:.4g} of {found['pictures']}"
-        rows.append([f"`{name}`", seeds_of(found), mean_sd(found), right, wilson(name)])
+        title = read_runs()[name]["title"]
+        rows.append([f"`{name}`", title, seeds_of(found), mean_sd(found), right, wilson(name)])
     for name in read_paper()["overview"]["controls"]:
         for control, found in controls(name).items():
             low, high = (100 * value for value in found["wilson"])
             right = f"{found['right']:.4g} of {found['pictures']}"
-            title = f"control on the folds of `{name}`: {control}"
-            rows.append([title, seeds_of(found), mean_sd(found), right, f"[{low:.1f}, {high:.1f}]"])
-    return table(("run", "seeds", "accuracy, %", "right", "Wilson interval, %"), rows)
+            title = f"control on the folds of `{name}`"
+            rows.append([control, title, seeds_of(found), mean_sd(found), right, f"[{low:.1f}, {high:.1f}]"])
+    return table(("run", "what it is", "seeds", "accuracy, %", "right", "Wilson interval, %"), rows)
 
 
 def accuracy(key: str) -> str:
