@@ -64,9 +64,9 @@ def test_a_single_session_can_not_be_left_out():
         session_folds(load("synthetic", count=6))
 
 
-def test_published_protocol_divides_groups(hushem_dir):
+def test_image_level_protocol_divides_groups(hushem_dir):
     records = load("hushem", hushem_dir)
-    folds, groups = assign_folds("hushem", records, "published"), np.array(records["group"])
+    folds, groups = assign_folds("hushem", records, "image-level"), np.array(records["group"])
     assert any(len(set(folds[groups == group])) > 1 for group in set(groups))
     for label in range(4):
         sizes = np.bincount(folds[np.array(records["label"]) == label], minlength=5)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from madrnet_timm.commands.training_arguments import add_arguments
 from madrnet_timm.errors import InputError
 from madrnet_timm.hub.timm_weights import check_timm_weights
 from madrnet_timm.training import run_folder
@@ -114,6 +116,31 @@ def test_a_run_with_options_that_are_gone_is_read_but_not_continued(tmp_path):
     assert folder.read_config() == options
     with pytest.raises(InputError, match="that run learned from images without labels, too, which is gone"):
         folder.check(replace(options, resume=True))
+
+
+def test_old_spellings_in_a_config(tmp_path):
+    recipe = Recipe(samples_per_class=4)
+    config = RunConfig("madrnet_test_resnet", "folder", tmp_path, protocol="image-level", folds=2, recipe=recipe)
+    old = config.to_dict() | {"per_class": 4, "protocol": "published"}
+    del old["samples_per_class"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(old))
+    assert RunConfig.read(tmp_path / "config.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--per-class", "4"], "argument --per-class: is now --samples-per-class"),
+        (["--protocol", "published"], "argument --protocol: --protocol published is now image-level"),
+    ],
+)
+def test_old_spellings_on_the_command_line(given, words, capsys):
+    parser = ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(given)
+    assert words in capsys.readouterr().err
+    assert "--per-class" not in parser.format_help().replace("--samples-per-class", "")
 
 
 @pytest.mark.parametrize("content", ["a: [", "just words", "[1, 2]", "\x00"])

@@ -12,15 +12,17 @@ def batches(sampler, size):
     return np.array(list(sampler)).reshape(-1, size)
 
 
-@pytest.mark.parametrize(("size", "per_class"), [(16, 4), (8, 4), (12, 4), (8, 2)])
-def test_every_batch_holds_m_of_each_of_its_classes(size, per_class):
-    sampler = PerClassSampler(LABELS, size, per_class)
+@pytest.mark.parametrize(("size", "samples_per_class"), [(16, 4), (8, 4), (12, 4), (8, 2)])
+def test_every_batch_holds_m_of_each_of_its_classes(size, samples_per_class):
+    sampler = PerClassSampler(LABELS, size, samples_per_class)
     found = batches(sampler, size)
     assert len(found) * size == len(sampler)
     assert len(found) == len(LABELS) // size
     for batch in found:
         counts = np.bincount(np.array(LABELS)[batch], minlength=4)
-        assert sorted(counts) == [0] * (4 - size // per_class) + [per_class] * (size // per_class)
+        assert sorted(counts) == [0] * (4 - size // samples_per_class) + [samples_per_class] * (
+            size // samples_per_class
+        )
 
 
 def test_classes_and_pictures_take_turns():
@@ -50,7 +52,7 @@ def test_fewer_classes_than_groups():
         assert np.bincount(np.array(labels)[batch]).tolist() == [8, 8]
 
 
-@pytest.mark.parametrize(("size", "per_class"), [(16, 3), (16, 0)])
-def test_sizes_that_do_not_fit(size, per_class):
-    with pytest.raises(ValueError, match="per_class"):
-        PerClassSampler(LABELS, size, per_class)
+@pytest.mark.parametrize(("size", "samples_per_class"), [(16, 3), (16, 0)])
+def test_sizes_that_do_not_fit(size, samples_per_class):
+    with pytest.raises(ValueError, match="samples_per_class=.: expected a divisor"):
+        PerClassSampler(LABELS, size, samples_per_class)

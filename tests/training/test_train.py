@@ -439,7 +439,7 @@ def test_two_processes(tmp_path, heads, what):
 
 
 def test_balanced_batches_and_class_weights(tmp_path, train_command):
-    """A rare class: in every batch by --per-class, and counted as much as the other by --class-weights."""
+    """A rare class: in every batch by --samples-per-class, and counted as much as the other by --class-weights."""
     from madrnet_timm.training import setup
     from madrnet_timm.training.batch_loss import BatchLoss
 
@@ -462,17 +462,17 @@ def test_balanced_batches_and_class_weights(tmp_path, train_command):
         patch.setattr(BatchLoss, "__call__", loss)
         patch.setattr(setup, "_create_criterion", criterion)
         arguments = ["--dataset", "folder", "--data-dir", data, "--output", tmp_path / "run", *SMALL, "--epochs", 2]
-        arguments += ["--batch-size", 4, "--per-class", 2, "--class-weights", "balanced", "--workers", 1]
+        arguments += ["--batch-size", 4, "--samples-per-class", 2, "--class-weights", "balanced", "--workers", 1]
         assert train_command(*arguments) == 0
     assert all(sorted(batch) == [0, 0, 1, 1] for batch in seen)
     assert weights[0] == pytest.approx([8 / (2 * 6), 8 / (2 * 2)])  # six and two of the training pictures
 
 
 def test_protocols_and_files_of_folds(tmp_path, heads, train_command):
-    """--protocol published, and --folds FILE with a picture that it leaves out."""
+    """--protocol image-level, and --folds FILE with an image that it leaves out."""
     base = ["--dataset", "folder", "--data-dir", heads, *SMALL, "--epochs", 1]
-    assert train_command(*base, "--output", tmp_path / "a", "--protocol", "published") == 0
-    assert "protocol published" in (tmp_path / "a/model/README.md").read_text()
+    assert train_command(*base, "--output", tmp_path / "a", "--protocol", "image-level") == 0
+    assert "protocol image-level" in (tmp_path / "a/model/README.md").read_text()
     listed = [f"{name}/{i}.png,{i % 2}" for name in ("Normal", "Tapered") for i in range(8)][1:]
     (tmp_path / "folds.csv").write_text("\n".join(["file,fold", *listed]) + "\n")
     assert train_command(*base, "--output", tmp_path / "b", "--folds", tmp_path / "folds.csv", "--fold", 1) == 0

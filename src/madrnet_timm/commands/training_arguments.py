@@ -4,7 +4,7 @@ import argparse
 import ast
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..data.arguments import add_data_arguments, add_fold_arguments, settle_dataset
 from ..training.recipe import PRESETS, Recipe
@@ -21,6 +21,10 @@ def _keyword(text: str) -> tuple[str, Any]:
         return key, ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return key, value
+
+
+def _renamed(_: str) -> NoReturn:
+    raise argparse.ArgumentTypeError("is now --samples-per-class")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,6 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar=None if choices else "N",
             help=f"{option.metadata['help']} ({value})",
         )
+    recipe.add_argument("--per-class", type=_renamed, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def from_arguments(args: argparse.Namespace, **overrides: Any) -> RunConfig:

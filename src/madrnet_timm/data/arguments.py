@@ -21,6 +21,12 @@ def _folds(text: str) -> int | Path:
     return path
 
 
+def _protocol(text: str) -> str:
+    if text == "published":  # its name until 0.1
+        raise argparse.ArgumentTypeError("--protocol published is now image-level")
+    return text
+
+
 def add_data_arguments(parser: argparse._ActionsContainer) -> None:
     """``--dataset`` and ``--data-dir``; `settle_dataset` says what is meant where the first is not given."""
     parser.add_argument(
@@ -66,7 +72,7 @@ def settle_dataset(args: argparse.Namespace) -> None:
 def add_fold_arguments(parser: argparse._ActionsContainer) -> None:
     """``--protocol`` and ``--folds``."""
     parser.add_argument(
-        "--protocol", default="grouped", choices=tuple(PROTOCOLS),
+        "--protocol", default="grouped", type=_protocol, choices=tuple(PROTOCOLS),
         help="; ".join(f"{name}: {what}" for name, what in PROTOCOLS.items()) + " (%(default)s)",
     )  # fmt: skip
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Folds for cross-validation: by class and cell, by session, as published, or from a file."""
+"""Folds for cross-validation: by class and cell, by session, image by image, or from a file."""
 
 import csv
 import logging
@@ -34,7 +34,7 @@ __all__ = [
 PROTOCOLS = {
     "grouped": "stratified by class; pictures of one cell never on both sides",
     "session": "each acquisition session held out in turn; classes that do not occur in all of them are left out",
-    "published": "stratified by class, picture by picture, as in the papers: the same cell may be on both sides",
+    "image-level": "stratified by class, image by image, as in the papers: the same cell may be on both sides",
 }
 """Ways to divide a data set."""
 
@@ -73,7 +73,7 @@ def make_folds(dataset: "Dataset", folds: int = 5, seed: int = 0, grouped: bool 
         dataset: Records with ``label``, ``group`` and ``pixel_sha256``.
         folds: Number of folds, at least 2.
         seed: Of the shuffling.
-        grouped: Keep the pictures of one cell together; without it `StratifiedKFold` (protocol ``published``).
+        grouped: Keep the pictures of one cell together; without it `StratifiedKFold` (protocol ``image-level``).
 
     Raises:
         InputError: A class has fewer groups (or pictures) than there are folds.

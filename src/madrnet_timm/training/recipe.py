@@ -21,8 +21,8 @@ class Recipe:
 
     epochs: int = _option(80, "passes over the training pictures")
     batch_size: int = _option(16, "pictures per step and process")
-    per_class: int = _option(
-        0, "batches of groups of so many pictures of a class, so that triplets exist; 0: at random"
+    samples_per_class: int = _option(
+        0, "batches of groups of so many images of a class, so that triplets exist; 0: at random"
     )
     img_size: int = _option(112, "side of the network's input in pixels")
     pipeline: str = _option("head-only", "; ".join(f"{name}: {what}" for name, what in PIPELINES.items()), PIPELINES)
@@ -94,9 +94,10 @@ class Recipe:
                 f"--loss-weights learned with --alpha {self.alpha} and --beta {self.beta}: expected both above 0; to "
                 "leave a part out, take --loss-weights fixed"
             )
-        if self.per_class < 0 or (self.per_class and self.batch_size % self.per_class):
+        if self.samples_per_class < 0 or (self.samples_per_class and self.batch_size % self.samples_per_class):
             raise InputError(
-                f"--per-class {self.per_class}: expected a divisor of --batch-size {self.batch_size}, or 0"
+                f"--samples-per-class {self.samples_per_class}: expected a divisor of --batch-size {self.batch_size}, "
+                "or 0"
             )
         if self.batch_size < 2:
             raise InputError(f"--batch-size {self.batch_size}: expected at least 2, MADRNet uses batch statistics")

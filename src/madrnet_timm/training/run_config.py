@@ -119,7 +119,8 @@ class RunConfig:
     def read(cls, path: Path) -> "RunConfig":
         """What a ``config.yaml`` says, with the folder that it lies in as output.
 
-        Options that were not there yet when it was written have their defaults, those that are gone since are left out.
+        Options that were not there yet when it was written have their defaults, those that are gone since are left out,
+        and old spellings are read as the new ones.
 
         Raises:
             InputError: It can't be read, is not the config of a run, or has a value that no run can have.
@@ -130,7 +131,7 @@ class RunConfig:
             raise InputError(f"{path}: can't be read ({str(error).splitlines()[0]})") from None
         if not isinstance(found, dict):
             raise InputError(f"{path}: not the config of a run, which names its options")
-        values = Values(found, str(path))
+        values = Values(_in_todays_words(found), str(path))
         for key in ("model", "dataset"):
             values.text(key)
         given = {"mixed_precision": "no"} | _stored(cls, values)
@@ -158,6 +159,12 @@ _KINDS: Mapping[Any, tuple[str, Any, Any]] = {
     dict: ("names and values", lambda v: isinstance(v, dict), lambda v: v),
 }  # fmt: skip
 """By the type of a field: what is expected in a file, how that is told, and how it is read."""
+
+
+def _in_todays_words(found: dict[str, Any]) -> dict[str, Any]:
+    """A config with the option and the protocol that were renamed after 0.1 as they are called now."""
+    out = {"samples_per_class" if name == "per_class" else name: value for name, value in found.items()}
+    return out | ({"protocol": "image-level"} if out.get("protocol") == "published" else {})
 
 
 def _stored(record: type, values: Values) -> dict[str, Any]:

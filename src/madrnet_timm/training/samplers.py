@@ -9,29 +9,31 @@ __all__ = ["PerClassSampler"]
 
 
 class PerClassSampler(Sampler[int]):
-    """Indices in an order whose batches are made of groups of ``per_class`` pictures of one class.
+    """Indices in an order whose batches are made of groups of ``samples_per_class`` images of one class.
 
     So that the triplet loss finds triplets in every batch, however rare a class is. Classes take turns in a random
-    order, so that a batch holds as many as it has groups, or all of them; within a class pictures come in a random
-    order, and again from the start when they are used up. A pass has as many whole batches as the pictures fill. The
+    order, so that a batch holds as many as it has groups, or all of them; within a class images come in a random
+    order, and again from the start when they are used up. A pass has as many whole batches as the images fill. The
     order depends on ``(seed, epoch)`` alone; `set_epoch` before each pass.
 
     Args:
-        labels: Class id of each picture.
-        batch_size: Pictures a batch.
-        per_class: Pictures of a class in a group.
+        labels: Class id of each image.
+        batch_size: Images a batch.
+        samples_per_class: Images of a class in a group.
         seed: Of the order.
 
     Raises:
-        ValueError: ``batch_size`` is no multiple of ``per_class``.
+        ValueError: ``batch_size`` is no multiple of ``samples_per_class``.
     """
 
-    def __init__(self, labels: Sequence[int], batch_size: int, per_class: int, seed: int = 0) -> None:
-        if per_class < 1 or batch_size % per_class:
-            raise ValueError(f"per_class={per_class}: expected a divisor of the batch size {batch_size}")
+    def __init__(self, labels: Sequence[int], batch_size: int, samples_per_class: int, seed: int = 0) -> None:
+        if samples_per_class < 1 or batch_size % samples_per_class:
+            raise ValueError(
+                f"samples_per_class={samples_per_class}: expected a divisor of the batch size {batch_size}"
+            )
         self.members = [np.flatnonzero(np.array(labels) == label) for label in sorted(set(labels))]
-        self.groups = batch_size // per_class
-        self.per_class = per_class
+        self.groups = batch_size // samples_per_class
+        self.samples_per_class = samples_per_class
         self.batches = max(len(labels) // batch_size, 1)
         self.seed = seed
         self.epoch = 0
@@ -41,7 +43,7 @@ class PerClassSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.batches * self.groups * self.per_class
+        return self.batches * self.groups * self.samples_per_class
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng([self.seed, self.epoch])
@@ -53,7 +55,7 @@ class PerClassSampler(Sampler[int]):
                 waiting += rng.permutation(rest or range(len(self.members))).tolist()
             chosen, waiting = waiting[: self.groups], waiting[self.groups :]
             for label in chosen:
-                while len(queues[label]) < self.per_class:
+                while len(queues[label]) < self.samples_per_class:
                     queues[label] += rng.permutation(self.members[label]).tolist()
-                yield from queues[label][: self.per_class]
-                del queues[label][: self.per_class]
+                yield from queues[label][: self.samples_per_class]
+                del queues[label][: self.samples_per_class]

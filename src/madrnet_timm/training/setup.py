@@ -221,11 +221,13 @@ def _prepare_images(
 
     train = prepared(division.train_records, recipe.augmentation, others, _mixed_views(config, crop_pct))
     sampler = None
-    if recipe.per_class:
+    if recipe.samples_per_class:
         try:
-            sampler = PerClassSampler(train.labels, batch, recipe.per_class, config.seed)
+            sampler = PerClassSampler(train.labels, batch, recipe.samples_per_class, config.seed)
         except ValueError as error:
-            raise InputError(f"--per-class {recipe.per_class} with --batch-size {batch}: {error}") from None
+            raise InputError(
+                f"--samples-per-class {recipe.samples_per_class} with --batch-size {batch}: {error}"
+            ) from None
     workers = config.workers
     if workers is None:
         workers = min(cores() // torch.cuda.device_count(), 8) if on_gpu else 0
