@@ -54,5 +54,5 @@ def test_fewer_classes_than_groups():
 
 @pytest.mark.parametrize(("size", "samples_per_class"), [(16, 3), (16, 0)])
 def test_sizes_that_do_not_fit(size, samples_per_class):
-    with pytest.raises(ValueError, match="samples_per_class=.: expected a divisor"):
+    with pytest.raises(ValueError, match=r"samples_per_class=\d: expected a divisor"):
         PerClassSampler(LABELS, size, samples_per_class)
