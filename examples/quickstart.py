@@ -1,4 +1,4 @@
-"""The whole way in about a minute, without any data: ask, draw heads, train, save, load, classify.
+"""The whole way in a minute or two, without any data: ask, draw heads, train, save, load, classify.
 
     python examples/quickstart.py --output runs/quickstart
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 __all__ = ["VERBS", "command_parser", "main"]
 
 VERBS = {
-    "quickstart": "the whole way in about a minute, without any data",
+    "quickstart": "the whole way in a minute or two, without any data",
     "measure": "measure the head in each picture",
     "data": "fetch, verify, divide and describe data sets",
     "predict": "classify and measure pictures of heads",

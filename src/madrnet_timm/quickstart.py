@@ -1,4 +1,4 @@
-"""The whole way in about a minute, without any data: ask a published model, draw heads, train, save, load, classify."""
+"""The whole way without any data: ask a trained model about a head, draw heads, train, save, load, classify."""
 
 from pathlib import Path
 
@@ -16,13 +16,13 @@ __all__ = ["options", "quickstart"]
 
 _PUBLISHED = "madrnet_tf_efficientnet_lite0.smids_ft_hushem"
 _MODEL = "madrnet_test_resnet"
-"""Around timm's smallest ResNet: 0.75 million parameters, for which a minute is enough."""
+"""Around timm's smallest ResNet: 0.75 million parameters, for which a minute or two is enough."""
 
 
 def options(output: Path, epochs: int, seed: int = 0) -> RunConfig:
     """How the quickstart trains.
 
-    From random weights in about a minute: a small network, so that many steps fit in; a higher learning rate than for a
+    From random weights in a short time: a small network, so that many steps fit in; a higher learning rate than for a
     trained backbone; no average over the early weights.
     """
     changes = {"epochs": epochs, "img_size": 96, "augmentation": "light", "lr_backbone": 2e-3, "ema_decay": 0.0}
