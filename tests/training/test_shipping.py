@@ -179,6 +179,10 @@ def test_mistakes(shipped, tmp_path):
     with pytest.raises(InputError, match=r"expected madrnet_test_resnet, of these classes"):
         ship(Shipment(shipped / "cv", NAME, tmp_path, final=HUB / "madrnet_tf_efficientnet_lite0.hushem"))
 
+    for final in ("seed0-fold0", "seed0-fold0/model"):
+        with pytest.raises(InputError, match="held out a fold; expected a model that was trained on all images"):
+            ship(Shipment(shipped / "cv", NAME, tmp_path, final=shipped / "cv" / final))
+
 
 def test_a_final_model_that_was_trained_by_itself(shipped, tmp_path):
     shipment = Shipment(shipped / "cv", NAME, tmp_path, final=shipped / "cv" / "final", precision="bf16")

@@ -112,6 +112,10 @@ class Shipment:
             raise InputError(f"{missing[0]}: missing; give the command of the cross-validation again to finish it")
         if self.models is not None and not self.models.is_file():
             raise InputError(f"--models {self.models}: no such file; expected models.yaml of the package")
+        final = self.final or self.output
+        for run in (RunFolder(final), RunFolder(final.parent)):  # of a run, of its model
+            if run.began and run.read_config().fold is not None:
+                raise InputError(f"--final {final}: held out a fold; expected a model that was trained on all images")
         if self.precision not in PRECISIONS:
             raise InputError(f"--precision {self.precision}: expected one of {', '.join(PRECISIONS)}")
 
