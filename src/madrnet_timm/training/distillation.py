@@ -11,12 +11,12 @@ __all__ = ["distill"]
 
 
 def distill(
-    options: RunConfig, teachers: Sequence[Path], seeds: Sequence[int], show: Callable[[str], None]
+    config: RunConfig, teachers: Sequence[Path], seeds: Sequence[int], show: Callable[[str], None]
 ) -> tuple[Path, Path]:
     """Cross-validate a student alone and following its teachers, on the same folds.
 
     Args:
-        options: The student's; its `output` gets the folders ``alone`` and ``distilled``.
+        config: The student's; its `output` gets the folders ``alone`` and ``distilled``.
         teachers: Outputs of `cross_validate`, on the same folds.
         seeds: Of folds and training.
         show: Is told the table of each as soon as there is one.
@@ -27,8 +27,8 @@ def distill(
     Raises:
         InputError: The teachers do not fit, found before anything is trained; see `cross_validate`.
     """
-    alone = replace(options, output=options.output / "alone")
-    distilled = replace(options, output=options.output / "distilled", teachers=tuple(teachers))
+    alone = replace(config, output=config.output / "alone")
+    distilled = replace(config, output=config.output / "distilled", teachers=tuple(teachers))
     fold_configs(distilled, seeds)  # do the teachers fit? before the first is trained
     for name, run in (("alone", alone), ("distilled", distilled)):
         show(f"{name}\n{cross_validate(run, seeds)}\n")

@@ -60,32 +60,32 @@ class Division:
         return self.records.select(np.flatnonzero(self.tested))
 
 
-def divide(options: RunConfig) -> Division:
+def divide(config: RunConfig) -> Division:
     """Divide the data of a training.
 
     Raises:
         InputError: See `RunConfig.divided_records`, `check_fold`, `check_unseen` and `normal_class`; nothing is left
             to measure on.
     """
-    records, folds, conflicts = options.divided_records()
-    normal = normal_class(class_names(records), options.normal_class)
-    if options.fold is None:
+    records, folds, conflicts = config.divided_records()
+    normal = normal_class(class_names(records), config.normal_class)
+    if config.fold is None:
         all_of_them = folds != LEFT_OUT
         return Division(records, folds, conflicts, all_of_them, all_of_them, 0, normal)
-    check_fold(options.fold, int(folds.max()) + 1)
-    held_out = folds == options.fold
+    check_fold(config.fold, int(folds.max()) + 1)
+    held_out = folds == config.fold
     pixels = np.array(records["pixel_sha256"])
-    seen = np.isin(pixels, list(check_unseen(options, pixels[held_out].tolist())))
+    seen = np.isin(pixels, list(check_unseen(config, pixels[held_out].tolist())))
     return Division(
         records, folds, conflicts, ~held_out, held_out & ~seen, int((held_out & seen).sum()), normal
     )  # fmt: skip
 
 
-def check_unseen(options: RunConfig, held_out: Collection[str]) -> set[str]:
+def check_unseen(config: RunConfig, held_out: Collection[str]) -> set[str]:
     """Refuse weights of a model that was trained on held-out images, see `seen_by`.
 
     Args:
-        options: Of the training.
+        config: Of the training.
         held_out: ``pixel_sha256`` of the images that it is measured on.
 
     Returns:
@@ -94,22 +94,22 @@ def check_unseen(options: RunConfig, held_out: Collection[str]) -> set[str]:
     Raises:
         InputError: They were; the message names the option and says how many. With ``leave_out_seen``: all were.
     """
-    if options.leave_out_seen:
-        seen = {value for model in models_before(options) for value in seen_by(model, options.dataset, held_out)}
+    if config.leave_out_seen:
+        seen = {value for model in models_before(config) for value in seen_by(model, config.dataset, held_out)}
         if seen >= set(held_out):
             raise InputError(
                 f"--leave-out-seen: the start or a teacher was trained on all {len(held_out)} images that fold "
-                f"{options.fold} holds out; start from a model that never saw them"
+                f"{config.fold} holds out; start from a model that never saw them"
             )
         return seen
-    start = start_of(options)
-    seen = seen_by(start, options.dataset, held_out) if start is not None else set()
+    start = start_of(config)
+    seen = seen_by(start, config.dataset, held_out) if start is not None else set()
     if seen:
-        file, model = options.backbone_weights, options.weights
+        file, model = config.backbone_weights, config.weights
         given = f"--weights {model}" if model is not None else f"--backbone-weights {file}"
         count = sum(value in seen for value in held_out)
         raise InputError(
-            f"{given}: was trained on {count} of the {len(held_out)} images that fold {options.fold} holds out (of a "
+            f"{given}: was trained on {count} of the {len(held_out)} images that fold {config.fold} holds out (of a "
             "model that does not say on which, a data set counts as a whole); start from a model that never saw them, "
             "or measure without them (--leave-out-seen)"
         )

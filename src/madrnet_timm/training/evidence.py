@@ -56,12 +56,12 @@ class Evidence:
 
 
 def evidence_of_fold(
-    options: RunConfig, division: Division, metrics: Mapping[str, Any], probabilities: NDArray[np.float32]
+    config: RunConfig, division: Division, metrics: Mapping[str, Any], probabilities: NDArray[np.float32]
 ) -> Evidence:
     """What a held-out fold says.
 
     Args:
-        options: Of the training.
+        config: Of the training.
         division: Of its data.
         metrics: On the held-out images, with the controls on the same.
         probabilities: Of the held-out images, ``(images, classes)``, in the order of the records.
@@ -74,10 +74,10 @@ def evidence_of_fold(
     )
     conflicts = len(division.conflicts)
     protocol = (
-        f"Trained on {len(division.train_records)} pictures of {SOURCES[options.dataset].title}, measured on the "
-        f"{len(division.test_records)} of fold {options.fold} of {int(division.folds.max()) + 1} (numbered from 0; "
-        f"{describe_folds(options, divided)}).{left_out} The held-out fold chose nothing of the training: the number "
-        f"of epochs was fixed ({options.recipe.epochs}). Temperature and threshold of the calibration come from it."
+        f"Trained on {len(division.train_records)} pictures of {SOURCES[config.dataset].title}, measured on the "
+        f"{len(division.test_records)} of fold {config.fold} of {int(division.folds.max()) + 1} (numbered from 0; "
+        f"{describe_folds(config, divided)}).{left_out} The held-out fold chose nothing of the training: the number "
+        f"of epochs was fixed ({config.recipe.epochs}). Temperature and threshold of the calibration come from it."
         + (f" {conflicts} pictures with conflicting labels were left out." if conflicts else "")
     )
     labels = division.test_records["label"]
@@ -85,17 +85,17 @@ def evidence_of_fold(
     return Evidence(metrics, protocol, calibrate(probabilities, labels), len(labels), right)
 
 
-def describe_folds(options: RunConfig, divided: int, seeds: Sequence[int] = ()) -> str:
+def describe_folds(config: RunConfig, divided: int, seeds: Sequence[int] = ()) -> str:
     """How a run's pictures are divided, in words.
 
     Args:
-        options: Of the run.
+        config: Of the run.
         divided: How many cells have pictures in several folds; said of folds from a file, which may do anything.
         seeds: Where there are several.
     """
-    if isinstance(options.folds, Path):
+    if isinstance(config.folds, Path):
         cells = f"{divided} cells have pictures in several folds, which flatters" if divided else "they divide no cell"
-        return f"folds from {options.folds.name}; {cells}"
-    several = f"; each of the seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"; seed {options.seed}"
-    seed = "" if options.protocol == "session" else several
-    return f"protocol {options.protocol}: {PROTOCOLS[options.protocol]}{seed}"
+        return f"folds from {config.folds.name}; {cells}"
+    several = f"; each of the seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"; seed {config.seed}"
+    seed = "" if config.protocol == "session" else several
+    return f"protocol {config.protocol}: {PROTOCOLS[config.protocol]}{seed}"

@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 __all__ = ["opening_lines"]
 
 
-def opening_lines(options: RunConfig, division: Division, batch: int, threads: str) -> list[str]:
+def opening_lines(config: RunConfig, division: Division, batch: int, threads: str) -> list[str]:
     """Lines for the screen.
 
     Args:
-        options: Of the training.
+        config: Of the training.
         division: Of its data.
         batch: Images a step, where that is fewer than the recipe says.
         threads: In words.
     """
-    title, count = SOURCES[options.dataset].title, len(division.train_records)
-    lines = [f"model: {options.model}, starts from {_start(options)}"]
+    title, count = SOURCES[config.dataset].title, len(division.train_records)
+    lines = [f"model: {config.model}, starts from {_start(config)}"]
     lines.append(f"training on {count} images of {title}: {_classes(division.train_records, division.names)}")
-    if options.fold is not None:
+    if config.fold is not None:
         seen = f"; {division.left_out} more are left out, which it has seen before" if division.left_out else ""
         lines.append(
-            f"measuring on the {len(division.test_records)} of fold {options.fold} of {int(division.folds.max()) + 1}: "
+            f"measuring on the {len(division.test_records)} of fold {config.fold} of {int(division.folds.max()) + 1}: "
             f"{_classes(division.test_records, division.names)}{seen}"
         )
-    if batch < options.recipe.batch_size:
-        lines.append(f"--batch-size {options.recipe.batch_size} is more than there are: {batch} images a step")
+    if batch < config.recipe.batch_size:
+        lines.append(f"--batch-size {config.recipe.batch_size} is more than there are: {batch} images a step")
     lines.append(f"threads: {threads}")
     return lines
 
@@ -45,15 +45,15 @@ def _classes(records: "Dataset", names: list[str]) -> str:
     return ", ".join(f"{counts[label]} {name}" for label, name in enumerate(names))
 
 
-def _start(options: RunConfig) -> str:
-    if options.pretrained_backbone:
-        return f"timm's weights of the backbone ({timm_repository(options.model) or 'as timm has them'})"
-    start = start_of(options)
+def _start(config: RunConfig) -> str:
+    if config.pretrained_backbone:
+        return f"timm's weights of the backbone ({timm_repository(config.model) or 'as timm has them'})"
+    start = start_of(config)
     saw = "" if start is None else f" ({_saw(ModelFolder(start))})"
-    if options.weights is not None:
-        return f"the weights of {options.weights}, all but its classifier{saw}"
-    if options.backbone_weights is not None:
-        return f"the backbone of {options.backbone_weights}{saw}"
+    if config.weights is not None:
+        return f"the weights of {config.weights}, all but its classifier{saw}"
+    if config.backbone_weights is not None:
+        return f"the backbone of {config.backbone_weights}{saw}"
     return "random numbers, backbone and all"
 
 

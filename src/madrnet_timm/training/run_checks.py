@@ -25,78 +25,78 @@ def check_fold(fold: int, folds: int) -> None:
         raise InputError(f"--fold {fold}: expected 0 to {folds - 1}, there are {folds} folds")
 
 
-def check(options: RunConfig) -> None:
+def check(config: RunConfig) -> None:
     """Find a user's mistakes that need neither the data nor the model.
 
     Raises:
         InputError: Unknown model, fold out of range, weights that can't be read, a loss that does not fit.
     """
-    name = options.model
-    _check_tag(options)
+    name = config.model
+    _check_tag(config)
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.6)
         hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models('madrnet_*')"
         raise InputError(f"--model {name}: timm knows no such model; {hint}")
-    if isinstance(options.folds, int) and options.protocol != "session":
-        if options.folds < 2:
-            raise InputError(f"--folds {options.folds}: expected at least 2")
-        if options.fold is not None:
-            check_fold(options.fold, options.folds)
-    check_seed(options.seed)
-    if (options.workers or 0) < 0:
-        raise InputError(f"--workers {options.workers}: expected 0 or more")
-    if own := options.model_kwargs.keys() & {"pretrained", "pretrained_backbone"}:
+    if isinstance(config.folds, int) and config.protocol != "session":
+        if config.folds < 2:
+            raise InputError(f"--folds {config.folds}: expected at least 2")
+        if config.fold is not None:
+            check_fold(config.fold, config.folds)
+    check_seed(config.seed)
+    if (config.workers or 0) < 0:
+        raise InputError(f"--workers {config.workers}: expected 0 or more")
+    if own := config.model_kwargs.keys() & {"pretrained", "pretrained_backbone"}:
         raise InputError(f"--model-kwargs {min(own)}: say that with --pretrained-backbone or --weights")
     sources = {
-        "--backbone-weights": options.backbone_weights is not None,
-        "--weights": options.weights is not None,
-        "--pretrained-backbone": options.pretrained_backbone,
+        "--backbone-weights": config.backbone_weights is not None,
+        "--weights": config.weights is not None,
+        "--pretrained-backbone": config.pretrained_backbone,
     }
     given = [name for name, is_given in sources.items() if is_given]
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} contradict each other; choose one")
-    if options.license is not None:
-        check_license(options.license)
-    check_model_args(options.model_kwargs, "--model-kwargs")
-    if options.pretrained_backbone:
+    if config.license is not None:
+        check_license(config.license)
+    check_model_args(config.model_kwargs, "--model-kwargs")
+    if config.pretrained_backbone:
         check_timm_weights(name)
-    if options.backbone_weights is not None:
-        _check_backbone_weights(options.backbone_weights, name)
-    if options.weights is not None:
-        ModelFolder(find_model(options.weights))
-    if options.teachers and not options.hybrid:
+    if config.backbone_weights is not None:
+        _check_backbone_weights(config.backbone_weights, name)
+    if config.weights is not None:
+        ModelFolder(find_model(config.weights))
+    if config.teachers and not config.hybrid:
         raise InputError(
             f"--teacher: {name} gives no embedding; distillation needs a madrnet_* student with --loss hybrid"
         )
-    if options.hybrid and not name.startswith("madrnet_"):
+    if config.hybrid and not name.startswith("madrnet_"):
         raise InputError(f"--loss hybrid needs embeddings, which plain {name} does not give; use --loss ce")
 
 
-def _check_tag(options: RunConfig) -> None:
+def _check_tag(config: RunConfig) -> None:
     """A tag names weights, which ``--model`` does not load: say what was meant."""
-    name, dot, tag = options.model.partition(".")
-    if options.model.startswith(("hf-hub:", "local-dir:")) or Path(options.model).is_dir():
+    name, dot, tag = config.model.partition(".")
+    if config.model.startswith(("hf-hub:", "local-dir:")) or Path(config.model).is_dir():
         raise InputError(
-            f"--model {options.model}: expected a timm name; to start from a model, give --weights {options.model} "
+            f"--model {config.model}: expected a timm name; to start from a model, give --weights {config.model} "
             "and its architecture as --model"
         )
     if not dot or not timm.is_model(name):
         return
     without = f"or --model {name} alone to start from random numbers"
     if not name.startswith("madrnet_"):
-        if not options.pretrained_backbone:
+        if not config.pretrained_backbone:
             raise InputError(
-                f"--model {options.model}: {tag} names weights, which are loaded with --pretrained-backbone only; add "
+                f"--model {config.model}: {tag} names weights, which are loaded with --pretrained-backbone only; add "
                 f"it, {without}"
             )
-    elif options.model in published_models():
+    elif config.model in published_models():
         raise InputError(
-            f"--model {options.model}: {tag} names weights, which --model does not load; give --model {name} "
-            f"--weights {options.model} to start from them, {without}"
+            f"--model {config.model}: {tag} names weights, which --model does not load; give --model {name} "
+            f"--weights {config.model} to start from them, {without}"
         )
     else:
         raise InputError(
-            f"--model {options.model}: no published model has the tag {tag}; give --model {name} with "
+            f"--model {config.model}: no published model has the tag {tag}; give --model {name} with "
             f"--pretrained-backbone for timm's weights of the backbone, {without}"
         )
 

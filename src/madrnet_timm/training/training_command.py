@@ -12,31 +12,31 @@ from .run_config import RunConfig
 __all__ = ["training_command"]
 
 
-def training_command(options: RunConfig, seeds: Sequence[int], output: str) -> str:
+def training_command(config: RunConfig, seeds: Sequence[int], output: str) -> str:
     """How to cross-validate such options again; where the reader's files lie is left to the reader."""
-    teachers = [path.parts[-2] for path in options.teachers]  # outputs of cross-validations
-    precision = options.mixed_precision
+    teachers = [path.parts[-2] for path in config.teachers]  # outputs of cross-validations
+    precision = config.mixed_precision
     verb = "distill" if teachers else "cross-validate"
     words = ["madrnet", verb]
     if precision != "no":
         module = f"madrnet_timm.commands.{verb.replace('-', '_')}"
         words = ["accelerate", "launch", "--mixed_precision", precision, "-m", module]
     words += [f"runs/{name}" for name in teachers]
-    words += ["--dataset", options.dataset, "--model", options.model]
-    words += ["--data-dir", SOURCES[options.dataset].title] if options.data_dir else []
-    words += ["--skip-unreadable"] if options.skip_unreadable else []
-    words += ["--backbone-weights", _weights_file(options.backbone_weights)] if options.backbone_weights else []
-    words += ["--weights", _model_name(options.weights)] if options.weights else []
-    words += ["--pretrained-backbone"] if options.pretrained_backbone else []
-    words += ["--leave-out-seen"] if options.leave_out_seen else []
-    words += ["--normal-class", options.normal_class] if options.normal_class else []
-    arguments = [f"{key}={value}" for key, value in options.model_kwargs.items()]
+    words += ["--dataset", config.dataset, "--model", config.model]
+    words += ["--data-dir", SOURCES[config.dataset].title] if config.data_dir else []
+    words += ["--skip-unreadable"] if config.skip_unreadable else []
+    words += ["--backbone-weights", _weights_file(config.backbone_weights)] if config.backbone_weights else []
+    words += ["--weights", _model_name(config.weights)] if config.weights else []
+    words += ["--pretrained-backbone"] if config.pretrained_backbone else []
+    words += ["--leave-out-seen"] if config.leave_out_seen else []
+    words += ["--normal-class", config.normal_class] if config.normal_class else []
+    arguments = [f"{key}={value}" for key, value in config.model_kwargs.items()]
     words += ["--model-kwargs", *arguments] if arguments else []
-    words += ["--protocol", options.protocol] if options.protocol != "grouped" else []
-    folds = options.folds.name if isinstance(options.folds, Path) else options.folds  # no path of this machine
-    words += ["--folds", str(folds)] if options.folds != 5 else []
+    words += ["--protocol", config.protocol] if config.protocol != "grouped" else []
+    folds = config.folds.name if isinstance(config.folds, Path) else config.folds  # no path of this machine
+    words += ["--folds", str(folds)] if config.folds != 5 else []
     words += ["--seeds", *map(str, seeds)] if list(seeds) != [0] else []
-    recipe = asdict(options.recipe)
+    recipe = asdict(config.recipe)
     changes = {
         name: {key: value for key, value in recipe.items() if value != getattr(preset, key)}
         for name, preset in PRESETS.items()
@@ -45,7 +45,7 @@ def training_command(options: RunConfig, seeds: Sequence[int], output: str) -> s
     words += ["--recipe", nearest] if nearest != "quick" else []
     for key, value in changes[nearest].items():
         words += [f"--{key.replace('_', '-')}", str(value)]
-    words += ["--license", options.license] if options.license else []
+    words += ["--license", config.license] if config.license else []
     return shlex.join([*words, "--output", output])
 
 
