@@ -11,65 +11,34 @@ can't be measured are left out, since they are not aligned.
 
 import argparse
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from madrnet_timm.command import run_command
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="output of madrnet cross-validate")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the folds (0)")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="PNG file")
-    args = parser.parse_args()
-
-    import numpy as np
-    import torch
+if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from tqdm import tqdm
 
-    from madrnet_timm.data.sources import class_names, pictures
-    from madrnet_timm.errors import InputError
-    from madrnet_timm.files import replacing
-    from madrnet_timm.inference import Classifier
+
+def attention_figure(
+    views: Mapping[str, list[Any]], masks: Mapping[str, list[Any]], heat: Mapping[tuple[str, str], list[Any]]
+) -> "Figure":
+    """A row a class: its mean head and, stage by stage, its mean map; says how many of each there are.
+
+    Args:
+        views: Aligned heads of each class, uint8 (height, width, 3).
+        masks: The measured masks of these heads, bool (height, width).
+        heat: By stage and class, the maps of these heads, (height, width).
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
     from madrnet_timm.inference.explain import STAGES
-    from madrnet_timm.inference.gradcam import attention_maps
-    from madrnet_timm.morphology import measure
-    from madrnet_timm.training.stored import cross_validated_config, held_out_predictions
-
-    rows = held_out_predictions(args.run)
-    if args.seed not in {row["seed"] for row in rows}:
-        raise InputError(f"--seed {args.seed}: {args.run} has the seeds {sorted({row['seed'] for row in rows})}")
-    options = replace(cross_validated_config(args.run), seed=args.seed)
-    if options.recipe.pipeline == "raw":
-        raise InputError(f"{args.run}: heads of the pipeline raw are not aligned, and their mean says nothing")
-    if not options.model.startswith("madrnet_"):
-        raise InputError(f"{args.run}: {options.model} has no R and no P; expected a madrnet_*")
-    records, folds, _ = options.divided_records()
-    names, labels = class_names(records), np.array(records["label"])
-    images = list(pictures(records))
-    views: dict[str, list[Any]] = defaultdict(list)
-    masks: dict[str, list[Any]] = defaultdict(list)
-    heat: dict[tuple[str, str], list[Any]] = defaultdict(list)
-    for fold in tqdm(np.unique(folds), desc="folds", disable=None):
-        classifier = Classifier(args.run / f"seed{args.seed}-fold{fold}" / "model")
-        for label, name in enumerate(names):
-            prepared = [classifier.prepare(images[i]) for i in np.flatnonzero((folds == fold) & (labels == label))]
-            batch = [item.view for item in prepared if item.head.center is not None]
-            if batch:
-                views[name] += batch
-                masks[name] += [measure(view).mask for view in batch]
-                for stage, cams in attention_maps(
-                    classifier.model, torch.from_numpy(classifier.normalized(batch))
-                ).items():
-                    heat[stage, name] += list(cams.numpy())
 
     stages = [stage for stage in STAGES if any(key[0] == stage for key in heat)]
-    shown = [name for name in names if views[name]]
-    if not shown:
-        raise InputError(f"{args.run}: none of its heads can be measured, so that none is aligned")
+    shown = [name for name, heads in views.items() if heads]
     figure = Figure(figsize=(2.2 * (1 + len(stages)) + 0.6, 2.45 * len(shown) + 0.3), layout="constrained")
     grid = figure.subplots(len(shown), 1 + len(stages), squeeze=False)
     for row, name in zip(grid, shown, strict=True):
@@ -88,6 +57,57 @@ def main() -> None:
     figure.colorbar(drawn, ax=grid[:, -1], shrink=0.5)
     note = "Mean Grad-CAM++, as coarse as the network's last map. Research use only; not a medical device"
     figure.supxlabel(note, fontsize=8, color="gray")
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="output of madrnet cross-validate")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the folds (0)")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="PNG file")
+    args = parser.parse_args()
+
+    import numpy as np
+    import torch
+    from tqdm import tqdm
+
+    from madrnet_timm.data.sources import class_names, pictures
+    from madrnet_timm.errors import InputError
+    from madrnet_timm.files import replacing
+    from madrnet_timm.inference import Classifier
+    from madrnet_timm.inference.gradcam import attention_maps
+    from madrnet_timm.morphology import measure
+    from madrnet_timm.training.stored import cross_validated_config, held_out_predictions
+
+    rows = held_out_predictions(args.run)
+    if args.seed not in {row["seed"] for row in rows}:
+        raise InputError(f"--seed {args.seed}: {args.run} has the seeds {sorted({row['seed'] for row in rows})}")
+    options = replace(cross_validated_config(args.run), seed=args.seed)
+    if options.recipe.pipeline == "raw":
+        raise InputError(f"{args.run}: heads of the pipeline raw are not aligned, and their mean says nothing")
+    if not options.model.startswith("madrnet_"):
+        raise InputError(f"{args.run}: {options.model} has no R and no P; expected a madrnet_*")
+    records, folds, _ = options.divided_records()
+    names, labels = class_names(records), np.array(records["label"])
+    images = list(pictures(records))
+    views: dict[str, list[Any]] = {name: [] for name in names}  # in the order of the classes
+    masks: dict[str, list[Any]] = defaultdict(list)
+    heat: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for fold in tqdm(np.unique(folds), desc="folds", disable=None):
+        classifier = Classifier(args.run / f"seed{args.seed}-fold{fold}" / "model")
+        for label, name in enumerate(names):
+            prepared = [classifier.prepare(images[i]) for i in np.flatnonzero((folds == fold) & (labels == label))]
+            batch = [item.view for item in prepared if item.head.center is not None]
+            if batch:
+                views[name] += batch
+                masks[name] += [measure(view).mask for view in batch]
+                for stage, cams in attention_maps(
+                    classifier.model, torch.from_numpy(classifier.normalized(batch))
+                ).items():
+                    heat[stage, name] += list(cams.numpy())
+    if not any(views.values()):
+        raise InputError(f"{args.run}: none of its heads can be measured, so that none is aligned")
+    figure = attention_figure(views, masks, heat)
     with replacing(args.output) as beside:
         figure.savefig(beside, dpi=80, format="png")
 

@@ -30,7 +30,7 @@ SETTINGS: list[tuple[str, dict[str, Any], bool]] = [
 
 
 class Bench:
-    """Times and memory of models on one batch of random pictures."""
+    """Times and memory of models on one batch of random images."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         import torch
@@ -81,8 +81,26 @@ class Bench:
             self.step(model)
         return live.peak
 
+    def row(self, model: Any, bare: Any) -> dict[str, Any]:
+        """The figures of one setting."""
+        peak, base_peak = self.peak(model), self.peak(bare)
+        model.train(), bare.train()
+        step, step_ratio = self.paired(lambda: self.step(model), lambda: self.step(bare), self.args.repeats)
+        latency, latency_ratio = self.latency(model, bare)
+        return {
+            "img_size": self.args.img_size,
+            "batch_size": self.args.batch_size,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "step_s": f"{step:.3f}",
+            "step_ratio": f"{step_ratio:.3f}",
+            "peak_mb": f"{peak / 1e6:.1f}",
+            "peak_ratio": f"{peak / base_peak:.3f}",
+            "latency_ms": f"{1000 * latency:.1f}",
+            "latency_ratio": f"{latency_ratio:.3f}",
+        }
+
     def latency(self, model: Any, bare: Any) -> tuple[float, float]:
-        """Seconds for one picture in eval mode, and the ratio to the bare backbone."""
+        """Seconds for one image in eval mode, and the ratio to the bare backbone."""
         import torch
 
         x = self.x[:1]
@@ -119,11 +137,11 @@ class Bench:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="resnet50", metavar="NAME", help="timm architecture (%(default)s)")
-    parser.add_argument("--img-size", type=int, default=512, metavar="N", help="side of the pictures (%(default)s)")
-    parser.add_argument("--batch-size", type=int, default=2, metavar="N", help="pictures a step (%(default)s)")
+    parser.add_argument("--img-size", type=int, default=512, metavar="N", help="side of the images (%(default)s)")
+    parser.add_argument("--batch-size", type=int, default=2, metavar="N", help="images a step (%(default)s)")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="pairs of timed steps (%(default)s)")
     parser.add_argument("--settings", nargs="+", metavar="NAME", help="some of the settings only, by their names")
-    parser.add_argument("--onnx", action="store_true", help="time one picture in ONNX Runtime, too (CPU)")
+    parser.add_argument("--onnx", action="store_true", help="time one image in ONNX Runtime, too (CPU)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("benchmark.csv"), metavar="CSV", help="(%(default)s)")
     args = parser.parse_args()
@@ -148,32 +166,12 @@ def main() -> None:
     machine = f"{name}; torch {torch.__version__}, timm {timm.__version__}, Python {platform.python_version()}"
     print(f"{args.backbone}, {args.batch_size} × {args.img_size} px, {machine}")
     bare = bench.create(args.backbone)
-    base_peak = bench.peak(bare)
     rows = []
     chosen = [setting for setting in SETTINGS if not args.settings or setting[0] in args.settings]
     for setting, kwargs, checkpointing in tqdm(chosen, disable=None):
         model = bench.create(f"madrnet_{args.backbone}", **kwargs)
         model.set_grad_checkpointing(checkpointing)
-        peak = bench.peak(model)
-        model.train(), bare.train()
-        step, step_ratio = bench.paired(lambda: bench.step(model), lambda: bench.step(bare), args.repeats)  # noqa: B023
-        latency, latency_ratio = bench.latency(model, bare)
-        rows.append(
-            {
-                "backbone": args.backbone,
-                "setting": setting,
-                "img_size": args.img_size,
-                "batch_size": args.batch_size,
-                "parameters": sum(p.numel() for p in model.parameters()),
-                "step_s": f"{step:.3f}",
-                "step_ratio": f"{step_ratio:.3f}",
-                "peak_mb": f"{peak / 1e6:.1f}",
-                "peak_ratio": f"{peak / base_peak:.3f}",
-                "latency_ms": f"{1000 * latency:.1f}",
-                "latency_ratio": f"{latency_ratio:.3f}",
-                "machine": machine,
-            }
-        )
+        rows.append({"backbone": args.backbone, "setting": setting} | bench.row(model, bare) | {"machine": machine})
     if args.onnx:
         model = bench.create(f"madrnet_{args.backbone}", exportable=True)
         latency, latency_ratio = bench.onnx_latency(model, bench.create(args.backbone, exportable=True))
@@ -191,7 +189,7 @@ def main() -> None:
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The table, ratios against the bare backbone."""
-    lines = ["| R | step, × bare | peak memory, MB (× bare) | one picture, ms (× bare) |", "|---|---|---|---|"]
+    lines = ["| R | step, × bare | peak memory, MB (× bare) | one image, ms (× bare) |", "|---|---|---|---|"]
     for row in rows:
         memory = f"{row['peak_mb']} ({row['peak_ratio']})" if row["peak_mb"] else ""
         cells = (row["setting"], row["step_ratio"], memory)

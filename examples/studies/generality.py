@@ -10,7 +10,7 @@ The table has a row a picture: ``label``, ``normal`` and ``normal_adapted`` (pro
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +49,44 @@ def adapt_norms(model: Any, batches: Iterable[Any]) -> None:
     model.eval()
 
 
-def main() -> None:
+def without_seen(records: Any, seen: Container[str], args: argparse.Namespace) -> Any:
+    """The records whose pixels are not among those that the model was trained on.
+
+    Raises:
+        InputError: There are some that it was trained on, and ``--leave-out-seen`` is not given, or nothing is left.
+    """
+    from madrnet_timm.errors import InputError
+
+    known = [index for index, pixels in enumerate(records["pixel_sha256"]) if pixels in seen]
+    if not known:
+        return records
+    if not args.leave_out_seen:
+        raise InputError(
+            f"--model {args.model}: was trained on {len(known)} of the {len(records)} images; give other images, or "
+            "measure without these (--leave-out-seen)"
+        )
+    if len(known) == len(records):
+        raise InputError(f"--leave-out-seen: {args.model} was trained on all {len(records)} images; give others")
+    print(f"left out: {len(known)} of {len(records)} images, on which {args.model} was trained", file=sys.stderr)
+    return records.select(sorted(set(range(len(records))) - set(known)))
+
+
+def arguments() -> argparse.Namespace:
+    """Of the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="model folder, published name, or hf-hub:owner/name")
     add_data_arguments(parser)
     parser.add_argument("--normal-class", metavar="NAME", help="the data set's class of normal heads (Normal)")
     parser.add_argument("--leave-out-seen", action="store_true", help="measure without images that it was trained on")
-    parser.add_argument("--output", type=Path, metavar="FILE", help=".csv: a row a picture")
-    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="pictures at once (%(default)s)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help=".csv: a row an image")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="images at once (%(default)s)")
     args = parser.parse_args()
     settle_dataset(args)
+    return args
+
+
+def main() -> None:
+    args = arguments()
 
     import numpy as np
     import torch
@@ -83,18 +111,7 @@ def main() -> None:
     for what, classes, normal_of_it in (("--model", names, info.normal_class), ("--dataset", own, normal_here)):
         if normal_of_it not in classes:
             raise InputError(f"{what}: no class of normal heads among {', '.join(classes)}; name it (--normal-class)")
-    seen = seen_by(classifier.folder.path, args.dataset, records["pixel_sha256"])
-    known = [index for index, pixels in enumerate(records["pixel_sha256"]) if pixels in seen]
-    if known and not args.leave_out_seen:
-        raise InputError(
-            f"--model {args.model}: was trained on {len(known)} of the {len(records)} images; give other images, or "
-            "measure without these (--leave-out-seen)"
-        )
-    if len(known) == len(records):
-        raise InputError(f"--leave-out-seen: {args.model} was trained on all {len(records)} images; give others")
-    if known:
-        print(f"left out: {len(known)} of {len(records)} images, on which {args.model} was trained", file=sys.stderr)
-        records = records.select(sorted(set(range(len(records))) - set(known)))
+    records = without_seen(records, seen_by(classifier.folder.path, args.dataset, records["pixel_sha256"]), args)
     assert info.normal_class is not None  # it is among the names
     normal_label = names.index(info.normal_class)
     records = records.select([i for i, label in enumerate(records["label"]) if own[label] != source.no_head])
