@@ -50,7 +50,7 @@ def test_distill_trains_both_and_compares(madrnet, teacher, tmp_path):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["no/such/run"], "seed0-fold0: not a finished run"),
+        (["no/such/run"], "no/such/run/seed0-fold0: no such model; expected a model folder, a finished run"),
         (["--img-size", "64"], "pictures of another size"),
     ],
 )
@@ -89,8 +89,46 @@ def test_a_teacher_that_does_not_fit(teacher, tmp_path, args, words):
     base = ["--dataset", "folder", "--data-dir", str(heads), "--output", str(tmp_path / "run"), *SMALL, "--epochs", "1"]
     options = from_arguments(parser.parse_args([*base, *args]), seed=0)
     with pytest.raises(InputError, match=words):
-        train(replace(options, teachers=(folder / "seed0-fold0",)))
+        train(replace(options, teachers=(str(folder / "seed0-fold0"),)))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_follows_a_model_folder_on_every_image(madrnet, teacher, tmp_path):
+    """Its teacher may have seen all of them, since none is held out; neither is any figure claimed."""
+    import timm
+
+    from madrnet_timm.hub.model_folder import ModelFolder
+
+    path, heads = teacher
+    model = path / "seed0-fold0" / "model"
+    command = ["train", "--fold", "none", "--teacher", model, "--data-dir", heads, "--dataset", "folder", *SMALL]
+    run = madrnet(*command, "--epochs", "1", "--output", tmp_path / "all")
+    assert run.returncode == 0, run.stderr
+    assert "training on 16 images" in run.stdout
+    assert "no accuracy is measured" in run.stdout
+    assert "  fit: accuracy" in run.stdout
+    folder = ModelFolder(tmp_path / "all" / "model")
+    assert (folder.info.accuracy, folder.info.calibration, folder.info.confusion_matrix) == (None, None, None)
+    assert folder.info.protocol == "Trained on all 16 images of own folder; none was held out."
+    assert len(folder.seen) == 16
+    card = (folder.path / "README.md").read_text()
+    assert "no image was held out in its training" in card
+    assert "accuracy" not in card.split("---")[1]
+    assert RunConfig.read(tmp_path / "all" / "config.yaml").teachers == (str(model.resolve()),)
+    with (tmp_path / "all/history.csv").open(newline="") as opened:
+        assert float(next(csv.DictReader(opened))["loss_distill_probabilities"]) > 0
+    assert timm.create_model(f"local-dir:{folder.path}", pretrained=True).num_classes == 2
+    predicted = madrnet(
+        "predict", heads / "Normal" / "0.png", "--model", tmp_path / "all", "--output", tmp_path / "r.csv"
+    )
+    assert predicted.returncode == 0, predicted.stderr
+
+
+@pytest.mark.parametrize("fold", ["-1", "last", "0.5"])
+def test_no_such_fold(madrnet, fold):
+    run = madrnet("train", f"--fold={fold}")
+    assert run.returncode == 2
+    assert f"'{fold}': expected the number of a fold, from 0, or none" in run.stderr
 
 
 def test_a_teacher_sees_its_own_normalisation(teacher):
@@ -129,7 +167,7 @@ def test_a_teacher_sees_its_own_view(teacher, tmp_path):
     path, heads = teacher
     recipe = Recipe(epochs=1, img_size=48, batch_size=8, pipeline="raw")
     options = RunConfig("madrnet_test_resnet", "folder", tmp_path / "run", data_dir=heads, folds=2, recipe=recipe)
-    run = set_up(replace(options, teachers=(path / "seed0-fold0",)), RunFolder(options.output), "")
+    run = set_up(replace(options, teachers=(str(path / "seed0-fold0"),)), RunFolder(options.output), "")
     folder = ModelFolder(path / "seed0-fold0" / "model")
     assert (folder.pipeline, run.teachers.others) == ("head-only", [("head-only", 1.0)])
     batch, network_input = next(iter(run.images.train_loader)), run.images.network_input

@@ -86,7 +86,7 @@ def test_a_run_that_names_itself_ends(tmp_path):
 def test_a_teacher_that_began_with_the_data_set_is_refused(tmp_path):
     published = model(tmp_path / "published", "hushem")
     teacher = run(tmp_path / "teacher", "smids", ["x"], "hushem", weights=str(published))
-    words = ([teacher], ["x", "y"], (3, 48, 48))
+    words = ([str(teacher)], ["x", "y"], (3, 48, 48))
     with pytest.raises(InputError, match=r"--teacher .*teacher: was trained on 4 of the 4 images"):
         check_teachers(*words, "hushem", PICTURES)
     assert len(check_teachers(*words, "folder", PICTURES)) == 1
@@ -95,7 +95,7 @@ def test_a_teacher_that_began_with_the_data_set_is_refused(tmp_path):
 def test_what_start_and_teachers_learned_is_handed_on(tmp_path):
     start = model(tmp_path / "start", "hushem", "synthetic")
     teacher = run(tmp_path / "teacher", "smids", ["x"])
-    options = RunConfig("madrnet_test_resnet", "folder", tmp_path / "out", weights=str(start), teachers=(teacher,))
+    options = RunConfig("madrnet_test_resnet", "folder", tmp_path / "out", weights=str(start), teachers=(str(teacher),))
     assert experience_before(options).data_sets == ["hushem", "smids", "synthetic"]
     options = RunConfig("madrnet_test_resnet", "folder", tmp_path / "out", backbone_weights=start / "model.safetensors")
     assert experience_before(options).data_sets == ["hushem", "synthetic"]

@@ -157,14 +157,14 @@ def test_a_damaged_config_is_one_line(content, tmp_path):
         ({"epochs": -1}, "--epochs -1: expected more than 0"),
         ({"seed": True}, "seed = True; expected a whole number"),
         ({"folds": [2]}, r"folds = \[2\]; expected a whole number or a path"),
-        ({"teachers": "runs/a"}, "teachers = 'runs/a'; expected a list of paths"),
+        ({"teachers": "runs/a"}, "teachers = 'runs/a'; expected a list of texts"),
         ({"alpha": float("nan")}, "alpha = nan; expected a number"),
         ({"model": None}, "model is missing"),
         ({"model_kwargs": 3}, "model_kwargs = 3; expected names and values"),
     ],
 )
 def test_a_value_that_no_run_can_have_is_one_line(change, words, tmp_path):
-    config = RunConfig("madrnet_test_resnet", "folder", tmp_path, teachers=(tmp_path / "t",), weights="hf-hub:a/b")
+    config = RunConfig("madrnet_test_resnet", "folder", tmp_path, teachers=(str(tmp_path / "t"),), weights="hf-hub:a/b")
     config.write(tmp_path / "config.yaml")
     assert RunConfig.read(tmp_path / "config.yaml") == config
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.to_dict() | {"new": [1]} | change))

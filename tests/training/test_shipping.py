@@ -150,7 +150,7 @@ def test_the_command_makes_it_again(shipped):
     licensed = replace(options, license="cc-by-4.0")
     assert training_command(licensed, [0], "runs/x").endswith("--license cc-by-4.0 --output runs/x")
     assert cross_validated_config(shipped / "cv").license is None
-    taught = replace(options, teachers=(Path("/x/a/seed0-fold0"), Path("/x/b/seed0-fold0")), weights="/x/c/f/model")
+    taught = replace(options, teachers=("/x/a/seed0-fold0", "/x/b/seed0-fold0"), weights="/x/c/f/model")
     command = training_command(taught, [0], "runs/x")
     assert command.startswith("madrnet distill runs/a runs/b --dataset folder")
     assert "--weights runs/c/f/model" in command

@@ -33,7 +33,15 @@ def add_parser(verbs: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(train)
-    train.add_argument("--fold", type=int, default=0, metavar="N", help="the fold held out, from 0 (%(default)s)")
+    train.add_argument(
+        "--fold", type=_fold, default=0, metavar="N|none",
+        help="the fold held out, from 0; none: train on every image and measure nothing (%(default)s)",
+    )  # fmt: skip
+    train.add_argument(
+        "--teacher", nargs="+", default=[], metavar="MODEL", dest="teachers",
+        help="models that it follows, too (distillation); they take what --weights takes, and may not have seen the "
+        "images held out",
+    )  # fmt: skip
     train.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of folds, initial weights, order and changes (%(default)s)"
     )
@@ -41,17 +49,27 @@ def add_parser(verbs: Any) -> None:
     train.set_defaults(verb=_train)
 
 
+def _fold(text: str) -> int | None:
+    if text != "none" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected the number of a fold, from 0, or none")
+    return None if text == "none" else int(text)
+
+
 def _train(args: argparse.Namespace) -> int:
     check_extra("train")
     from accelerate import PartialState
 
     from ..evaluation.controls import better_control
-    from ..training.train import train
+    from ..training.train import train, train_on_all
 
-    options = from_arguments(args)
+    options = from_arguments(args, teachers=tuple(args.teachers))
+    show = PartialState().print  # by the first process alone
+    if options.fold is None:
+        train_on_all(options)
+        show(f"trained on every image; nothing was measured; {options.output}")
+        return 0
     metrics = train(options)
     controls = ", ".join(f"{name} {value:.3f}" for name, value in metrics["controls"].items())
-    show = PartialState().print  # by the first process alone
     show(f"fold {options.fold}: accuracy {metrics['accuracy']:.3f}, F1 {metrics['f1']:.3f}; {options.output}")
     show(f"controls on the same fold: {controls}")
     if hint := better_control(metrics["accuracy"], metrics["controls"]):

@@ -100,7 +100,9 @@ def from_arguments(args: argparse.Namespace, **overrides: Any) -> RunConfig:
     settle_dataset(args)
     given = vars(args) | overrides
     recipe = PRESETS[args.recipe].with_options(given)
-    run = f"{args.dataset}-{args.model}" + (f"-fold{args.fold}" if "fold" in args else "")
+    run = f"{args.dataset}-{args.model}"
+    if "fold" in args:
+        run += "-all" if args.fold is None else f"-fold{args.fold}"
     output = given["output"] or Path("runs") / run
     names = {f.name for f in fields(RunConfig)} - {"recipe", "output", "model_kwargs"}
     values = {k: v for k, v in given.items() if k in names}

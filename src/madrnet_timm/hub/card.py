@@ -24,7 +24,8 @@ _METRICS = {"accuracy": "Accuracy", "precision": "Precision (macro)", "recall": 
 _MORE = {"auc": "AUC (macro, one against the rest)", "calibration_error": "Expected calibration error, as trained"}
 _TAGS = ["image-classification", "timm", "madrnet", "sperm-morphology", "microscopy"]
 _PAPER = "Morphology-Aware Dual-path Reversible Network for Sperm Classification"
-_TEMPLATE = Path(__file__).with_name("card.md")
+_TEMPLATE, _RESULTS = (Path(__file__).with_name(name) for name in ("card.md", "card_results.md"))
+_NOTHING_MEASURED = "None of its own: no image was held out in its training. Measure it on images that it has not seen."
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class Card:
     def _front_matter(self) -> str:
         from huggingface_hub import EvalResult, ModelCardData
 
-        figures = _figures(self.info.confusion_matrix or ())
+        matrix = self.info.confusion_matrix
+        figures = _figures(matrix) if matrix else {}
         results = [
             EvalResult(
                 task_type="image-classification",
@@ -85,37 +87,50 @@ class Card:
                 metric_value=round(figures[key], 4),
             )
             for key, name in _METRICS.items()
+            if key in figures
         ]
         data = ModelCardData(
             base_model=self.info.base_model,
             library_name="timm",
             license=self.license,
-            metrics=list(_METRICS),
+            metrics=list(figures) or None,
             model_name=self.name,
             pipeline_tag="image-classification",
             tags=_TAGS,
-            eval_results=results,
+            eval_results=results or None,
         )
         return data.to_yaml()
 
     def _body(self) -> str:
-        info, names = self.info, self.label_names
-        matrix = info.confusion_matrix or ()
-        figures, images = _figures(matrix), info.held_out or 0
-        right = figures["accuracy"] * images
-        low, high = wilson_interval(right, images)
-        known: dict[str, float | None] = {**figures, "auc": info.auc, "calibration_error": info.calibration_error}
+        expect = (
+            "The figures below come from one collection of images. Expect less in another laboratory, and measure it "
+            "there."
+        )
+        measured = self.info.confusion_matrix is not None
         return _TEMPLATE.read_text(encoding="utf-8").format(
             name=self.name,
             dataset=self._dataset,
             what=self._what(),
-            classes=", ".join(names),
-            labels=list(names),
+            classes=", ".join(self.label_names),
+            labels=list(self.label_names),
             place=self.place if self.place != ANYWHERE else f"local-dir:{ANYWHERE}",
             folder=self.place,
             facts=self._facts(),
             datasets="\n".join(self._dataset_rows()),
-            protocol=self._learned_before() + (info.protocol or ""),
+            protocol=self._learned_before() + (self.info.protocol or ""),
+            expect=expect if measured else "Nobody has measured how often it is right.",
+            results=self._results() if measured else _NOTHING_MEASURED,
+            doubt=self._doubt(),
+            command=self.command,
+        )
+
+    def _results(self) -> str:
+        info, matrix = self.info, self.info.confusion_matrix or ()
+        figures, images = _figures(matrix), info.held_out or 0
+        right = figures["accuracy"] * images
+        low, high = wilson_interval(right, images)
+        known: dict[str, float | None] = {**figures, "auc": info.auc, "calibration_error": info.calibration_error}
+        text = _RESULTS.read_text(encoding="utf-8").format(
             interval=f"{right:.4g} of {images} right: {100 * right / images:.1f} %, 95 % Wilson interval "
             f"{100 * low:.1f} to {100 * high:.1f} %.",
             images=images,
@@ -125,15 +140,14 @@ class Card:
             ),
             per_class="\n".join(
                 f"| {name} | {p:.3f} | {r:.3f} | {f:.3f} | {n} |"
-                for name, p, r, f, n in zip(names, *_by_class(matrix), strict=True)
+                for name, p, r, f, n in zip(self.label_names, *_by_class(matrix), strict=True)
             ),
             where=self.where,
             controls=", ".join(f"{name} {100 * value:.1f} %" for name, value in info.controls.items()),
             hint=f" **{hint}.**" if (hint := better_control(figures["accuracy"], info.controls)) else "",
             matrix=self._matrix(),
-            doubt=self._doubt(),
-            command=self.command,
         )
+        return text.rstrip()
 
     def _what(self) -> str:
         if self.architecture.startswith("madrnet_"):
@@ -153,7 +167,7 @@ class Card:
     def _dataset_rows(self) -> list[str]:
         rows = []
         for role, key in [
-            ("trained and measured", self.info.dataset),
+            ("trained and measured" if self.info.confusion_matrix else "trained", self.info.dataset),
             *(("before", k) for k in self.info.learned_before),
         ]:
             source = SOURCES.get(key)

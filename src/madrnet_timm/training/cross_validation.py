@@ -51,7 +51,7 @@ def fold_configs(config: RunConfig, seeds: Sequence[int] = (0,)) -> list[RunConf
 
 def _fold(config: RunConfig, seed: int, fold: int) -> RunConfig:
     path = config.output / f"seed{seed}-fold{fold}"
-    teachers = tuple(teacher / path.name for teacher in config.teachers)  # of the same seed and fold
+    teachers = tuple(str(Path(teacher) / path.name) for teacher in config.teachers)  # of the same seed and fold
     resume = RunFolder(path).config.exists()
     return replace(config, seed=seed, fold=fold, output=path, teachers=teachers, resume=resume)
 

@@ -28,7 +28,7 @@ def distill(
         InputError: The teachers do not fit, found before anything is trained; see `cross_validate`.
     """
     alone = replace(config, output=config.output / "alone")
-    distilled = replace(config, output=config.output / "distilled", teachers=tuple(teachers))
+    distilled = replace(config, output=config.output / "distilled", teachers=tuple(map(str, teachers)))
     fold_configs(distilled, seeds)  # do the teachers fit? before the first is trained
     for name, run in (("alone", alone), ("distilled", distilled)):
         show(f"{name}\n{cross_validate(run, seeds)}\n")

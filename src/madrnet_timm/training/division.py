@@ -18,7 +18,10 @@ from .run_config import RunConfig
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["Division", "check_unseen", "divide"]
+__all__ = ["FIT", "Division", "check_unseen", "divide"]
+
+FIT = 200
+"""Most images of which a training that holds none out says how well it fits them."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,8 @@ class Division:
         folds: In which fold each is held out.
         conflicts: Files that were left out before for conflicting labels.
         trained: Mask of those that are trained on.
-        tested: Mask of those that are measured on: of the fold held out, or all where none is. (Then what is printed
-            on the way is the fit.)
+        tested: Mask of those that are measured on: of the fold held out. Where none is, some of those that are trained
+            on, `FIT` or fewer, and what is printed on the way is the fit.
         left_out: How many of the held-out images the start or a teacher had seen.
         normal: Name of the class of normal heads, if there is one.
     """
@@ -71,7 +74,9 @@ def divide(config: RunConfig) -> Division:
     normal = normal_class(class_names(records), config.normal_class)
     if config.fold is None:
         all_of_them = folds != LEFT_OUT
-        return Division(records, folds, conflicts, all_of_them, all_of_them, 0, normal)
+        some = np.zeros_like(all_of_them)
+        some[:: -(-len(some) // FIT)] = True
+        return Division(records, folds, conflicts, all_of_them, all_of_them & some, 0, normal)
     check_fold(config.fold, int(folds.max()) + 1)
     held_out = folds == config.fold
     pixels = np.array(records["pixel_sha256"])

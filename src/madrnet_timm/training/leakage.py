@@ -45,7 +45,7 @@ def models_before(config: RunConfig) -> list[Path]:
         InputError: See `find_model`.
     """
     start = start_of(config)
-    return [*([] if start is None else [start]), *(RunFolder(path).model for path in config.teachers)]
+    return [*([] if start is None else [start]), *map(find_model, config.teachers)]
 
 
 def experience_before(config: RunConfig) -> Experience:
@@ -62,7 +62,7 @@ def _learned_from(config: RunConfig) -> list[str | Path]:
     """Models that a run's weights came from and those that taught it, as `find_model` takes them; some may be gone."""
     file = config.backbone_weights
     starts = [config.weights, model_folder_of(file) if file else None]
-    return [*(start for start in starts if start), *(RunFolder(path).model for path in config.teachers)]
+    return [*(start for start in starts if start), *config.teachers]
 
 
 def _experience(model: Path) -> Iterator[tuple[Collection[str], Collection[str]]]:

@@ -28,7 +28,9 @@ def opening_lines(config: RunConfig, division: Division, batch: int, threads: st
     title, count = SOURCES[config.dataset].title, len(division.train_records)
     lines = [f"model: {config.model}, starts from {_start(config)}"]
     lines.append(f"training on {count} images of {title}: {_classes(division.train_records, division.names)}")
-    if config.fold is not None:
+    if config.fold is None:
+        lines.append("holding no image out: no accuracy is measured; what is printed of the epochs is the fit")
+    else:
         seen = f"; {division.left_out} more are left out, which it has seen before" if division.left_out else ""
         lines.append(
             f"measuring on the {len(division.test_records)} of fold {config.fold} of {int(division.folds.max()) + 1}: "

@@ -61,9 +61,10 @@ class Outcome:
             confusion_matrix_figure(metrics["confusion_matrix"], self.division.names, path)
         self.save_model(evidence)
 
-    def save_model(self, evidence: Evidence) -> None:
-        """Write the model folder."""
-        config, division, info = self.config, self.division, evidence.added_to(self._info())
+    def save_model(self, evidence: Evidence | None) -> None:
+        """Write the model folder; without ``evidence`` it says that nothing was measured."""
+        config, division = self.config, self.division
+        info = self._info() if evidence is None else evidence.added_to(self._info())
         figure = self.folder.confusion_matrix
         card = Card(
             name=config.model,
@@ -74,8 +75,8 @@ class Outcome:
             cost=cost_of(self.model, self.data_config["input_size"][-1]),
             command=HOW_TO_TRAIN,
             license=config.license,
-            note=evidence.note,
-            where=evidence.where,
+            note="" if evidence is None else evidence.note,
+            where="" if evidence is None else evidence.where,
             figure=figure.name if figure.is_file() else None,
         )
         save_model_folder(
@@ -103,6 +104,7 @@ class Outcome:
             normal_class=division.normal,
             no_head_class=source.no_head if source.no_head in division.names else None,
             domain=domain_ranges(division.train_records["domain"]),
+            protocol=f"Trained on all {len(division.train_records)} images of {source.title}; none was held out.",
         )
 
     def _prediction_rows(self, probabilities: np.ndarray) -> list[dict[str, Any]]:

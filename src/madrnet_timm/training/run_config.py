@@ -46,7 +46,7 @@ class RunConfig:
         leave_out_seen: Measure without those held-out images that the start or a teacher was trained on.
         normal_class: Name of the class of normal heads, see `madrnet_timm.data.sources.normal_class`.
         model_kwargs: Further arguments of the model.
-        teachers: Run folders of models that the model follows (distillation).
+        teachers: Models that the model follows (distillation): what `madrnet_timm.hub.lookup.find_model` takes.
         license: Identifier of the licence that the weights are given away under, for the model card.
         output: Run folder.
         resume: Continue the run in it.
@@ -72,7 +72,7 @@ class RunConfig:
     leave_out_seen: bool = False
     normal_class: str | None = None
     model_kwargs: dict[str, Any] = field(default_factory=dict)
-    teachers: tuple[Path, ...] = ()
+    teachers: tuple[str, ...] = ()
     license: str | None = None
     resume: bool = False
     tracker: str | None = None
@@ -95,13 +95,8 @@ class RunConfig:
         recipe = config.pop("recipe")
         for key in _NOT_STORED:
             config.pop(key)
-        if self.weights is not None and (path := Path(self.weights.removeprefix("local-dir:"))).exists():
-            config["weights"] = str(path.resolve())
-        elif self.weights is not None:
-            from ..models.pretrained import full_name  # late: it imports PyTorch
-
-            config["weights"] = full_name(self.weights)  # the best model of an architecture may become another
-        config["teachers"] = [str(path.resolve()) for path in self.teachers]
+        config["weights"] = None if self.weights is None else _lasting(self.weights)
+        config["teachers"] = [_lasting(teacher) for teacher in self.teachers]
         if not self.skip_unreadable:
             del config["skip_unreadable"]
         stored = {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in (config | recipe).items()}
@@ -147,6 +142,14 @@ class RunConfig:
         return {key: (own.get(key), others.get(key)) for key in keys if own.get(key) != others.get(key)}
 
 
+def _lasting(model: str) -> str:
+    """A model by a name that stays the same: its path from the root, or its full published name."""
+    from ..models.pretrained import full_name  # late: it imports PyTorch
+
+    path = Path(model.removeprefix("local-dir:"))
+    return str(path.resolve()) if path.exists() else full_name(model)
+
+
 _KINDS: Mapping[Any, tuple[str, Any, Any]] = {
     NoneType: ("nothing", lambda v: v is None, lambda v: v),
     bool: ("true or false", lambda v: isinstance(v, bool), lambda v: v),
@@ -154,8 +157,7 @@ _KINDS: Mapping[Any, tuple[str, Any, Any]] = {
     float: ("a number", is_number, float),
     str: ("a text", lambda v: isinstance(v, str), lambda v: v),
     Path: ("a path", lambda v: isinstance(v, str), Path),
-    tuple: ("a list of paths", lambda v: isinstance(v, list) and all(isinstance(p, str) for p in v),
-            lambda v: tuple(map(Path, v))),
+    tuple: ("a list of texts", lambda v: isinstance(v, list) and all(isinstance(p, str) for p in v), tuple),
     dict: ("names and values", lambda v: isinstance(v, dict), lambda v: v),
 }  # fmt: skip
 """By the type of a field: what is expected in a file, how that is told, and how it is read."""

@@ -194,7 +194,7 @@ def _data_config(model: nn.Module, config: RunConfig) -> dict[str, Any]:
 def _create_teachers(config: RunConfig, division: Division, data_config: dict[str, Any]) -> Teachers | None:
     if not config.teachers:
         return None
-    held_out = division.test_records["pixel_sha256"]
+    held_out = [] if config.fold is None else division.test_records["pixel_sha256"]
     size = data_config["input_size"]
     folders = check_teachers(config.teachers, division.names, size, config.dataset, held_out)
     return Teachers(folders, data_config, config.recipe.pipeline)

@@ -1,16 +1,15 @@
-"""Teachers of a distillation: finished runs whose training never saw what the student is measured on."""
+"""Teachers of a distillation: models whose training never saw what the student is measured on."""
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..data.pictures import View
 from ..errors import InputError
+from ..hub.lookup import find_model
 from ..hub.model_folder import ModelFolder
 from .leakage import seen_by
-from .run_folder import RunFolder
 
 __all__ = ["Answers", "Teachers", "check_teachers"]
 
@@ -19,7 +18,7 @@ Answers = tuple[list[torch.Tensor], list[torch.Tensor]]
 
 
 def check_teachers(
-    paths: Sequence[Path],
+    teachers: Sequence[str],
     label_names: Sequence[str],
     input_size: Sequence[int],
     dataset: str,
@@ -28,36 +27,33 @@ def check_teachers(
     """The model folders of a student's teachers, before any weights are loaded.
 
     Args:
-        paths: Run folders.
+        teachers: What `find_model` takes.
         label_names: Classes of the student.
         input_size: Channels, height and width of the student's pictures.
         dataset: Name of their data set.
         held_out: ``pixel_sha256`` of the pictures that the student is measured on.
 
     Raises:
-        InputError: Not a finished run; other classes, pictures of another size; or a teacher that was trained on a
+        InputError: No such model; other classes, pictures of another size; or a teacher that was trained on a
             picture of ``held_out``.
     """
     folders = []
-    for path in paths:
-        run = RunFolder(path)
-        if not (run.model / "config.json").is_file() or not run.folds.is_file():
-            raise InputError(f"--teacher {path}: not a finished run; expected the folder of a run of madrnet train")
-        folder = ModelFolder(run.model)
+    for teacher in teachers:
+        folder = ModelFolder(find_model(teacher))
         size = list(folder.data_config["input_size"])
         if folder.label_names != list(label_names) or size != list(input_size):
             raise InputError(
-                f"--teacher {path}: has other classes or pictures of another size ({', '.join(folder.label_names)}; "
+                f"--teacher {teacher}: has other classes or pictures of another size ({', '.join(folder.label_names)}; "
                 f"{size}); expected those of the student ({', '.join(label_names)}; {list(input_size)})"
             )
         if not folder.architecture.startswith("madrnet_"):
-            raise InputError(f"--teacher {path}: {folder.architecture} has no embedding; expected a madrnet_*")
-        seen = seen_by(run.model, dataset, held_out)
+            raise InputError(f"--teacher {teacher}: {folder.architecture} has no embedding; expected a madrnet_*")
+        seen = seen_by(folder.path, dataset, held_out)
         if seen:
             raise InputError(
-                f"--teacher {path}: was trained on {sum(value in seen for value in held_out)} of the {len(held_out)} "
-                "images that the student is measured on; take the teacher of the same fold and seed, begun with a "
-                "model of another data set, or measure without them (--leave-out-seen)"
+                f"--teacher {teacher}: was trained on {sum(value in seen for value in held_out)} of the "
+                f"{len(held_out)} images that the student is measured on; take the teacher of the same fold and seed, "
+                "begun with a model of another data set, or measure without them (--leave-out-seen)"
             )
         folders.append(folder)
     return folders

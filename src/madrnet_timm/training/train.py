@@ -40,12 +40,12 @@ def train(config: RunConfig) -> dict[str, Any]:
     return metrics
 
 
-def train_on_all(config: RunConfig, evidence: Evidence) -> None:
+def train_on_all(config: RunConfig, evidence: Evidence | None = None) -> None:
     """Train on every image, and write a model folder whose figures come from elsewhere, a cross-validation.
 
     Args:
         config: With ``fold=None``.
-        evidence: What was measured with the same config on folds.
+        evidence: What was measured with the same config on folds; None: nothing was, and the model folder says so.
 
     Raises:
         InputError: See `train`.

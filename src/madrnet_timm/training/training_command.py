@@ -14,7 +14,7 @@ __all__ = ["training_command"]
 
 def training_command(config: RunConfig, seeds: Sequence[int], output: str) -> str:
     """How to cross-validate such options again; where the reader's files lie is left to the reader."""
-    teachers = [path.parts[-2] for path in config.teachers]  # outputs of cross-validations
+    teachers = [Path(teacher).parts[-2] for teacher in config.teachers]  # outputs of cross-validations
     precision = config.mixed_precision
     verb = "distill" if teachers else "cross-validate"
     words = ["madrnet", verb]
