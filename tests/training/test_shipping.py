@@ -159,6 +159,7 @@ def test_the_command_makes_it_again(shipped):
         ("/x/hub/madrnet_a.b/model.safetensors", "hub/madrnet_a.b/model.safetensors"),
         ("/x/y/mine/model.safetensors", "mine/model.safetensors"),
         ("/x/c/seed0-fold1/model/model.safetensors", "runs/c/seed0-fold1/model/model.safetensors"),
+        ("/x/runs/smids/model/model.safetensors", "runs/smids/model/model.safetensors"),
     ):
         command = training_command(replace(options, backbone_weights=Path(given)), [0], "runs/x")
         assert f" --backbone-weights {said} --" in command

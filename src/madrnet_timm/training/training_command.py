@@ -60,8 +60,9 @@ def _weights_file(path: Path) -> str:
 
 
 def _model_name(weights: str) -> str:
-    """A published name as it is; the model of a run as runs/<output>/<run>/model; a folder by its name."""
+    """A published name as it is; the model of a run as runs/[<output>/]<run>/model; a folder by its name."""
     path = Path(weights.removeprefix("local-dir:"))
     if path.name == "model":
-        return str(Path("runs", *path.parts[-3:]))
+        parts = path.parts[-3:]
+        return str(Path(*parts) if parts[0] == "runs" else Path("runs", *parts))
     return weights if weights.startswith("hf-hub:") else path.name
