@@ -11,6 +11,8 @@ import pytest
 import torch
 import yaml
 
+from madrnet_timm.hub.hub_errors import hub_reason
+
 from .loopback import READER, WRITER, Fault
 
 REPO = "owner/heads"
@@ -185,6 +187,15 @@ def test_publish_mistakes(madrnet, model_dir, tmp_path):
     shutil.copytree(model_dir, tmp_path / "m")
     (tmp_path / "m" / "README.md").write_text("# no front matter\n")
     assert "no model card with front matter" in madrnet("publish", tmp_path / "m", "--repo", REPO).stderr
+    (tmp_path / "m" / "README.md").write_bytes("---\nlicense: mit\n---\nköpfe".encode("latin-1"))
+    assert "README.md: no model card with front matter" in madrnet("publish", tmp_path / "m", "--repo", REPO).stderr
+
+
+def test_a_page_in_the_place_of_an_answer_is_no_refusal():
+    """A login page of the network's: nothing that the Hub says of what was asked, but for what is sent to it."""
+    error = json.JSONDecodeError("Expecting value", "<html>", 0)
+    assert "can't be reached or broke off" in hub_reason(error, REPO, remedy="check the connection")
+    assert "the Hub refuses it" in hub_reason(error, REPO, writing=True, remedy="again")
 
 
 def files_of(model_dir):

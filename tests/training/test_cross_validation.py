@@ -441,3 +441,6 @@ def test_other_runs_in_the_same_folder(two, tmp_path):
     (tmp_path / "cv" / "seed1-fold1" / "metrics.json").unlink()
     with pytest.raises(InputError, match="begun, but not finished and not asked for"):
         cross_validate(replace(options, output=tmp_path / "cv"), (0,))
+    (tmp_path / "cv" / "seed1-fold1").rename(tmp_path / "cv" / "seed1-fold1-old")
+    with pytest.raises(InputError, match="seed1-fold1-old: expected runs named seed<number>-fold<number>"):
+        CrossValidation.read(tmp_path / "cv")

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from madrnet_timm.errors import InputError
 from madrnet_timm.training.cross_validation import cross_validate
 from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.run_folder import RunFolder
+from madrnet_timm.training.shipping import Shipment, ship
 from madrnet_timm.training.stored import compare_runs
 
 from .conftest import SMALL, write_heads
@@ -45,6 +47,9 @@ def test_distill_trains_both_and_compares(madrnet, teacher, tmp_path):
     assert float(row["loss_distill_probabilities"]) > 0
     with (tmp_path / "out/alone/seed0-fold1/history.csv").open(newline="") as opened:
         assert "loss_distill_embedding" not in next(csv.DictReader(opened))
+    with pytest.raises(InputError, match="distilled, and its teachers were trained on folds of their own"):
+        ship(Shipment(tmp_path / "out/distilled", "madrnet_test_resnet.x", tmp_path / "hub"))
+    assert not (tmp_path / "hub").exists()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +84,6 @@ def test_a_teacher_that_does_not_fit(teacher, tmp_path, args, words):
     from argparse import ArgumentParser
 
     from madrnet_timm.commands.training_arguments import add_arguments, from_arguments
-    from madrnet_timm.errors import InputError
     from madrnet_timm.training.train import train
 
     folder, heads = teacher

@@ -121,7 +121,7 @@ def test_a_run_with_options_that_are_gone_is_read_but_not_continued(tmp_path):
 def test_old_spellings_in_a_config(tmp_path):
     recipe = Recipe(samples_per_class=4)
     config = RunConfig("madrnet_test_resnet", "folder", tmp_path, protocol="image-level", folds=2, recipe=recipe)
-    old = config.to_dict() | {"per_class": 4, "protocol": "published"}
+    old = config.to_dict() | {"per_class": 4, "protocol": "published", "recipe": "quick"}  # the last one is no option's
     del old["samples_per_class"]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(old))
     assert RunConfig.read(tmp_path / "config.yaml") == config

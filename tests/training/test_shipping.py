@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from madrnet_timm.models.pretrained import Published, published_models
 from madrnet_timm.training.cross_validation import cross_validate
 from madrnet_timm.training.recipe import PRESETS, Recipe
 from madrnet_timm.training.run_config import RunConfig
+from madrnet_timm.training.run_folder import RunFolder
 from madrnet_timm.training.shipping import MODELS, Shipment, ship, write_entry
 from madrnet_timm.training.stored import cross_validated_config
 from madrnet_timm.training.training_command import training_command
@@ -183,6 +185,17 @@ def test_mistakes(shipped, tmp_path):
     for final in ("seed0-fold0", "seed0-fold0/model"):
         with pytest.raises(InputError, match="held out a fold; expected a model that was trained on all images"):
             ship(Shipment(shipped / "cv", NAME, tmp_path, final=shipped / "cv" / final))
+
+
+def test_what_differs_in_the_final_training_is_said(shipped, tmp_path):
+    """Whether its run is given, or the model in it."""
+    options = cross_validated_config(shipped / "cv")
+    final = replace(options, recipe=replace(options.recipe, epochs=9), teachers=("/x/runs/a/model",))
+    RunFolder(tmp_path / "final").begin(replace(final, output=tmp_path / "final"), [{"file": "a", "fold": 0}])
+    model = shutil.copytree(shipped / "cv" / "final" / "model", tmp_path / "final" / "model")
+    for given in (tmp_path / "final", model):
+        folder = ModelFolder(ship(Shipment(shipped / "cv", NAME, tmp_path / "hub", final=given)))
+        assert "# runs/final: all images, epochs 9, teachers a\n" in (folder.path / "README.md").read_text()
 
 
 def test_a_final_model_that_was_trained_by_itself(shipped, tmp_path):

@@ -54,7 +54,7 @@ def hub_reason(
     if isinstance(error, errors.OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set; unset it" + ("" if writing else f", or {remedy}")
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if status == 400 or (isinstance(error, ValueError) and error.__cause__ is None):  # front matter among them
+    if status == 400 or (writing and isinstance(error, ValueError)):  # front matter among them
         return f"the Hub refuses it ({str(error).strip().splitlines()[-1]})"
     if status is not None:
         return f"the Hub answers {status}; {remedy if writing else 'try again later'}"

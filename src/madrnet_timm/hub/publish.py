@@ -91,8 +91,8 @@ def _card(path: Path, license: str | None) -> str:
     """The card's text, with its licence set if one is given."""
     from huggingface_hub import ModelCard
 
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
     try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
         card = ModelCard(text) if text.startswith("---\n") else None
     except (ValueError, yaml.YAMLError):
         card = None

@@ -173,7 +173,7 @@ def _stored(record: type, values: Values) -> dict[str, Any]:
     """Those fields of a record that a file has, each as its type says."""
     out = {}
     for name, hint in get_type_hints(record).items():
-        if name not in values.found or name in _NOT_STORED:
+        if name not in values.found or name in (*_NOT_STORED, "recipe"):  # whose options stand beside the others
             continue
         kinds = get_args(hint) if isinstance(hint, UnionType) else (get_origin(hint) or hint,)
         value = values.found[name]

@@ -104,6 +104,12 @@ class Shipment:
     precision: str = "fp16"
     base_model: str | None = None
 
+    @property
+    def final_run(self) -> RunFolder | None:
+        """The run that `final` is, or whose model it is; None where no run is known."""
+        places = () if self.final is None else (self.final, self.final.parent)
+        return next((run for run in map(RunFolder, places) if run.began), None)
+
     def check(self, architecture: str) -> None:
         """Raise `InputError` for what can't be shipped, before anything is trained."""
         if self.name.split(".")[0] != architecture or self.name.count(".") != 1:
@@ -112,10 +118,9 @@ class Shipment:
             raise InputError(f"{missing[0]}: missing; give the command of the cross-validation again to finish it")
         if self.models is not None and not self.models.is_file():
             raise InputError(f"--models {self.models}: no such file; expected models.yaml of the package")
-        final = self.final or self.output
-        for run in (RunFolder(final), RunFolder(final.parent)):  # of a run, of its model
-            if run.began and run.read_config().fold is not None:
-                raise InputError(f"--final {final}: held out a fold; expected a model that was trained on all images")
+        run = self.final_run
+        if run is not None and run.read_config().fold is not None:
+            raise InputError(f"--final {self.final}: held out a fold; expected a model that was trained on all images")
         if self.precision not in PRECISIONS:
             raise InputError(f"--precision {self.precision}: expected one of {', '.join(PRECISIONS)}")
 
@@ -188,8 +193,8 @@ def _train_command(shipment: Shipment) -> str:
 
 def _changes(shipment: Shipment) -> str:
     """In which options the final training differs from the cross-validation's, in words without paths."""
-    final = RunFolder(shipment.final or shipment.output)
-    if not final.began:
+    final = shipment.final_run
+    if final is None:
         return ""
     first = RunFolder(min(shipment.output.glob("seed*-fold*")))
     changed = final.read_config().differences(first.read_config())

@@ -1,6 +1,7 @@
 """What a cross-validation has stored: its runs' configs, predictions, histories and controls, each read once."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -130,9 +131,15 @@ class CrossValidation:
 
 
 def seed_and_fold(path: Path) -> tuple[int, int]:
-    """Of the folder of a run in a cross-validation."""
-    seed, fold = path.name.removeprefix("seed").split("-fold")
-    return int(seed), int(fold)
+    """Of the folder of a run in a cross-validation.
+
+    Raises:
+        InputError: It has another name.
+    """
+    found = re.fullmatch("seed([0-9]+)-fold([0-9]+)", path.name)
+    if found is None:
+        raise InputError(f"{path}: expected runs named seed<number>-fold<number>; move it to another folder")
+    return int(found[1]), int(found[2])
 
 
 def cross_validated_config(output: Path) -> RunConfig:
