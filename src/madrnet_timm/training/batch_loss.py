@@ -1,4 +1,4 @@
-"""The loss of a batch: cross entropy alone, the hybrid loss, or that and what a student's teachers say."""
+"""The loss of a batch: cross entropy, the hybrid loss, or the hybrid loss with a distillation loss."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ class BatchLoss:
         self.distillation = Distillation(setup.config.recipe.distill_temperature)
 
     def __call__(self, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The whole, and its parts before they are weighted."""
+        """The total loss, and its parts before they are weighted."""
         setup = self.setup
         images = setup.images.network_input(batch["image"])
         output = setup.model(images)

@@ -42,12 +42,12 @@ class Images:
     """The prepared images of a training, and their batches.
 
     Attributes:
-        train: Those that are trained on, with random changes.
-        sampler: Their order, where it is not at random.
-        train_loader: Batches of them.
-        test_loader: Batches of those that are measured on.
-        mean: Of each channel, for `normalized`.
-        std: The same.
+        train: The training images, with random changes.
+        sampler: Order of the training images; None if they are shuffled.
+        train_loader: Batches of training images.
+        test_loader: Batches of the images that the model is measured on.
+        mean: Mean of each channel, see `normalized`.
+        std: Standard deviation of each channel.
     """
 
     train: PictureDataset
@@ -71,21 +71,21 @@ class Images:
 
 @dataclass(frozen=True)
 class Setup:
-    """All that the loop computes with; of several processes, each has one.
+    """Everything that the loop needs. Each process of a training has its own.
 
     Attributes:
-        config: Of the run.
-        folder: Of the run, begun.
-        division: Which images are trained on, which are measured on.
+        config: Config of the run.
+        folder: Its run folder, which has been begun.
+        division: Which images are trained on, and which are measured on.
         data_config: How the images are prepared, in timm's words.
-        accelerator: Where it computes, and with which other processes.
-        images: Prepared.
-        model: As Accelerate wraps it.
+        accelerator: Knows the device and the other processes.
+        images: The prepared images.
+        model: The model as Accelerate wraps it.
         criterion: The loss.
-        hybrid: The same as Accelerate wraps it, where it has weights to learn.
-        optimizer: Of both.
-        teachers: Of a distillation.
-        before: What its start and its teachers have seen.
+        hybrid: The loss as Accelerate wraps it, if it has weights to learn; else the loss itself.
+        optimizer: Trains the model, and the loss if it has weights to learn.
+        teachers: The teachers of a distillation, if there are any.
+        before: What the initial weights and the teachers have seen.
     """
 
     config: RunConfig
@@ -108,14 +108,14 @@ class Setup:
 
 
 def set_up(config: RunConfig, folder: RunFolder, threads: str) -> Setup:
-    """Set a training up, begin its folder, and say on the screen what is trained.
+    """Set up a training, begin its folder, and print what is trained.
 
-    The order is part of the result: each step draws its random numbers after those of the step before.
+    The order of the steps is part of the result, because each of them may draw random numbers.
 
     Args:
-        config: Of the run.
-        folder: Of the run; it is locked.
-        threads: With how many the processor computes, in words.
+        config: Config of the run.
+        folder: Its run folder; the main process locks it, and the caller releases it.
+        threads: How many threads the processor uses, in words.
 
     Raises:
         InputError: A user's mistake; nothing was written.
