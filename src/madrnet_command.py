@@ -10,12 +10,12 @@ __all__ = ["VERBS", "command_parser", "main"]
 
 VERBS = {
     "quickstart": "the whole way in a minute or two, without any data",
-    "measure": "measure the head in each picture",
+    "measure": "measure the head in each image",
     "data": "fetch, verify, divide and describe data sets",
-    "predict": "classify and measure pictures of heads",
+    "predict": "classify and measure images of heads",
     "report": "one HTML page of a table of predictions",
     "explain": "what a model looks at",
-    "tsne": "t-SNE of the embeddings of a data set, as a picture",
+    "tsne": "t-SNE of the embeddings of a data set, as an image",
     "train": "train on all folds but one and measure on that",
     "cross-validate": "train on every fold in turn and sum up",
     "compare": "two cross-validations, paired",

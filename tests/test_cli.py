@@ -65,14 +65,14 @@ def test_measure_parquet_is_the_same_table(madrnet, heads, tmp_path):
     assert rows[0]["ok"] is True
 
 
-def test_unreadable_pictures_are_listed_and_skipped(madrnet, heads):
+def test_unreadable_images_are_listed_and_skipped(madrnet, heads):
     folder, _ = heads
-    (folder / "broken.png").write_bytes(b"not a picture")
+    (folder / "broken.png").write_bytes(b"not an image")
     run = madrnet("measure", folder)
     assert run.returncode == 1
     assert len(run.stdout.splitlines()) == 4
     assert run.stderr.splitlines()[0] == "found 4 images"  # before anything is read
-    assert "broken.png: can't read it as a picture" in run.stderr
+    assert "broken.png: can't read it as an image" in run.stderr
     assert "Traceback" not in run.stderr
 
 
@@ -84,15 +84,15 @@ def test_statistics_without_what_can_not_be_read(madrnet, heads):
     words = ["data", "stats", "--dataset", "folder", "--data-dir", folder]
     run = madrnet(*words)
     assert run.returncode == 2
-    assert "broken.png: can't read it as a picture (empty file); replace or remove the file, or leave it" in run.stderr
+    assert "broken.png: can't read it as an image (empty file); replace or remove the file, or leave it" in run.stderr
     run = madrnet(*words, "--skip-unreadable")
     assert run.returncode == 0, run.stderr
     assert "left out 1 of 3 images that can't be read" in run.stderr
     assert "images beside the class folders are left out (1): b.png" in run.stderr
-    assert run.stdout.splitlines()[1].split() == ["pictures", "1", "1"]
+    assert run.stdout.splitlines()[1].split() == ["images", "1", "1"]
 
 
-def test_many_pictures_by_several_processes_in_order(madrnet, fresh_python, tmp_path):
+def test_many_images_by_several_processes_in_order(madrnet, fresh_python, tmp_path):
     """Called by a program without a guard ``if __name__ == "__main__"``, too."""
     names = [f"{number:03}.png" for number in range(70)]
     for number, name in enumerate(names):

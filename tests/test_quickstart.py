@@ -3,7 +3,7 @@
 import pytest
 
 from madrnet_timm.cli import parser
-from madrnet_timm.data.sources import class_names, load, pictures
+from madrnet_timm.data.sources import class_names, images_of, load
 from madrnet_timm.inference import Classifier
 from madrnet_timm.quickstart import options
 from madrnet_timm.training.train import train
@@ -17,6 +17,6 @@ def test_nearly_all_heads_that_it_has_never_seen_are_right(seed, tmp_path):
     assert metrics["accuracy"] >= 0.95
     others = load("synthetic", count=25, seed=1)
     names = class_names(others)
-    predictions = Classifier(tmp_path / "run" / "model")(list(pictures(others)))
+    predictions = Classifier(tmp_path / "run" / "model")(list(images_of(others)))
     right = [p.label == names[label] for p, label in zip(predictions, others["label"], strict=True)]
     assert sum(right) >= 0.95 * len(right)

@@ -57,13 +57,15 @@ def main() -> None:
 def result(name: str) -> dict[str, Any]:
     """A row of ``results.csv``: timm's columns, and what is needed to judge the figure."""
     from madrnet_timm.evaluation.intervals import wilson_interval
+    from madrnet_timm.evaluation.summary import held_out_images
     from madrnet_timm.hub.model_folder import ModelFolder
     from madrnet_timm.models.pretrained import published_models
 
     entry, folder = published_models()[name], ModelFolder(ROOT / "hub" / name)
     summary = json.loads((folder.path / "summary.json").read_text(encoding="utf-8"))
-    low, high = wilson_interval(summary["right"], summary["pictures"])
-    accuracy = summary["right"] / summary["pictures"]
+    images = held_out_images(summary)
+    low, high = wilson_interval(summary["right"], images)
+    accuracy = summary["right"] / images
     return {
         "model": name,
         "img_size": folder.data_config["input_size"][-1],
@@ -73,7 +75,7 @@ def result(name: str) -> dict[str, Any]:
         "top1_high": f"{100 * high:.3f}",
         "f1": f"{100 * summary['pooled']['f1']:.3f}",
         "dataset": folder.info.dataset,
-        "images": summary["pictures"],
+        "images": images,
         "seeds": summary["seeds"],
         "param_count": f"{(entry.parameters or 0) / 1e6:.2f}",
         "crop_pct": folder.data_config["crop_pct"],

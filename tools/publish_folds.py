@@ -2,7 +2,7 @@
 
     python -m tools.publish_folds hushem --data-dir HuSHeM
 
-For whoever adds a data set: look at the groups by eye first (CONTRIBUTING). The manifest names every picture with the
+For whoever adds a data set: look at the groups by eye first (CONTRIBUTING). The manifest names every image with the
 hashes of its file and its pixels; the folds, five for each of the seeds 0 to 2, are keyed by the pixels' hash.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from madrnet_timm.command import run_command
 
 SEEDS = (0, 1, 2)
-FOLDER = Path(__file__).parents[1] / "src" / "madrnet_timm" / "data" / "published"
+FOLDER = Path(__file__).parents[1] / "src" / "madrnet_timm" / "data" / "manifests"
 
 
 def main() -> None:

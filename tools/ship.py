@@ -62,7 +62,7 @@ def main() -> None:
 
 def same_classes(shipment: "Shipment", target: Path) -> tuple[int, int]:
     """On how many of the training images the stored weights give the class that the full ones give, and of how many."""
-    from madrnet_timm.data.sources import load, pictures
+    from madrnet_timm.data.sources import images_of, load
     from madrnet_timm.inference import Classifier
     from madrnet_timm.progress import progress
     from madrnet_timm.training.stored import cross_validated_config
@@ -70,7 +70,7 @@ def same_classes(shipment: "Shipment", target: Path) -> tuple[int, int]:
     options = cross_validated_config(shipment.output)
     records = load(options.dataset, options.data_dir, skip_unreadable=options.skip_unreadable)
     full, stored = Classifier(shipment.final or options.output), Classifier(target)
-    images = progress(pictures(records), len(records), "comparing", "image", shown_from=100)
+    images = progress(images_of(records), len(records), "comparing", "image", shown_from=100)
     views = [full.prepare(image).view for image in images]
     first, second = (classifier.probabilities(views).argmax(axis=1) for classifier in (full, stored))
     return int((first == second).sum()), len(views)

@@ -48,13 +48,13 @@ def overview() -> str:
     rows: list[list[Cell]] = []
     for name in read_paper()["overview"]["runs"]:
         found = summary(name)
-        right = f"{found['right']:.4g} of {found['pictures']}"
+        right = f"{found['right']:.4g} of {found['images']}"
         title = read_runs()[name]["title"]
         rows.append([f"`{name}`", title, seeds_of(found), mean_sd(found), right, wilson(name)])
     for name in read_paper()["overview"]["controls"]:
         for control, found in controls(name).items():
             low, high = (100 * value for value in found["wilson"])
-            right = f"{found['right']:.4g} of {found['pictures']}"
+            right = f"{found['right']:.4g} of {found['images']}"
             title = f"control on the folds of `{name}`"
             rows.append([control, title, seeds_of(found), mean_sd(found), right, f"[{low:.1f}, {high:.1f}]"])
     return table(("run", "what it is", "seeds", "accuracy, %", "right", "Wilson interval, %"), rows)

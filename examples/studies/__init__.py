@@ -1,1 +1,1 @@
-"""What the pages in docs/ report, one study a module: ``python -m examples.studies.ablation --help``."""
+"""What the pages in docs/ report, one study per module: ``python -m examples.studies.ablation --help``."""

@@ -4,7 +4,7 @@
         --backbone-weights tf_efficientnet_lite0.in1k.safetensors --img-size 80 --epochs 16
     python -m examples.studies.ablation table_5 depth ...
 
-table_4: the plain timm backbone, then MADRNet's embedding (a layer with batch norm in front of the classifier), R, P
+table_4: the plain timm backbone, then MADRNet's embedding (a layer with batch norm before the classifier), R, P
 and the hybrid loss added one after the other. table_5: acrosome mask of the attention (AAC) and aspect ratio constraint
 (HARC), without and with. depth: 0 to 6 executions of R. Every setting is a cross-validation below --output, shared by
 the studies; finished folds are kept.

@@ -1,10 +1,10 @@
-"""Fig. 4 without picking pictures: Grad-CAM++ of all held-out heads of one seed, averaged by class.
+"""Fig. 4 without picking images: Grad-CAM++ of all held-out heads of one seed, averaged by class.
 
     python -m examples.studies.attention runs/hushem --output attention.png
     madrnet explain head.png --model runs/hushem/seed0-fold0/model --output attention      # one head
 
-Heads lie centred and upright, so that their maps can be averaged: behind the backbone, behind R and in P, each of the
-class that the model of that fold says, beside the mean picture of the class; the line is where half of its heads end.
+Heads lie centred and upright, so that their maps can be averaged: after the backbone, after R and in P, each of the
+class that the model of that fold says, beside the mean image of the class; the line is where half of its heads end.
 The maps of P are signed, and Grad-CAM++ may leave nothing of them: each mean says of how many maps it is. Heads that
 can't be measured are left out, since they are not aligned.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def attention_figure(
     views: Mapping[str, list[Any]], masks: Mapping[str, list[Any]], heat: Mapping[tuple[str, str], list[Any]]
 ) -> "Figure":
-    """A row a class: its mean head and, stage by stage, its mean map; says how many of each there are.
+    """One row per class: its mean head and, stage by stage, its mean map; says how many of each there are.
 
     Args:
         views: Aligned heads of each class, uint8 (height, width, 3).
@@ -71,7 +71,7 @@ def main() -> None:
     import torch
     from tqdm import tqdm
 
-    from madrnet_timm.data.sources import class_names, pictures
+    from madrnet_timm.data.sources import class_names, images_of
     from madrnet_timm.errors import InputError
     from madrnet_timm.files import replacing
     from madrnet_timm.inference import Classifier
@@ -89,7 +89,7 @@ def main() -> None:
         raise InputError(f"{args.run}: {options.model} has no R and no P; expected a madrnet_*")
     records, folds, _ = options.divided_records()
     names, labels = class_names(records), np.array(records["label"])
-    images = list(pictures(records))
+    images = list(images_of(records))
     views: dict[str, list[Any]] = {name: [] for name in names}  # in the order of the classes
     masks: dict[str, list[Any]] = defaultdict(list)
     heat: dict[tuple[str, str], list[Any]] = defaultdict(list)

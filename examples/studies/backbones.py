@@ -26,7 +26,7 @@ ROUTES = {
 
 
 def smallest_size(name: str) -> int:
-    """Side of the smallest square picture that a model should take."""
+    """Side of the smallest square image that a model should take."""
     import timm
 
     cfg = timm.get_pretrained_cfg(name)

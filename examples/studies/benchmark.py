@@ -138,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="resnet50", metavar="NAME", help="timm architecture (%(default)s)")
     parser.add_argument("--img-size", type=int, default=512, metavar="N", help="side of the images (%(default)s)")
-    parser.add_argument("--batch-size", type=int, default=2, metavar="N", help="images a step (%(default)s)")
+    parser.add_argument("--batch-size", type=int, default=2, metavar="N", help="images per step (%(default)s)")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="pairs of timed steps (%(default)s)")
     parser.add_argument("--settings", nargs="+", metavar="NAME", help="some of the settings only, by their names")
     parser.add_argument("--onnx", action="store_true", help="time one image in ONNX Runtime, too (CPU)")

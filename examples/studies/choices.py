@@ -6,7 +6,7 @@
 Every setting is a cross-validation below --output; finished folds are kept. For each, the accuracy on the held-out
 folds, and how far the trained network's outputs in eval mode lie from those with batch statistics in R's norms: the gap
 that a running average opens where it fits badly. The table goes to choices.csv
-(a row a fold) and, in Markdown, to the screen.
+(one row per fold) and, in Markdown, to the screen.
 """
 
 import argparse
@@ -36,14 +36,14 @@ def outputs_gap(options: RunConfig) -> dict[str, float]:
     import torch
     from torch.nn import functional as F
 
-    from madrnet_timm.data.sources import pictures
+    from madrnet_timm.data.sources import images_of
     from madrnet_timm.inference import Classifier
 
     records, folds, _ = options.divided_records()
     held_out = records.select(np.flatnonzero(folds == options.fold))
     classifier = Classifier(options.output / "model")
     model: Any = classifier.model
-    x, labels = classifier.tensors(list(pictures(held_out))), torch.tensor(held_out["label"])
+    x, labels = classifier.tensors(list(images_of(held_out))), torch.tensor(held_out["label"])
     out = {}
     with torch.inference_mode():
         for name in ("running", "batch"):
@@ -57,7 +57,7 @@ def outputs_gap(options: RunConfig) -> dict[str, float]:
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """One line a setting: mean ± sd over folds, and the difference from the default paired by fold."""
+    """One line per setting: mean ± sd over folds, and the difference from the default paired by fold."""
     from madrnet_timm.evaluation.intervals import t_interval
 
     by_setting: dict[str, list[dict[str, Any]]] = {}

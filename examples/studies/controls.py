@@ -24,7 +24,7 @@ def main() -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help=".csv or .parquet: a row a held-out picture and seed, what each control says",
+        help=".csv or .parquet: one row per held-out image and seed, what each control says",
     )
     args = parser.parse_args()
     settle_dataset(args)

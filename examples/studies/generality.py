@@ -3,9 +3,9 @@
     python -m examples.studies.generality --model madrnet_tf_efficientnet_lite0.hushem --dataset smids --data-dir DIR \\
         --output docs/results/hushem-on-smids.csv
 
-Pictures of things that are no sperm are left out, and so is the model's probability for them. The model is asked twice:
-as it is, and after its batch norms have taken their statistics from the pictures of the other set (never their labels).
-The table has a row a picture: ``label``, ``normal`` and ``normal_adapted`` (probability of a normal head).
+Images of things that are no sperm are left out, and so is the model's probability for them. The model is asked twice:
+as it is, and after its batch norms have taken their statistics from the images of the other set (never their labels).
+The table has one row per image: ``label``, ``normal`` and ``normal_adapted`` (probability of a normal head).
 """
 
 import argparse
@@ -33,7 +33,7 @@ def figures(rows: Sequence[dict[str, Any]], key: str) -> dict[str, float]:
 
 
 def adapt_norms(model: Any, batches: Iterable[Any]) -> None:
-    """Statistics of all batch norms from these pictures, the mean of all batches."""
+    """Statistics of all batch norms from these images, the mean of all batches."""
     import torch
 
     from madrnet_timm._compat import AnyBatchNorm
@@ -78,7 +78,7 @@ def arguments() -> argparse.Namespace:
     add_data_arguments(parser)
     parser.add_argument("--normal-class", metavar="NAME", help="the data set's class of normal heads (Normal)")
     parser.add_argument("--leave-out-seen", action="store_true", help="measure without images that it was trained on")
-    parser.add_argument("--output", type=Path, metavar="FILE", help=".csv: a row an image")
+    parser.add_argument("--output", type=Path, metavar="FILE", help=".csv: one row per image")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="images at once (%(default)s)")
     args = parser.parse_args()
     settle_dataset(args)
@@ -92,7 +92,7 @@ def main() -> None:
     import torch
     from tqdm import tqdm
 
-    from madrnet_timm.data.sources import SOURCES, class_names, drop_conflicts, load, normal_class, pictures
+    from madrnet_timm.data.sources import SOURCES, class_names, drop_conflicts, images_of, load, normal_class
     from madrnet_timm.errors import InputError
     from madrnet_timm.files import check_table_name, write_table
     from madrnet_timm.inference import Classifier
@@ -120,7 +120,7 @@ def main() -> None:
         raise InputError(f"--dataset {args.dataset}: expected normal heads and others, there are {set(labels)} alone")
     views = [
         classifier.prepare(image).view
-        for image in tqdm(pictures(records), total=len(records), desc="pictures", disable=None)
+        for image in tqdm(images_of(records), total=len(records), desc="images", disable=None)
     ]
     # in the order of the files, which is that of the classes, each batch would have the statistics of one class
     order = np.random.default_rng(0).permutation(len(views))

@@ -16,7 +16,7 @@ class LiveBytes(TorchDispatchMode):
     that exist before are not counted. On CUDA `torch.cuda.max_memory_allocated` tells the same at less cost.
 
     Attributes:
-        now: Bytes of the storages alive behind the last operation.
+        now: Bytes of the storages alive after the last operation.
         peak: The largest value of `now`.
     """
 

@@ -1,8 +1,8 @@
-"""How stable the head measurement is: change of the aspect ratio when the picture changes, and time a picture.
+"""How stable the head measurement is: change of the aspect ratio when the image changes, and time per image.
 
     python -m examples.studies.measurement --dataset hushem --data-dir HuSHeM
 
-Every picture is measured as it is and turned, mirrored, enlarged, reduced, compressed, darkened and noisy. The table
+Every image is measured as it is and turned, mirrored, enlarged, reduced, compressed, darkened and noisy. The table
 is in docs/measurement.md.
 """
 
@@ -16,7 +16,7 @@ from madrnet_timm.data.arguments import add_data_arguments, settle_dataset
 
 
 def changes() -> dict[str, Callable[[Any], Any]]:
-    """Name and effect of each change on an RGB picture."""
+    """Name and effect of each change on an RGB image."""
     import cv2
     import numpy as np
 
@@ -57,17 +57,17 @@ def main() -> None:
     import numpy as np
     from tqdm import tqdm
 
-    from madrnet_timm.data.sources import load, pictures
+    from madrnet_timm.data.sources import images_of, load
     from madrnet_timm.morphology import measure
 
     cv2.setNumThreads(1)
-    images = list(pictures(load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable)))
+    images = list(images_of(load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable)))
     heads, seconds = [], []
     for image in images:
         start = time.process_time()
         heads.append(measure(image))
         seconds.append(time.process_time() - start)
-    print("| change of the picture | median, % | 95th percentile, % | largest, % |\n|---|---|---|---|")
+    print("| change of the image | median, % | 95th percentile, % | largest, % |\n|---|---|---|---|")
     for name, change in tqdm(changes().items(), leave=False, disable=None):
         moved = []
         for image, head in zip(images, heads, strict=True):
@@ -76,7 +76,7 @@ def main() -> None:
                 moved.append(100 * abs(other / head.aspect_ratio - 1))
         print(f"| {name} | {np.median(moved):.2f} | {np.percentile(moved, 95):.1f} | {max(moved):.0f} |")
     median, high = 1000 * np.percentile(seconds, (50, 95))
-    print(f"\n{median:.1f} ms a picture on one core (95th percentile {high:.1f} ms, CPU time)")
+    print(f"\n{median:.1f} ms per image on one core (95th percentile {high:.1f} ms, CPU time)")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Pictures a second of prediction: a plain eager loop, and `madrnet predict` with both of its backends, in one run.
+"""Images per second of prediction: a plain eager loop, and `madrnet predict` with both of its backends, in one run.
 
     python -m examples.studies.throughput --dataset hushem --data-dir HuSHeM \\
         --model madrnet_tf_efficientnet_lite0.hushem
 
-The last line says from how many pictures on the export to ONNX, made once a model, has paid for itself. The plain loop
-decodes, measures, prepares and classifies one picture after the other in PyTorch. The ways take turns, and the figures
+The last line says from how many images on the export to ONNX, made once per model, has paid for itself. The plain loop
+decodes, measures, prepares and classifies one image after the other in PyTorch. The ways take turns, and the figures
 are medians, so that a busy machine does little harm.
 """
 
@@ -30,8 +30,8 @@ def main() -> None:
     import torch
     from tqdm import tqdm
 
-    from madrnet_timm.data.reading import pictures_below
-    from madrnet_timm.data.sources import load, pictures
+    from madrnet_timm.data.reading import images_below
+    from madrnet_timm.data.sources import images_of, load
     from madrnet_timm.files import write_image
     from madrnet_timm.inference import Classifier
     from madrnet_timm.inference.export import export_onnx
@@ -39,10 +39,10 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         for number, image in enumerate(
-            pictures(load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable))
+            images_of(load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable))
         ):
             write_image(Path(folder) / f"{number:05}.png", image)
-        paths = pictures_below(Path(folder))
+        paths = images_below(Path(folder))
         eager, onnx = Classifier(args.model), Classifier(args.model, backend="onnx")
 
         def loop() -> None:
@@ -64,13 +64,13 @@ def main() -> None:
         export_onnx(onnx.folder, Path(folder) / "model.onnx")
         export = time.perf_counter() - start
     base = seconds["plain eager loop"]
-    print(f"{len(paths)} pictures, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(f"{len(paths)} images, {torch.get_num_threads()} threads, torch {torch.__version__}")
     for name, taken in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(base, taken, strict=True))
-        print(f"{name:<18} {len(paths) / statistics.median(taken):6.1f} pictures a second, {ratio:.2f} times the loop")
+        print(f"{name:<18} {len(paths) / statistics.median(taken):6.1f} images per second, {ratio:.2f} times the loop")
     slow, fast = (statistics.median(seconds[f"predict, {backend}"]) / len(paths) for backend in ("torch", "onnx"))
-    pays = f"it pays from {export / (slow - fast):.0f} pictures on" if slow > fast else "it never pays here"
-    print(f"the export takes as long as `predict, torch` needs for {export / slow:.0f} pictures; {pays}")
+    pays = f"it pays from {export / (slow - fast):.0f} images on" if slow > fast else "it never pays here"
+    print(f"the export takes as long as `predict, torch` needs for {export / slow:.0f} images; {pays}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def main() -> None:
     from PIL import Image
     from tqdm import tqdm
 
-    from madrnet_timm.data.sources import class_names, pictures
+    from madrnet_timm.data.sources import class_names, images_of
     from madrnet_timm.evaluation.summary import summarize_predictions, summary_table
     from madrnet_timm.files import check_table_name, write_table
     from madrnet_timm.training.stored import cross_validated_config, held_out_predictions
@@ -44,7 +44,7 @@ def main() -> None:
         folder = args.run / f"seed{seed}-fold{fold}" / "model"
         model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
         transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
-        images = torch.stack([transform(Image.fromarray(image)) for image in pictures(held_out)])
+        images = torch.stack([transform(Image.fromarray(image)) for image in images_of(held_out)])
         with torch.inference_mode():
             probabilities = model(images).softmax(dim=1).double().numpy()
         for file, label, row in zip(held_out["file"], held_out["label"], probabilities, strict=True):

@@ -223,19 +223,19 @@ with gr.Blocks(title="Sperm heads", delete_cache=(3600, 3600)) as page:
     scale = gr.Textbox(label="µm per pixel", placeholder="such as 0.1; empty if you don't know", elem_id="scale")
     with gr.Tab("One image"):
         with gr.Row():
-            picture = gr.Image(
+            upload = gr.Image(
                 label="image", type="filepath", image_mode=None, sources=["upload", "clipboard"], elem_id="image"
             )
             overlay = gr.Image(label="outline, axes, acrosome", type="numpy")
             heat = gr.Image(label="what speaks for the class (Grad-CAM++)", type="numpy")
-        gr.Examples(_examples(), [picture], label="Drawn heads, to try it", elem_id="examples")
+        gr.Examples(_examples(), [upload], label="Drawn heads, to try it", elem_id="examples")
         with gr.Row():
             with gr.Column():
                 said = gr.Markdown(elem_id="said")
                 bars = gr.Label(label="probabilities", show_heading=False)
             table = gr.Dataframe(headers=["measurement", "value", "WHO range"], label="measurements", wrap=True)
         shown = [overlay, heat, bars, table, said]
-        gr.on([picture.change, scale.change], one, [picture, scale], shown, trigger_mode="always_last")
+        gr.on([upload.change, scale.change], one, [upload, scale], shown, trigger_mode="always_last")
     with gr.Tab("A folder"):
         files = gr.File(label="images", file_count="multiple", file_types=["image"], elem_id="files")
         run = gr.Button("Classify", elem_id="classify")

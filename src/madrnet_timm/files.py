@@ -166,7 +166,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_image(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write an RGB picture ``(height, width, 3)`` as PNG."""
+    """Write an RGB image ``(height, width, 3)`` as PNG."""
     with replacing(path) as beside:
         Image.fromarray(np.ascontiguousarray(image)).save(beside, format="PNG")
 

@@ -29,7 +29,7 @@ def create(backbone, **kwargs):
     return timm.create_model(f"madrnet_{backbone}", **{"num_classes": 4, **kwargs})
 
 
-def pictures(backbone, batch=2, **kwargs):
+def images(backbone, batch=2, **kwargs):
     _, *size = timm.get_pretrained_cfg(backbone).input_size
     return torch.randn(batch, kwargs.get("in_chans", 3), *size, generator=torch.Generator().manual_seed(1))
 
@@ -58,7 +58,7 @@ def test_map_is_that_of_timms_own_model(backbone):
     model = create(backbone, depth=0).eval()
     plain = timm.create_model(backbone).eval()
     plain.load_state_dict(model.backbone.state_dict(), strict=False)
-    x = pictures(backbone)
+    x = images(backbone)
     with torch.no_grad():
         expected = as_map(plain.forward_features(x), plain)
         torch.testing.assert_close(model.forward_features(x), expected, rtol=1e-4, atol=1e-4)
@@ -71,7 +71,7 @@ def test_map_is_that_of_timms_own_model(backbone):
 def test_map_of_several_branches():
     """CrossViT: both branches, averaged to the grid of the second, side by side."""
     model = create("crossvit_tiny_240", depth=0).eval()
-    x = pictures("crossvit_tiny_240")
+    x = images("crossvit_tiny_240")
     with torch.no_grad():
         first, second = model.backbone.forward_features(x)
         out = model.forward_features(x)
@@ -91,7 +91,7 @@ def test_one_channel(backbone):
     for name in [first] if isinstance(first, str) else first:
         assert model.get_submodule(name).weight.shape[1] == 1
     with torch.no_grad():
-        assert model(pictures(backbone, in_chans=1)).shape == (2, 4)
+        assert model(images(backbone, in_chans=1)).shape == (2, 4)
 
 
 @pytest.mark.parametrize(("backbone", "size"), [("test_vit", 96), ("swin_tiny_patch4_window7_224", 112)])
@@ -119,7 +119,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(backbone):
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
         with LiveBytes() as live:
-            loss = model(pictures(backbone).double()).square().sum()
+            loss = model(images(backbone).double()).square().sum()
             held.append(live.now)
         loss.backward()
         grads.append({n: p.grad for n, p in model.named_parameters()})
@@ -131,7 +131,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(backbone):
 
 @pytest.mark.parametrize("backbone", FAMILIES)
 def test_layer_decay_falls_from_the_classifier_to_the_stem(backbone):
-    """C at the full rate, then P, R, the backbone's last group and so on, a factor a step."""
+    """C at the full rate, then P, R, the backbone's last group and so on, one factor per step."""
     model = create(backbone, device="meta")
     optimizer = create_optimizer_v2(model, opt="sgd", lr=1.0, layer_decay=0.5)
     names = {id(p): n for n, p in model.named_parameters()}
@@ -176,7 +176,7 @@ def test_features_only_gives_the_models_maps(backbone, feature_cls):
     state = {f"{inner}{k}": v for k, v in model.state_dict().items()}
     missing = only.load_state_dict(state, strict=False).missing_keys
     assert missing == []
-    x = pictures(backbone)
+    x = images(backbone)
     with torch.no_grad():
         maps, expected = only(x), model.forward_intermediates(x, indices=4, intermediates_only=True)
     assert len(maps) == len(expected) == 4
@@ -188,7 +188,7 @@ def test_features_only_gives_the_models_maps(backbone, feature_cls):
 @pytest.mark.parametrize("backbone", CHANNELS_LAST + TOKENS)
 def test_features_only_of_other_layouts(backbone):
     only = timm.create_model(f"madrnet_{backbone}", features_only=True, out_indices=(0, -1)).eval()
-    x = pictures(backbone)
+    x = images(backbone)
     with torch.no_grad():
         maps = only(x)
     assert [m.shape[1] for m in maps] == only.feature_info.channels()
@@ -199,7 +199,7 @@ def test_features_only_of_other_layouts(backbone):
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", "levit_128s", "hiera_tiny_224"])
 def test_pruned_model_ends_with_the_level(backbone, prune_norm):
     model = create(backbone).eval()
-    x = pictures(backbone, batch=1)
+    x = images(backbone, batch=1)
     norm = not prune_norm and backbone != "hiera_tiny_224"  # which has no norm for its levels
     with torch.no_grad():
         model(x)  # families that keep something from run to run do it now
@@ -225,7 +225,7 @@ def test_folder_written_by_timm_reloads_bit_equal_without_backbone_weights(backb
     model._model_args["pretrained_backbone"] = True  # as timm records it where the backbone began with weights
     save_for_hf(model, str(tmp_path), model_config={"label_names": ["a", "b", "c", "d"]}, safe_serialization=True)
     again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()  # HF_HUB_OFFLINE: a fetch would fail
-    x = pictures(backbone)
+    x = images(backbone)
     with torch.no_grad():
         assert torch.equal(again(x), model(x))
     assert again.pretrained_cfg["label_names"] == ["a", "b", "c", "d"]
@@ -271,7 +271,7 @@ def test_replica_of_a_backbone_runs_its_own_layers():
     replica = model._replicate_for_data_parallel()
     replica.backbone = model.backbone._replicate_for_data_parallel()
     replica.backbone.stem = nn.Sequential(nn.Conv2d(3, model.backbone.stem[0].out_channels, 4, 4), nn.Identity())
-    x = pictures("test_convnext")
+    x = images("test_convnext")
     with torch.no_grad():
         assert not torch.equal(replica(x), model(x))
 
@@ -295,14 +295,14 @@ def test_reset_classifier_restores_a_pooling():
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_vit"])
 def test_compiled_model_agrees(backbone):
     model = away_from_identity(create(backbone)).eval()
-    x = pictures(backbone)
+    x = images(backbone)
     with torch.no_grad():
         torch.testing.assert_close(torch.compile(model, backend="aot_eager", fullgraph=True)(x), model(x))
 
 
 def test_survives_copy_and_pickle(tmp_path):
     model = away_from_identity(create("test_convnext")).eval()
-    x = pictures("test_convnext")
+    x = images("test_convnext")
     other = copy.deepcopy(model)
     with torch.no_grad():
         for param in model.backbone.parameters():

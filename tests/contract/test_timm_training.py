@@ -25,7 +25,7 @@ CLASSES = ("Normal", "Tapered")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder as timm's `ImageFolder` reads it: train and validation, a folder a class."""
+    """A folder as timm's `ImageFolder` reads it: train and validation, one folder per class."""
     root = tmp_path_factory.mktemp("heads")
     for split, count in (("train", 12), ("validation", 6)):
         for label, name in enumerate(CLASSES):

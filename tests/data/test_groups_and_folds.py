@@ -5,7 +5,7 @@ import pytest
 
 from madrnet_timm.data.folds import make_folds
 from madrnet_timm.data.groups import find_groups, numbered, overlapping_pairs, twin_pairs
-from madrnet_timm.data.sources import drop_conflicts, load, pictures
+from madrnet_timm.data.sources import drop_conflicts, images_of, load
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
 
@@ -30,7 +30,7 @@ HUSHEM_TWINS = {
 
 
 def field(seed=0, size=300):
-    """A large noisy picture to crop from."""
+    """A large noisy image to crop from."""
     rng = np.random.default_rng(seed)
     return np.clip(rng.normal([200, 150, 190], 6, (size, size, 3)), 0, 255).astype(np.uint8)
 
@@ -128,8 +128,8 @@ def test_smids_known_duplicates_and_conflicts(smids_dir):
     rest, dropped = drop_conflicts(records)
     assert len(dropped) == 8
     assert len(rest) == 2992
-    pairs = twin_pairs(list(pictures(records)))
-    assert len(pairs) >= 148  # those that correlate above 0.98 as thumbnails are among them, by the published count
+    pairs = twin_pairs(list(images_of(records)))
+    assert len(pairs) >= 148  # those that correlate above 0.98 as thumbnails are among them, by the known count
     assert sum(hashes[i] == hashes[j] for i, j in pairs) == 49
     group = np.array(records["group"])
     assert all(group[i] == group[j] for i, j in pairs)

@@ -28,7 +28,7 @@ def copy(hushem_dir, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["hushem", "smids"])
-def test_manifests_know_every_picture(name, request):
+def test_manifests_know_every_image(name, request):
     manifest = read_manifest(name)
     assert len(manifest) == {"hushem": 216, "smids": 3000}[name]
     found = verify(name, request.getfixturevalue(f"{name}_dir"))
@@ -55,7 +55,7 @@ def test_verify_names_missing_altered_and_unexpected(copy):
     assert "2 altered: 02_Tapered/image_002, 03_Pyriform/image_003" in str(found)
 
 
-def test_another_lossless_encoding_is_as_published(copy):
+def test_another_lossless_encoding_is_as_the_manifest_says(copy):
     for path in sorted((copy / "01_Normal").iterdir())[:5]:
         Image.open(path).save(path.with_suffix(".png"))
         path.unlink()
@@ -235,7 +235,7 @@ def test_tampered_files(server, copy, tmp_path):
     server.content = zipped(copy)
     with pytest.raises(InputError, match=r"sha256 is .*not 00.*tampered"):
         download("hushem", server.url, tmp_path / "hushem", "00" * 32)
-    with pytest.raises(InputError, match=r"not HuSHeM as published: .*1 altered: 01_Normal/image_001"):
+    with pytest.raises(InputError, match=r"not HuSHeM as its manifest says: .*1 altered: 01_Normal/image_001"):
         download("hushem", server.url, tmp_path / "hushem")
     path.unlink()
     server.content = zipped(copy)

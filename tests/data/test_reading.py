@@ -17,7 +17,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from madrnet_timm.data.measuring import measure_dataset, measure_files, single_threaded_opencv
-from madrnet_timm.data.reading import decode, picture_files, pictures_below, read_image
+from madrnet_timm.data.reading import decode, image_files, images_below, read_image
 from madrnet_timm.data.sources import load
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
@@ -217,7 +217,7 @@ def test_the_size_is_looked_at_before_decoding():
         decode(png_header(2000, 900), "x.png", crop=True)
     with pytest.raises(InputError, match=r"2000×900 pixels look like a whole field of view"):
         read_image(Image.open(io.BytesIO(png_header(2000, 900))), crop=True)
-    with pytest.raises(InputError, match=r"can't read it as a picture"):
+    with pytest.raises(InputError, match=r"can't read it as an image"):
         decode(png_header(2000, 900), "x.png")
 
 
@@ -249,12 +249,12 @@ def test_no_format_starts_a_program(tmp_path, monkeypatch):
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
     (tmp_path / "x.png").write_bytes(eps)
     assert Image.open(tmp_path / "x.png").format == "EPS"  # what Pillow makes of it
-    with pytest.raises(InputError, match=r"x\.png: can't read it as a picture"):
+    with pytest.raises(InputError, match=r"x\.png: can't read it as an image"):
         read_image(tmp_path / "x.png")
     assert not (tmp_path / "started").exists()
 
 
-def test_a_picture_in_another_format_than_its_name_says(tmp_path):
+def test_an_image_in_another_format_than_its_name_says(tmp_path):
     (tmp_path / "x.bmp").write_bytes(saved(HEAD.image, "PNG"))
     assert np.array_equal(read_image(tmp_path / "x.bmp"), HEAD.image)
 
@@ -270,7 +270,7 @@ def test_opencv_has_its_threads_back(heads):
     before = cv2.getNumThreads()
     cv2.setNumThreads(2)
     try:
-        rows, failures = measure_files(picture_files([heads]))
+        rows, failures = measure_files(image_files([heads]))
         assert (len(rows), failures, cv2.getNumThreads()) == (3, [], 2)
         measure_dataset(load("synthetic", count=1).select_columns(["image", "file"]), processes=1)
         assert cv2.getNumThreads() == 2
@@ -296,7 +296,7 @@ def test_opencv_has_its_threads_back(heads):
 def test_an_image_named_twice_counts_once(heads, monkeypatch):
     monkeypatch.chdir(heads)
     (heads / "link.png").symlink_to("0.png")
-    found = picture_files(["0.png", heads / "0.png", "./1.png", "*.png", heads, f"../{heads.name}/2.png"])
+    found = image_files(["0.png", heads / "0.png", "./1.png", "*.png", heads, f"../{heads.name}/2.png"])
     assert [str(path) for path in found] == ["0.png", "1.png", "2.png"]
 
 
@@ -308,12 +308,12 @@ def test_an_image_named_twice_counts_once(heads, monkeypatch):
         ("x" * 5000, r"^x{150}\.\.\.x{100}: can't be read \(File name too long\)"),
         ("caf\udce9.png", r"caf\\xe9.png: no such file"),
         ("/dev/null", "/dev/null: neither a file nor a folder"),
-        ("none*.png", "no picture there"),
+        ("none*.png", "no image there"),
     ],
 )
 def test_odd_names_are_one_line(name, words):
     with pytest.raises(InputError, match=words) as error:
-        picture_files([name])
+        image_files([name])
     assert len(str(error.value)) < 500
     assert "\0" not in str(error.value)
     str(error.value).encode()
@@ -343,5 +343,5 @@ def test_a_huge_file_is_not_read(tmp_path):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 def test_searching_survives_what_comes_and_goes(heads):
-    assert pictures_below(heads / "..") != []
-    pictures_below(Path("/proc/self"))
+    assert images_below(heads / "..") != []
+    images_below(Path("/proc/self"))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from madrnet_timm.data import sources
 from madrnet_timm.data.reading import pixel_sha256
-from madrnet_timm.data.sources import class_names, load, pictures
+from madrnet_timm.data.sources import class_names, images_of, load
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
 
@@ -91,7 +91,7 @@ def test_all_unreadable_images_are_listed_at_once(heads, cache, caplog):
         assert rest["file"] == [whole["file"][index] for index in (0, 2, 4, 5)]
         assert rest["label"] == [0, 0, 1, 1]
         assert rest["aspect_ratio"] == [whole["aspect_ratio"][index] for index in (0, 2, 4, 5)]
-        assert [pixel_sha256(image) for image in pictures(rest)] == rest["pixel_sha256"]
+        assert [pixel_sha256(image) for image in images_of(rest)] == rest["pixel_sha256"]
         (said,) = [record.getMessage() for record in caplog.records]
         assert said.startswith("left out 2 of 6 images that can't be read:")
         assert all(str(path) in said for path in paths)
@@ -137,7 +137,7 @@ def test_arrays_and_drawn_heads_are_kept_whole(cache, tmp_path):
     images = np.stack([draw_head("Normal", number, size=64).image for number in range(4)])
     np.save(tmp_path / "images.npy", images)
     np.save(tmp_path / "labels.npy", np.array([0, 1, 0, 1]))
-    assert all(np.array_equal(a, b) for a, b in zip(pictures(load("npy", tmp_path)), images, strict=True))
-    first, later = (list(pictures(load("synthetic", count=1))) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(images_of(load("npy", tmp_path)), images, strict=True))
+    first, later = (list(images_of(load("synthetic", count=1))) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, later, strict=True))
     assert Path(cache, "madrnet_timm").is_dir()

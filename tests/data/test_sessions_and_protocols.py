@@ -28,8 +28,8 @@ def plain(level, seed):
     return np.clip(rng.normal([level, level - 40, level - 10], 3, (60, 60, 3)), 0, 255).astype(np.uint8)
 
 
-def test_sessions_follow_the_background_not_the_single_picture():
-    # two classes; pictures 0-11 of each from a dark day, 12-23 from a bright one, and picture 5 of "a" bright by chance
+def test_sessions_follow_the_background_not_the_single_image():
+    # two classes; images 0-11 of each from a dark day, 12-23 from a bright one, and image 5 of "a" bright by chance
     files = [f"{folder}/cell ({number}).png" for folder in "ab" for number in range(24)]
     levels = [230 if number >= 12 or (folder, number) == ("a", 5) else 180 for folder in "ab" for number in range(24)]
     images = [plain(level, seed) for seed, level in enumerate(levels)]
@@ -112,7 +112,7 @@ def test_folds_from_a_file(tmp_path, records):
     rows = [{"file": file, "fold": index % 3} for index, file in enumerate(records["file"])]
     expected = [index % 3 for index in range(len(records))]
     assert read_folds(write(tmp_path / "a.csv", rows), records).tolist() == expected
-    # another encoding of the pictures: the suffix does not matter
+    # another encoding of the images: the suffix does not matter
     other = [row | {"file": row["file"].replace(".png", ".bmp")} for row in rows]
     assert read_folds(write(tmp_path / "b.csv", other), records).tolist() == expected
     by_pixels = [{"pixel_sha256": value, "fold": f} for value, f in zip(records["pixel_sha256"], expected, strict=True)]
@@ -156,7 +156,7 @@ def test_contradicting_folds_of_the_same_pixels(tmp_path, records):
 
 
 def test_a_file_that_divides_cells_is_said(tmp_path, caplog):
-    """Two pictures of one cell (a copy with other bytes), on both sides of a picture by picture division."""
+    """Two images of one cell (a copy with other bytes), on both sides of an image-by-image division."""
     for label, name in enumerate("ab"):
         (tmp_path / "data" / name).mkdir(parents=True)
         for number in range(4):
@@ -171,10 +171,8 @@ def test_a_file_that_divides_cells_is_said(tmp_path, caplog):
         with caplog.at_level(logging.WARNING):
             records, folds, _ = divided_records("folder", tmp_path / "data", folds=path)
         assert divided_groups(records["group"], folds.tolist()) == divided
-        said = [message for message in caplog.messages if "cells have pictures in several folds" in message]
-        assert said == [f"{path}: {divided} cells have pictures in several folds: accuracy will flatter"] * bool(
-            divided
-        )
+        said = [message for message in caplog.messages if "cells have images in several folds" in message]
+        assert said == [f"{path}: {divided} cells have images in several folds: accuracy will flatter"] * bool(divided)
 
 
 def test_options_of_the_folds_that_contradict_each_other(tmp_path, records):

@@ -14,7 +14,7 @@ from madrnet_timm.data.measuring import measure_dataset
 from madrnet_timm.data.pipelines import PIPELINES, prepare
 from madrnet_timm.data.reading import decode, pixel_sha256
 from madrnet_timm.data.records import cached_rows
-from madrnet_timm.data.sources import class_names, drop_conflicts, load, pictures
+from madrnet_timm.data.sources import class_names, drop_conflicts, images_of, load
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
 from madrnet_timm.morphology import align, measure
@@ -78,13 +78,13 @@ def test_folder_records(tmp_path):
     for index in range(3):
         write(tmp_path, f"b/{index}.png", draw_head("Tapered", index).image)
         write(tmp_path, f"A/deep/{index}.bmp", draw_head("Normal", 10 + index).image)
-    (tmp_path / "b" / "notes.txt").write_text("not a picture")
+    (tmp_path / "b" / "notes.txt").write_text("not an image")
     records = load("folder", tmp_path)
     assert class_names(records) == ["A", "b"]
     assert records["file"] == ["A/deep/0.bmp", "A/deep/1.bmp", "A/deep/2.bmp", "b/0.png", "b/1.png", "b/2.png"]
     assert records["label"] == [0, 0, 0, 1, 1, 1]
     assert records["sha256"][3] == hashlib.sha256((tmp_path / "b/0.png").read_bytes()).hexdigest()
-    for image, value in zip(pictures(records), records["pixel_sha256"], strict=True):
+    for image, value in zip(images_of(records), records["pixel_sha256"], strict=True):
         assert pixel_sha256(image) == value
     truth = [draw_head("Tapered", index).aspect_ratio for index in range(3)]
     assert records["aspect_ratio"][3:] == pytest.approx(truth, rel=0.03)
@@ -153,13 +153,13 @@ def test_arrays_are_a_data_set(tmp_path):
     assert class_names(records) == ["long", "round"]
     assert records["label"] == [1, 0] * 3
     assert records["file"][5] == "images.npy/000005"
-    for image, head in zip(pictures(records), heads, strict=True):
+    for image, head in zip(images_of(records), heads, strict=True):
         assert np.array_equal(image, head)
     np.save(tmp_path / "images.npy", np.stack(heads)[..., 1])  # gray
     np.save(tmp_path / "labels.npy", np.array([3, 7] * 3))
     gray = load("npy", tmp_path)
     assert class_names(gray) == ["3", "7"]
-    assert np.array_equal(next(pictures(gray)), np.repeat(heads[0][..., 1:2], 3, axis=2))
+    assert np.array_equal(next(images_of(gray)), np.repeat(heads[0][..., 1:2], 3, axis=2))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_records_hold_profiles_and_no_path_of_this_machine(tmp_path):
     for name, shape in (("a", "Normal"), ("b", "Pyriform")):
         write(tmp_path, f"{name}/0.png", draw_head(shape, 1).image)
     records = load("folder", tmp_path)
-    head = measure(next(pictures(records)))
+    head = measure(next(images_of(records)))
     assert records["stain_profile"][0] == pytest.approx(head.stain_profile, rel=1e-6)
     assert records["width_profile"][0] == pytest.approx(head.width_profile, rel=1e-6)
     assert max(records["width_profile"][1]) == 1
@@ -203,7 +203,7 @@ def test_measure_dataset_is_measure(processes):
     records = load("synthetic", count=20).select_columns(["image", "file"])
     measured = measure_dataset(records, um_per_px=0.1, processes=processes)
     assert measured["file"] == records["file"]
-    for image, row in zip(pictures(records), measured, strict=True):
+    for image, row in zip(images_of(records), measured, strict=True):
         head = measure(image, um_per_px=0.1)
         assert row["aspect_ratio"] == head.aspect_ratio
         assert row["length_um"] == head.length_um

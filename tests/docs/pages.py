@@ -12,7 +12,7 @@ ONE_FOLD = ("train.py", "madrnet train", "commands.train")
 TRAINS = (*ONE_FOLD, "madrnet cross-validate", "madrnet distill", "studies.ablation")
 QUICK = ("--epochs", "1", "--img-size", "64", "--batch-size", "8")  # for the commands that train
 FEW = ("--folds", "2")
-DRAWN = ("--dataset", "folder", "--data-dir", "my_crops")  # 40 pictures in place of 216 for ten trainings
+DRAWN = ("--dataset", "folder", "--data-dir", "my_crops")  # 40 images in place of 216 for ten trainings
 FOR_A_GPU = {"--mixed_precision bf16": "--mixed_precision no", "madrnet_resnet50": "madrnet_resnet18"}
 """A CPU without the instructions for it takes twelve times as long in bf16."""
 INSTALLS = ("python3 -m venv", "pip install")  # what runs the tests is installed already

@@ -61,7 +61,7 @@ def test_a_model_without_errors_never_abstains():
 def test_calibration_error_by_hand():
     p = [[0.95, 0.05], [0.95, 0.05], [0.25, 0.75], [0.65, 0.35]]
     labels = [0, 1, 1, 0]
-    # bins of width 0.1: two pictures at 0.95 (half right), one at 0.75 (right), one at 0.65 (right)
+    # bins of width 0.1: two images at 0.95 (half right), one at 0.75 (right), one at 0.65 (right)
     assert expected_calibration_error(p, labels) == pytest.approx((2 * 0.45 + 0.25 + 0.35) / 4)
 
 

@@ -44,6 +44,17 @@ def test_a_control_that_is_better_than_the_model_is_said():
         assert ("The control “shape and stain” is right on 90.0 %, the model on 50.0 %" in table) is said
 
 
+def test_summaries_of_the_time_of_pictures_are_read():
+    """Files that are stored under the first name of the key; new ones are written as images."""
+    from madrnet_timm.evaluation.summary import held_out_images, summarize_predictions
+
+    rows = [{"seed": n % 2, "fold": n // 4, "label": "ab"[n // 2 % 2], "prediction": "a"} for n in range(8)]
+    written = summarize_predictions(rows, "ab")
+    assert "pictures" not in written
+    assert held_out_images(written) == 4
+    assert held_out_images({"pictures": 216, "right": 201.3}) == 216
+
+
 def test_a_background_that_tells_the_class_is_found(tmp_path):
     found = means(write(tmp_path, lambda label, number: 180 + 20 * label + number % 7))
     assert found["background"] == 1
@@ -62,7 +73,7 @@ def test_probabilities_agree_with_what_is_said(tmp_path):
     """A class that is not trained on has none."""
     records = write(tmp_path, lambda label, number: 180 + number)
     controls, third = Controls(records), np.arange(len(records)) % 3 == 0
-    controls.labels *= 2  # of three classes, the one in the middle has no pictures
+    controls.labels *= 2  # of three classes, the one in the middle has no images
     for control in CONTROLS:
         found = controls.probabilities(control, ~third, third, 3)
         assert found.shape == (third.sum(), 3)
@@ -109,7 +120,7 @@ def test_compare():
     assert (found.difference - found.half_width, found.difference + found.half_width) == pytest.approx((low, high))
     same = compare(first, first, folds[0], folds[0])
     assert (same.mcnemar_p, same.t_p, same.difference) == (1, 1, 0)
-    with pytest.raises(ValueError, match="same pictures"):
+    with pytest.raises(ValueError, match="same images"):
         compare(first, {"a": 1.0}, *folds)
 
 
@@ -133,11 +144,11 @@ def test_tables_are_compared_on_the_seeds_that_both_have():
     assert (back.only_first, back.difference) == (1, -0.25)
     swapped = {(0, 0): {"p": 1, "r": 1}, (0, 1): {"q": 1, "s": 0}}
     for other in (swapped, {(2, 0): {"p": 1, "q": 1}, (2, 1): {"r": 1, "s": 0}}):
-        with pytest.raises(ValueError, match="same pictures held out in the same folds"):
+        with pytest.raises(ValueError, match="same images held out in the same folds"):
             compare_predictions(table(first), table(other))
 
 
-def test_copies_of_a_picture_count_in_the_folds():
+def test_copies_of_an_image_count_in_the_folds():
     first, second = ([*table({(0, 0): {"p": good, "q": 1}, (0, 1): {"r": 1}})] for good in (0, 1))
     for rows in (first, second):
         rows.append(rows[0])  # p twice
@@ -147,7 +158,7 @@ def test_copies_of_a_picture_count_in_the_folds():
 
 
 def test_noise_unless_both_tests_agree():
-    """The same gain in each fold makes the t interval narrow; three pictures more are still chance."""
+    """The same gain in each fold makes the t interval narrow; three images more are still chance."""
     first = {(0, fold): {f"{fold}{i}": i > 0 for i in range(10)} for fold in range(3)}
     second = {(0, fold): {f"{fold}{i}": True for i in range(10)} for fold in range(3)}
     found = compare_predictions(table(first), table(second))

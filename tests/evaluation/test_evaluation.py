@@ -1,4 +1,4 @@
-"""Metrics against counting by hand, intervals against scipy and known values, figures as pictures."""
+"""Metrics against counting by hand, intervals against scipy and known values, figures as PNG files."""
 
 import math
 
@@ -86,7 +86,7 @@ def test_t_interval():
         t_interval([1.0])
 
 
-def test_figures_are_pictures(tmp_path):
+def test_figures_are_png_files(tmp_path):
     history = [{"epoch": e, "loss": 1 / e, "loss_triplet": 0.5 / e, "accuracy": 0.5, "f1": 0.4} for e in (1, 2, 3)]
     learning_curves_figure(history, tmp_path / "curves.png")
     confusion_matrix_figure([[5, 1], [0, 7]], ["Normal", "Tapered"], tmp_path / "matrix.png")

@@ -83,7 +83,7 @@ WRONG = [
     (("madrnet", "calibration", "temperature"), float("nan")),
     (("madrnet", "calibration", "threshold"), float("nan")),
     (("madrnet", "calibration", "threshold"), 1.5),
-    (("madrnet", "calibration", "pictures"), None),
+    (("madrnet", "calibration", "images"), None),
 ]
 
 
@@ -145,6 +145,18 @@ def test_unknown_keys_are_ignored_and_missing_ones_filled_in(folder, config):
     assert found.label_names == ["0", "1", "2", "3"]
     assert (found.pipeline, found.calibration, found.domain, found.data_sets) == ("raw", None, {}, set())
     assert found.info.accuracy is None
+
+
+def test_the_first_name_of_the_number_of_images_is_read(folder, config):
+    calibration = config["madrnet"]["calibration"]
+    calibration["pictures"] = calibration.pop("images") + 7
+    (folder / "config.json").write_text(json.dumps(config))
+    info = ModelFolder(folder).info
+    assert info.calibration.images == calibration["pictures"] == 207
+    written = info.to_config()["madrnet"]["calibration"]
+    assert (written["images"], "pictures" in written) == (207, False)
+    for value in (-1, "200"):
+        assert "pictures" in refused(folder, with_value(config, ("madrnet", "calibration", "pictures"), value))
 
 
 def test_any_change_of_a_config_loads_or_is_one_line(config, tmp_path):

@@ -23,7 +23,7 @@ NAMES = ["Normal", "Tapered", "Pyriform", "Amorphous"]
 def build_model(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     model = timm.create_model("madrnet_test_resnet", num_classes=4).eval()
-    for module in model.modules():  # away from the identity, so that pictures differ in their logits
+    for module in model.modules():  # away from the identity, so that images differ in their logits
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from madrnet_timm.data.reading import picture_files
+from madrnet_timm.data.reading import image_files
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
 from madrnet_timm.inference import Classifier
@@ -26,7 +26,7 @@ def test_every_form_has_the_same_prediction(classifier, tmp_path):
     Image.fromarray(head[..., 1].astype(np.uint16) * 16).save(tmp_path / "12 bits.tif")
     Image.fromarray(np.dstack([head, 255 * near.astype(np.uint8)])).save(tmp_path / "cut-out.png")
     Image.fromarray(np.ascontiguousarray(head[:, 20:])).save(tmp_path / "turned.png", exif=exif)
-    paths = picture_files([tmp_path])
+    paths = image_files([tmp_path])
     assert len(paths) == 3
     rows, skipped = predict_files(paths, classifier)
     assert skipped == []
@@ -77,4 +77,4 @@ def test_explain_skips_a_whole_field(madrnet, model_dir, tmp_path):
     assert run.returncode == 1
     assert "field.png: 9000×9000 pixels look like a whole field of view" in run.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["head.png.png"]
-    assert run.stdout == f"{tmp_path / 'out'}: attention maps of 1 of 2 pictures\n"
+    assert run.stdout == f"{tmp_path / 'out'}: attention maps of 1 of 2 images\n"

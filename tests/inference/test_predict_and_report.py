@@ -29,7 +29,7 @@ def predicted(madrnet, model_dir, crops, tmp_path_factory):
     return run, output
 
 
-def test_predict_is_the_model_on_the_prepared_picture(predicted, model_dir, crops):
+def test_predict_is_the_model_on_the_prepared_image(predicted, model_dir, crops):
     run, output = predicted
     assert run.returncode == 1  # two files are skipped
     with output.open(newline="") as opened:
@@ -58,7 +58,7 @@ def test_predict_is_the_model_on_the_prepared_picture(predicted, model_dir, crop
 
 def test_predict_lists_what_it_skips(predicted):
     run, output = predicted
-    assert "broken.png: can't read it as a picture" in run.stderr
+    assert "broken.png: can't read it as an image" in run.stderr
     assert "field.png: 1600×1200 pixels look like a whole field of view" in run.stderr
     assert "Traceback" not in run.stderr
     info = json.loads(output.with_name("results.csv.json").read_text())

@@ -85,10 +85,10 @@ def test_images_are_found_from_elsewhere(tmp_path, monkeypatch):
     (tmp_path / "where" / "slide" / "head0.png").write_bytes(b"")
     info_path(path).write_text(json.dumps(info | {"directory": str(tmp_path / "where")}))
     found = read_results(path)
-    assert found.picture("slide/head0.png") == tmp_path / "where" / "slide" / "head0.png"
-    assert found.picture("slide/head1.png") is None
-    assert found.picture("x" * 300) is None
-    assert found.picture("a\0b") is None
+    assert found.image_path("slide/head0.png") == tmp_path / "where" / "slide" / "head0.png"
+    assert found.image_path("slide/head1.png") is None
+    assert found.image_path("x" * 300) is None
+    assert found.image_path("a\0b") is None
 
 
 @pytest.mark.parametrize(

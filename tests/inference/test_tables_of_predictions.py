@@ -161,7 +161,7 @@ def test_odd_names_do_not_lose_a_batch(madrnet, model_dir, tmp_path):
     assert run.stderr.count("skipped") == 1
     results = read_results(tmp_path / "r.csv")
     assert {os.fsencode(Path(row["file"]).name) for row in results.rows} == set(names)
-    assert all(results.picture(row["file"]) for row in results.rows)
+    assert all(results.image_path(row["file"]) for row in results.rows)
     assert "no\\xff.png: can't read it" in results.info.skipped[0]
     overlay = tmp_path / "overlay"
     run = madrnet("measure", folder, "--overlay", overlay, "--output", tmp_path / "m.csv")

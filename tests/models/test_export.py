@@ -20,7 +20,7 @@ def model_of(backbone, **kwargs):
     return model
 
 
-def pictures(model, batch):
+def images(model, batch):
     return torch.randn(batch, *model.pretrained_cfg["input_size"], generator=torch.Generator().manual_seed(batch))
 
 
@@ -33,7 +33,7 @@ def test_onnx(backbone, memory, tmp_path):
     model, path = model_of(backbone, memory=memory), tmp_path / "model.onnx"
     torch.onnx.export(
         model,
-        (pictures(model, 2),),
+        (images(model, 2),),
         path,
         input_names=["image"],
         output_names=["logits"],
@@ -43,7 +43,7 @@ def test_onnx(backbone, memory, tmp_path):
     )
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for batch in (1, 2, 5):
-        x = pictures(model, batch)
+        x = images(model, batch)
         with torch.no_grad():
             expected = model(x).numpy()
         np.testing.assert_allclose(session.run(None, {"image": x.numpy()})[0], expected, rtol=1e-4, atol=1e-4)
@@ -53,10 +53,10 @@ def test_onnx(backbone, memory, tmp_path):
 def test_torch_export_with_dynamic_batch(backbone):
     model = model_of(backbone)
     program = torch.export.export(
-        model, (pictures(model, 2),), dynamic_shapes={"x": {0: torch.export.Dim("batch", min=1)}}
+        model, (images(model, 2),), dynamic_shapes={"x": {0: torch.export.Dim("batch", min=1)}}
     )
     for batch in (2, 5):
-        x = pictures(model, batch)
+        x = images(model, batch)
         with torch.no_grad():
             torch.testing.assert_close(program.module()(x), model(x), rtol=1e-4, atol=1e-5)
 
@@ -68,6 +68,6 @@ def test_torchscript_saves_and_loads(backbone, tmp_path):
     torch.jit.script(model).save(tmp_path / "model.pt")
     loaded = torch.jit.load(tmp_path / "model.pt")
     for batch in (1, 3):
-        x = pictures(model, batch)
+        x = images(model, batch)
         with torch.no_grad():
             torch.testing.assert_close(loaded(x), model(x), rtol=1e-4, atol=1e-5)

@@ -60,7 +60,7 @@ def step(module, inputs, seed=3):
 def assert_same_step(a, b, rtol=1e-10):
     torch.testing.assert_close(a[0], b[0], rtol=rtol, atol=0)
     assert a[1].keys() == b[1].keys()
-    # one scale for all: a bias in front of batch norm has gradient zero
+    # one scale for all: a bias before batch norm has gradient zero
     scale = max(float(grad.abs().max()) for grad in [*b[1].values(), *filter(torch.is_tensor, b[2])])
     for name in a[1]:
         assert float((a[1][name] - b[1][name]).abs().max()) <= rtol * scale, name

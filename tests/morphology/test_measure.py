@@ -1,4 +1,4 @@
-"""The head measurement against drawn ellipses, drawn heads and the real pictures."""
+"""The head measurement against drawn ellipses, drawn heads and the real images."""
 
 import csv
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_ellipse_of_known_axes(half_length, half_width, angle):
 
 
 @pytest.mark.parametrize("size", [64, 100, 131, 262])
-def test_scale_of_the_picture_does_not_matter(size):
+def test_scale_of_the_image_does_not_matter(size):
     unit = size / 131
     found = measure(ellipse(25 * unit, 15 * unit, 30, size))
     assert found.aspect_ratio == pytest.approx(25 / 15, rel=0.02)
@@ -145,7 +145,7 @@ def test_align_turns_the_head_upright_with_the_acrosome_up():
     assert green[40:55, 60:68].mean() > green[73:88, 60:68].mean() + 10
 
 
-def test_views_are_the_same_for_a_turned_picture():
+def test_views_are_the_same_for_a_turned_image():
     head = draw_head("Tapered", 5, debris=False)
     turned = np.rot90(head.image).copy()
     a, b = (align(normalize_background(i), measure(i), 96).astype(float) for i in (head.image, turned))
@@ -288,9 +288,9 @@ def test_neighbour_is_flagged():
 def test_overlay_draws_outline_axes_and_direction():
     head = draw_head("Normal", 2, debris=False)
     found = measure(head.image)
-    picture = draw_overlay(head.image, found, scale=3)
-    assert picture.shape[1] == 3 * 131
-    green = (picture[..., 1] > 150) & (picture[..., 0] < 80) & (picture[..., 2] < 80)
+    image = draw_overlay(head.image, found, scale=3)
+    assert image.shape[1] == 3 * 131
+    green = (image[..., 1] > 150) & (image[..., 0] < 80) & (image[..., 2] < 80)
     ys, xs = np.nonzero(green)
     assert len(ys) > 200
     distance = cv2.distanceTransform((~found.mask).astype(np.uint8), cv2.DIST_L2, 5) + cv2.distanceTransform(
@@ -303,7 +303,7 @@ def test_overlay_draws_outline_axes_and_direction():
 
 @pytest.fixture(scope="module")
 def hushem_heads(hushem_dir):
-    """Pictures of HuSHeM by ``folder/name``, and their measurements."""
+    """Images of HuSHeM by ``folder/name``, and their measurements."""
     paths = sorted(path for path in hushem_dir.rglob("*") if path.suffix == ".BMP")
     images = {f"{path.parent.name}/{path.name}": np.asarray(Image.open(path).convert("RGB")) for path in paths}
     return images, {name: measure(image) for name, image in images.items()}
@@ -352,7 +352,7 @@ def test_hushem_aspect_ratio_is_stable(hushem_heads, change):
 
 
 def _mutated(rng):
-    """A random picture, or a drawn head after some rough handling."""
+    """A random image, or a drawn head after some rough handling."""
     height, width = (int(v) for v in rng.integers(8, 70, size=2))
     kind = rng.integers(6)
     if kind == 0:
@@ -382,7 +382,7 @@ def _mutated(rng):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("error")
-def test_ten_thousand_pictures_never_raise():
+def test_ten_thousand_images_never_raise():
     rng = np.random.default_rng(0)
     for number in range(10_000):
         image = _mutated(rng)

@@ -45,7 +45,7 @@ def test_figures_by_counting():
 
 
 def test_table_and_refusals(example, tmp_path):
-    """Things that are no sperm, and pictures in one batch more than one, are no trouble; misuse is a line."""
+    """Things that are no sperm, and images in one batch more than one, are no trouble; misuse is a line."""
     model = write_model(tmp_path / "model")
     for label, name in enumerate(("Normal", "Tapered")):
         (tmp_path / "heads" / name).mkdir(parents=True)

@@ -43,12 +43,12 @@ def test_missing_folder(refused, tmp_path):
 
 def test_empty_folder(refused, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert "empty: holds no folders; expected one folder of pictures per class" in refused(data=tmp_path / "empty")
+    assert "empty: holds no folders; expected one folder of images per class" in refused(data=tmp_path / "empty")
 
 
 def test_empty_class(refused, heads):
     (heads / "Pyriform").mkdir()
-    assert "Pyriform: holds no pictures" in refused()
+    assert "Pyriform: holds no images" in refused()
 
 
 def test_no_data_dir(train_command, capsys):
@@ -68,16 +68,16 @@ def test_unknown_class_folder(refused, heads):
     assert "Normal: not a class of HuSHeM; expected the folders 01_Normal, 02_Tapered" in message
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture", "truncated"])
-def test_unreadable_picture(refused, heads, content):
+@pytest.mark.parametrize("content", [b"", b"not an image", "truncated"])
+def test_unreadable_image(refused, heads, content):
     path = heads / "Normal" / "3.png"
     path.write_bytes(path.read_bytes()[:900] if content == "truncated" else content)
     message = refused()
-    assert f"{path}: can't read it as a picture" in message
+    assert f"{path}: can't read it as an image" in message
     assert "remove the file" in message
 
 
-def test_all_unreadable_pictures_at_once(refused, heads, train_command, tmp_path, caplog):
+def test_all_unreadable_images_at_once(refused, heads, train_command, tmp_path, caplog):
     for name in ("Normal/3.png", "Tapered/0.png"):
         (heads / name).write_bytes(b"")
     assert "2 of 16 images can't be read:" in refused()
@@ -91,7 +91,7 @@ def test_all_unreadable_pictures_at_once(refused, heads, train_command, tmp_path
     assert train_command(*args, "--resume") == 0
 
 
-def test_tiny_picture(refused, heads):
+def test_tiny_image(refused, heads):
     Image.new("RGB", (7, 30)).save(heads / "Normal" / "3.png")
     assert "3.png: 7×30 pixels, expected at least 8×8" in refused()
 
@@ -102,7 +102,7 @@ def test_learned_weights_of_a_part_that_is_off(refused):
 
 
 def test_too_few_groups_for_the_folds(refused):
-    assert "class Normal: 8 groups of pictures" in refused("--folds", 9)
+    assert "class Normal: 8 groups of images" in refused("--folds", 9)
 
 
 def test_unknown_model(refused):

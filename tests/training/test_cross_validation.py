@@ -73,12 +73,12 @@ def test_summary(two):
     assert summary["mean"]["accuracy"] == pytest.approx(np.mean(accuracies))
     sd = np.std(accuracies, ddof=1)
     assert summary["sd"]["accuracy"] == pytest.approx(sd)
-    assert summary["t_half_width"]["accuracy"] == pytest.approx(t.ppf(0.975, 1) * sd / np.sqrt(2))  # two folds a seed
+    assert summary["t_half_width"]["accuracy"] == pytest.approx(t.ppf(0.975, 1) * sd / np.sqrt(2))  # two folds per seed
     predictions = rows(folder / "predictions.csv")
     for seed in "01":
         assert len({row["file"] for row in predictions if row["seed"] == seed}) == 16
     right = sum(row["label"] == row["prediction"] for row in predictions)
-    assert (summary["pictures"], summary["right"]) == (16, right / 2)
+    assert (summary["images"], summary["right"]) == (16, right / 2)
     assert summary["wilson"] == pytest.approx(wilson_interval(right / 2, 16))
     assert f"{right / 2:.4g} of 16 right" in table
     controls = {row["control background"] for row in summary["folds"]}
@@ -174,7 +174,7 @@ def test_comparison(verb, two):
     ]
     assert found.difference == pytest.approx(np.mean(accuracies[1]) - np.mean(accuracies[0]))
     differences = np.subtract(accuracies[1], accuracies[0])
-    half = t.ppf(0.975, 1) * differences.std(ddof=1) / np.sqrt(2)  # two folds: another seed has the same pictures
+    half = t.ppf(0.975, 1) * differences.std(ddof=1) / np.sqrt(2)  # two folds: another seed has the same images
     assert found.half_width == pytest.approx(half)
     run = verb("compare", first, second)
     assert run.returncode == 0, run.stderr
@@ -333,7 +333,7 @@ def test_timms_own_transform_is_what_the_models_are_fed(example, two, tmp_path):
 
 
 def test_ensemble_with_what_is_measured(verb, two, tmp_path):
-    """One member more, fitted here by hand on what the fold's training pictures measure."""
+    """One member more, fitted here by hand on what the fold's training images measure."""
     (folder, _, options), _ = two[0]
     same = table_in_another_order(folder, tmp_path / "same.csv")
     records, folds, _ = replace(options, seed=1).divided_records()
@@ -400,7 +400,7 @@ def test_ensemble_says_what_is_wrong(verb, two, tmp_path):
     for config in moved.glob("seed*/config.yaml"):
         config.write_text(config.read_text().replace(str(options.data_dir), str(heads)))
     first, second, *_ = sorted(heads.rglob("*.png"))
-    shutil.copy(first, second)  # another picture of that name
+    shutil.copy(first, second)  # another image of that name
     run = verb("ensemble", moved, "--measured", "--output", tmp_path / "no.csv")
     assert run.returncode == 2
     assert f"{moved}: its images or folds (--data-dir {heads}" in run.stderr
@@ -416,7 +416,7 @@ def test_comparison_needs_the_same_folds(two, tmp_path):
         compare_runs(first, tmp_path)
     for name in ("metrics.json", "predictions.csv", "history.csv", "config.yaml"):
         (tmp_path / "seed0-fold0" / name).write_bytes((first / "seed0-fold0" / name).read_bytes())
-    with pytest.raises(InputError, match="not the same pictures held out"):
+    with pytest.raises(InputError, match="not the same images held out"):
         compare_runs(first, tmp_path)
 
 

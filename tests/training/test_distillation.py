@@ -56,7 +56,7 @@ def test_distill_trains_both_and_compares(madrnet, teacher, tmp_path):
     ("args", "words"),
     [
         (["no/such/run"], "no/such/run/seed0-fold0: no such model; expected a model folder, a finished run"),
-        (["--img-size", "64"], "pictures of another size"),
+        (["--img-size", "64"], "images of another size"),
     ],
 )
 def test_distill_looks_at_the_teachers_first(madrnet, teacher, tmp_path, args, words):
@@ -76,7 +76,7 @@ def test_distill_looks_at_the_teachers_first(madrnet, teacher, tmp_path, args, w
     ("args", "words"),
     [
         (["--fold", "1"], "was trained on 8 of the 8 images that the student is measured on"),
-        (["--img-size", "64"], r"pictures of another size \(Normal, Tapered; \[3, 48, 48\]\)"),
+        (["--img-size", "64"], r"images of another size \(Normal, Tapered; \[3, 48, 48\]\)"),
         (["--model", "test_resnet"], "gives no embedding"),
     ],
 )
@@ -136,7 +136,7 @@ def test_no_such_fold(madrnet, fold):
 
 
 def test_a_teacher_sees_its_own_normalisation(teacher):
-    """A student with another mean and std: the teacher's logits are those of the picture as it knows it."""
+    """A student with another mean and std: the teacher's logits are those of the image as it knows it."""
     import torch
 
     from madrnet_timm.hub.model_folder import ModelFolder
@@ -157,13 +157,13 @@ def test_a_teacher_sees_its_own_normalisation(teacher):
 
 
 def test_a_teacher_sees_its_own_view(teacher, tmp_path):
-    """A student of pictures as they lie follows one that knows heads alone, on the same pictures, changed the same."""
+    """A student of images as they lie follows one that knows heads alone, on the same images, changed the same."""
     import numpy as np
     import torch
 
-    from madrnet_timm.data.pictures import AUGMENTATIONS
+    from madrnet_timm.data.images import AUGMENTATIONS
     from madrnet_timm.data.pipelines import prepare
-    from madrnet_timm.data.sources import pictures
+    from madrnet_timm.data.sources import images_of
     from madrnet_timm.hub.model_folder import ModelFolder
     from madrnet_timm.training.batch_loss import BatchLoss
     from madrnet_timm.training.setup import set_up
@@ -177,7 +177,7 @@ def test_a_teacher_sees_its_own_view(teacher, tmp_path):
     batch, network_input = next(iter(run.images.train_loader)), run.images.network_input
     own, seen = [], []
     for index in batch["index"].tolist():
-        image = next(iter(pictures(run.division.train_records.select([index]))))
+        image = next(iter(images_of(run.division.train_records.select([index]))))
         state = np.random.SeedSequence([0, 0, index]).generate_state(1)
         for views, pipeline, crop_pct in ((own, "raw", run.data_config["crop_pct"]), (seen, "head-only", 1.0)):
             torch.manual_seed(int(state[0]))

@@ -1,4 +1,4 @@
-"""What a model has seen: in its run folder picture by picture, elsewhere by the names of its data sets."""
+"""What a model has seen: in its run folder image by image, elsewhere by the names of its data sets."""
 
 import json
 from dataclasses import replace
@@ -17,7 +17,7 @@ from madrnet_timm.training.leakage import experience_before, seen_by, seen_pixel
 from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.teachers import check_teachers
 
-PICTURES = ["a", "b", "c", "d"]
+IMAGES = ["a", "b", "c", "d"]
 
 
 def model(folder, dataset, *before):
@@ -31,56 +31,56 @@ def model(folder, dataset, *before):
     return folder
 
 
-def run(folder, dataset, pictures, *before, **options):
-    """A run that held out the first picture."""
+def run(folder, dataset, images, *before, **options):
+    """A run that held out the first image."""
     model(folder / "model", dataset, *before)
-    write_csv(folder / "folds.csv", [{"pixel_sha256": name, "fold": int(n > 0)} for n, name in enumerate(pictures)])
+    write_csv(folder / "folds.csv", [{"pixel_sha256": name, "fold": int(n > 0)} for n, name in enumerate(images)])
     config = {"model": "madrnet_test_resnet", "dataset": dataset, "fold": 0} | options
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
 
 
-def test_a_run_is_known_picture_by_picture_and_so_are_its_start_and_teachers(tmp_path):
+def test_a_run_is_known_image_by_image_and_so_are_its_start_and_teachers(tmp_path):
     first = run(tmp_path / "first", "hushem", ["a", "b"])
     teacher = run(tmp_path / "teacher", "folder", ["x", "c"])
     start, taught = f"local-dir:{first / 'model'}", [str(teacher)]
     second = run(tmp_path / "second", "smids", ["x", "y"], "hushem", weights=start, teachers=taught)
     file = str(second / "model" / "model.safetensors")
     third = run(tmp_path / "third", "folder", ["x", "d"], "hushem", "smids", backbone_weights=file)
-    assert seen_by(first / "model", "hushem", PICTURES) == {"b"}
-    assert seen_by(second / "model", "hushem", PICTURES) == {"b", "c"}
-    assert seen_by(third / "model", "hushem", PICTURES) == {"b", "c", "d"}
+    assert seen_by(first / "model", "hushem", IMAGES) == {"b"}
+    assert seen_by(second / "model", "hushem", IMAGES) == {"b", "c"}
+    assert seen_by(third / "model", "hushem", IMAGES) == {"b", "c", "d"}
 
 
 def test_a_model_elsewhere_is_known_by_its_data_sets(tmp_path):
     published = model(tmp_path / "published", "hushem", "smids")
-    assert seen_by(published, "hushem", PICTURES) == seen_by(published, "smids", PICTURES) == set(PICTURES)
-    assert seen_by(published, "synthetic", PICTURES) == set()
-    assert seen_by(model(tmp_path / "own", "folder"), "folder", PICTURES) == set()
+    assert seen_by(published, "hushem", IMAGES) == seen_by(published, "smids", IMAGES) == set(IMAGES)
+    assert seen_by(published, "synthetic", IMAGES) == set()
+    assert seen_by(model(tmp_path / "own", "folder"), "folder", IMAGES) == set()
 
 
 def test_a_run_that_began_with_one_has_seen_the_whole_of_it(tmp_path):
-    """Even where a run of the same data set, known picture by picture, is among what it learned from."""
+    """Even where a run of the same data set, known image by image, is among what it learned from."""
     published = model(tmp_path / "published", "hushem")
     first = run(tmp_path / "first", "hushem", ["a", "b"])
     teacher = run(tmp_path / "teacher", "folder", ["x"], "hushem", weights=str(published))
     start = str(first / "model")
     second = run(tmp_path / "second", "smids", ["x"], "hushem", weights=start, teachers=[str(teacher)])
-    assert seen_by(second / "model", "hushem", PICTURES) == set(PICTURES)
+    assert seen_by(second / "model", "hushem", IMAGES) == set(IMAGES)
     options = RunConfig("madrnet_test_resnet", "hushem", tmp_path / "out", weights=str(second / "model"))
     with pytest.raises(InputError, match=r"--weights .*second/model: was trained on 4 of the 4 images that fold 0"):
-        check_unseen(options, PICTURES)
+        check_unseen(options, IMAGES)
 
 
 def test_a_start_that_is_gone_counts_as_a_whole(tmp_path):
     gone = run(tmp_path / "run", "smids", ["x"], "hushem", weights=str(tmp_path / "gone"))
-    assert seen_by(gone / "model", "hushem", PICTURES) == set(PICTURES)
-    assert seen_by(gone / "model", "smids", PICTURES) == set()
+    assert seen_by(gone / "model", "hushem", IMAGES) == set(IMAGES)
+    assert seen_by(gone / "model", "smids", IMAGES) == set()
 
 
 def test_a_run_that_names_itself_ends(tmp_path):
     folder = run(tmp_path / "run", "hushem", ["a", "b"], weights=str(tmp_path / "run" / "model"))
-    assert seen_by(folder / "model", "hushem", PICTURES) == {"b"}
+    assert seen_by(folder / "model", "hushem", IMAGES) == {"b"}
 
 
 def test_a_teacher_that_began_with_the_data_set_is_refused(tmp_path):
@@ -88,8 +88,8 @@ def test_a_teacher_that_began_with_the_data_set_is_refused(tmp_path):
     teacher = run(tmp_path / "teacher", "smids", ["x"], "hushem", weights=str(published))
     words = ([str(teacher)], ["x", "y"], (3, 48, 48))
     with pytest.raises(InputError, match=r"--teacher .*teacher: was trained on 4 of the 4 images"):
-        check_teachers(*words, "hushem", PICTURES)
-    assert len(check_teachers(*words, "folder", PICTURES)) == 1
+        check_teachers(*words, "hushem", IMAGES)
+    assert len(check_teachers(*words, "folder", IMAGES)) == 1
 
 
 def test_what_start_and_teachers_learned_is_handed_on(tmp_path):
@@ -114,19 +114,19 @@ def test_a_model_says_itself_what_it_saw(tmp_path):
     alone = model(tmp_path / "alone", "hushem", "smids")
     write_csv(alone / "seen.csv", [{"pixel_sha256": value} for value in ("a", "c", "z")])
     for dataset in ("hushem", "folder"):
-        assert seen_by(alone, dataset, PICTURES) == {"a", "c"}
+        assert seen_by(alone, dataset, IMAGES) == {"a", "c"}
     later = run(tmp_path / "later", "folder", ["x", "d"], weights=str(alone))
-    assert seen_by(later / "model", "folder", PICTURES) == {"a", "c", "d"}
+    assert seen_by(later / "model", "folder", IMAGES) == {"a", "c", "d"}
     assert seen_pixels([later / "model", alone]) == {"a", "c", "d", "z"}
     (alone / "seen.csv").write_text("name\nx\n")
     with pytest.raises(InputError, match=r"seen\.csv: expected a CSV with the column pixel_sha256"):
-        seen_by(alone, "folder", PICTURES)
+        seen_by(alone, "folder", IMAGES)
 
 
 def test_an_older_run_followed_its_teachers_on_images_without_labels(tmp_path):
     later = run(tmp_path / "later", "folder", ["x"])
     write_csv(later / "unlabelled.csv", [{"pixel_sha256": value} for value in ("b", "z")])
-    assert seen_by(later / "model", "folder", PICTURES) == {"b"}
+    assert seen_by(later / "model", "folder", IMAGES) == {"b"}
 
 
 def test_what_was_seen_can_be_left_out(tmp_path):
@@ -138,6 +138,6 @@ def test_what_was_seen_can_be_left_out(tmp_path):
     ):
         check_unseen(options, ["a", "b", "b", "c", "d"])
     options = replace(options, leave_out_seen=True)
-    assert check_unseen(options, PICTURES) == {"b", "c"}
+    assert check_unseen(options, IMAGES) == {"b", "c"}
     with pytest.raises(InputError, match="on all 2 images that fold 0 holds out"):
         check_unseen(options, ["b", "c"])

@@ -233,7 +233,7 @@ def test_the_first_lines_and_no_bar_in_a_file(tmp_path, heads, train_command, ca
         "model: madrnet_test_resnet, starts from random numbers",
         "training on 8 images of own folder: 4 Normal, 4 Tapered",
         "measuring on the 8 of fold 0 of 2: 4 Normal, 4 Tapered",
-        "--batch-size 64 is more than there are: 8 images a step",
+        "--batch-size 64 is more than there are: 8 images per step",
         "threads: ",
     ):
         assert line in out.out

@@ -1,4 +1,4 @@
-"""Batches with several pictures of each class."""
+"""Batches with several images of each class."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_every_batch_holds_m_of_each_of_its_classes(size, samples_per_class):
         )
 
 
-def test_classes_and_pictures_take_turns():
+def test_classes_and_images_take_turns():
     sampler = PerClassSampler(LABELS, 8, 4)
     seen = []
     for epoch in range(6):
@@ -34,7 +34,7 @@ def test_classes_and_pictures_take_turns():
     counts = np.bincount(np.array(LABELS)[seen], minlength=4)
     assert counts.max() - counts.min() <= 6 * 4  # at most one turn apart in each pass
     within = [np.bincount(seen, minlength=100)[np.array(LABELS) == label] for label in range(4)]
-    assert all(np.ptp(count) <= 6 for count in within)  # no picture again in a pass before all others came
+    assert all(np.ptp(count) <= 6 for count in within)  # no image again in a pass before all others came
 
 
 def test_the_order_depends_on_seed_and_epoch_alone():

@@ -14,7 +14,7 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from madrnet_timm.data.reading import pictures_below
+from madrnet_timm.data.reading import images_below
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.calibration import calibrate
 from madrnet_timm.hub.model_folder import ModelFolder, save_model_folder
@@ -81,7 +81,7 @@ def test_weights_are_halved_and_still_the_model(shipped):
     for key, value in full.items():
         assert half[key].dtype == (torch.float16 if value.ndim > 1 else value.dtype)
         assert torch.allclose(half[key].float(), value.float(), atol=1e-3, rtol=1e-3)
-    files = pictures_below(shipped / "heads")
+    files = images_below(shipped / "heads")
     a, b = (Classifier(shipped / p)(files) for p in ("cv/final/model", f"hub/{NAME}"))
     for x, y in zip(a, b, strict=True):
         assert x.probabilities["Normal"] == pytest.approx(y.probabilities["Normal"], abs=5e-3)
@@ -98,7 +98,7 @@ def test_the_tag_is_that_of_the_name(shipped):
         assert config["pretrained_cfg"]["tag"] == name.split(".")[1]
 
 
-def test_it_was_trained_on_all_pictures(shipped):
+def test_it_was_trained_on_all_images(shipped):
     assert len((shipped / "cv/final/history.csv").read_text().splitlines()) == 5
     assert not (shipped / "cv/final/predictions.csv").exists()
     info = json.loads((shipped / "hub" / NAME / "config.json").read_text())["madrnet"]
@@ -112,7 +112,7 @@ def test_it_was_trained_on_all_pictures(shipped):
 
 
 def test_what_it_has_seen_is_shipped_with_it(shipped):
-    """Hashes alone, of every picture."""
+    """Hashes alone, of every image."""
     seen = (shipped / "hub" / NAME / "seen.csv").read_text().splitlines()
     rows = (shipped / "cv" / "final" / "folds.csv").read_text().splitlines()
     assert seen == ["pixel_sha256", *sorted({row.split(",")[0] for row in rows[1:]})]

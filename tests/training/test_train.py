@@ -130,7 +130,7 @@ def test_card(run):
     assert "not a medical device" in text
 
 
-def test_learns_the_training_pictures(tmp_path, heads, train_command):
+def test_learns_the_training_images(tmp_path, heads, train_command):
     assert train_command(
         "--dataset", "folder", "--data-dir", heads, "--output", tmp_path / "run", *SMALL, "--epochs", 12,
         "--augmentation", "none",
@@ -201,7 +201,7 @@ def test_learned_loss_weights_are_logged_and_resumed(tmp_path, heads, train_comm
     assert rows(tmp_path / "cut" / "history.csv") == history
 
 
-def test_resume_refuses_other_pictures(run, tmp_path, train_command, capsys):
+def test_resume_refuses_other_images(run, tmp_path, train_command, capsys):
     import shutil
 
     folder, data, args = run
@@ -278,7 +278,7 @@ def test_backbone_weights(tmp_path, lite0_weights, train_command, heads):
 
 
 def test_tsne_shows_what_was_held_out(run, tmp_path, madrnet):
-    """The pictures of the other fold are pale, and nothing is where nobody can tell what a model has seen."""
+    """The images of the other fold are pale, and nothing is where nobody can tell what a model has seen."""
     folder, data, _ = run
     seen = RunFolder(folder).trained_on()
     assert seen == {row["pixel_sha256"] for row in rows(folder / "folds.csv") if row["fold"] == "1"}
@@ -331,7 +331,7 @@ def test_weights_of_another_model(run, tmp_path, train_command, capsys):
         assert not (tmp_path / "no").exists()
 
 
-def test_weights_that_have_seen_the_held_out_pictures_are_refused(hushem_dir, tmp_path, train_command, capsys):
+def test_weights_that_have_seen_the_held_out_images_are_refused(hushem_dir, tmp_path, train_command, capsys):
     words = ["--dataset", "hushem", "--data-dir", hushem_dir, "--output", tmp_path / "out"]
     name = "madrnet_tf_efficientnet_lite0.hushem"
     file = Path(__file__).parents[2] / "hub" / name / "model.safetensors"
@@ -342,7 +342,7 @@ def test_weights_that_have_seen_the_held_out_pictures_are_refused(hushem_dir, tm
 
 
 def test_what_a_start_has_learned_is_known_of_what_comes_of_it(run, hushem_dir, tmp_path, train_command, capsys):
-    """A published model of HuSHeM, trained on other pictures: in its run folder, and published in its turn."""
+    """A published model of HuSHeM, trained on other images: in its run folder, and published in its turn."""
     published, again = tmp_path / "published", tmp_path / "again"
     shutil.copytree(run[0] / "model", published)
     config = json.loads((published / "config.json").read_text())
@@ -362,7 +362,7 @@ def test_what_a_start_has_learned_is_known_of_what_comes_of_it(run, hushem_dir, 
         assert not (tmp_path / "out").exists()
 
 
-def test_weights_of_a_run_are_known_picture_by_picture(run, tmp_path, train_command, capsys):
+def test_weights_of_a_run_are_known_image_by_image(run, tmp_path, train_command, capsys):
     """The other fold's model has seen what is held out; that of the same fold has not."""
     folder, _, args = run
     words = [*args[:4], *SMALL, "--epochs", 1, "--weights", folder / "model"]
@@ -418,7 +418,7 @@ def test_a_model_copied_out_of_its_run_is_found_out(run, tmp_path, train_command
 
 @pytest.mark.parametrize("what", [[str(EXAMPLES / "train.py")], ["-m", "madrnet_timm.commands.train"]])
 def test_two_processes(tmp_path, heads, what):
-    """Accelerate's launcher with two processes: every held-out picture counted once."""
+    """Accelerate's launcher with two processes: every held-out image counted once."""
     env = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
@@ -465,7 +465,7 @@ def test_balanced_batches_and_class_weights(tmp_path, train_command):
         arguments += ["--batch-size", 4, "--samples-per-class", 2, "--class-weights", "balanced", "--workers", 1]
         assert train_command(*arguments) == 0
     assert all(sorted(batch) == [0, 0, 1, 1] for batch in seen)
-    assert weights[0] == pytest.approx([8 / (2 * 6), 8 / (2 * 2)])  # six and two of the training pictures
+    assert weights[0] == pytest.approx([8 / (2 * 6), 8 / (2 * 2)])  # six and two of the training images
 
 
 def test_protocols_and_files_of_folds(tmp_path, heads, train_command):

@@ -1,1 +1,1 @@
-"""The verbs of the command ``madrnet``, one module a verb: its options, and what it does with them."""
+"""The verbs of the command ``madrnet``, one module per verb: its options, and what it does with them."""

@@ -33,8 +33,8 @@ MODEL_HELP = (
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
-    """The pictures, as positional arguments."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, folders or patterns")
+    """The images, as positional arguments."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders or patterns")
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -18,24 +18,24 @@ def add_parser(verbs: Any) -> None:
     )
     fetch = data.add_parser(
         "download",
-        help="fetch HuSHeM or SMIDS and check every picture",
-        description="Fetch a published data set from a URL or a local zip or tar archive, check it by hash and "
+        help="fetch HuSHeM or SMIDS and check every image",
+        description="Fetch a data set from a URL or a local zip or tar archive, check it by hash and "
         "manifest, and unpack it safely. A transfer that was cut off goes on where it stopped. HuSHeM: DOI "
         "10.17632/tt3yj2pf38; SMIDS: DOI 10.17632/6xvdhc9fyb; take the address of the archive from there.",
         epilog="Example: madrnet data download hushem HuSHeM.zip --output data/hushem",
     )
     fetch.add_argument("dataset", choices=MANIFESTS)
     fetch.add_argument("source", metavar="URL|ARCHIVE", help="https://... or a file")
-    fetch.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the pictures")
+    fetch.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the images")
     fetch.add_argument("--sha256", metavar="HEX", help="hash of the archive, if you know it")
     fetch.set_defaults(verb=_data_download)
 
     check = data.add_parser(
         "verify",
-        help="compare a copy with what was published",
+        help="compare a copy with the manifest of its data set",
         description="Compare a copy of a data set with the manifest of this package, by the hash of each file or, in "
         "another lossless format, of its pixels. Names what is missing, altered or unexpected.",
-        epilog="Exit status: 0 if the copy is as published, 1 if not, 2 after a mistake in the arguments. "
+        epilog="Exit status: 0 if the copy is as the manifest says, 1 if not, 2 after a mistake in the arguments. "
         "Example: madrnet data verify hushem HuSHeM",
     )
     check.add_argument("dataset", choices=MANIFESTS)
@@ -44,9 +44,9 @@ def add_parser(verbs: Any) -> None:
 
     folds = data.add_parser(
         "folds",
-        help="which picture is held out in which fold",
-        description="Write the fold, the group (pictures of one cell) and the session of every picture. Pictures with "
-        "conflicting labels are left out; fold -1 means that the protocol does not use the picture.",
+        help="which image is held out in which fold",
+        description="Write the fold, the group (images of one cell) and the session of every image. Images with "
+        "conflicting labels are left out; fold -1 means that the protocol does not use the image.",
         epilog="Example: madrnet data folds --data-dir HuSHeM --protocol session --output folds.csv",
     )
     add_data_arguments(folds)
@@ -58,7 +58,7 @@ def add_parser(verbs: Any) -> None:
     stats = data.add_parser(
         "stats",
         help="what a data set holds",
-        description="Pictures, cells, sessions, quartiles of the aspect ratio and flags of each class, duplicates and "
+        description="Images, cells, sessions, quartiles of the aspect ratio and flags of each class, duplicates and "
         "conflicting labels.",
         epilog="Example: madrnet data stats --data-dir my_crops",
     )
@@ -71,7 +71,7 @@ def _data_download(args: argparse.Namespace) -> int:
     from ..data.download import download
 
     count = download(args.dataset, args.source, args.output, args.sha256)
-    print(f"{count} pictures as published: {args.output}")
+    print(f"{count} images as the manifest says: {args.output}")
     return 0
 
 

@@ -16,28 +16,28 @@ def add_parser(verbs: Any) -> None:
     explain = verbs.add_parser(
         "explain",
         help="what a model looks at",
-        description="Grad-CAM++ of the predicted class on the backbone's map, behind R and in P, a PNG file a picture.",
+        description="Grad-CAM++ of the predicted class after the backbone, after R and in P; one PNG file per image.",
         epilog="Example: madrnet explain crops/ --model runs/crops/model --output maps",
     )
     add_images(explain)
     add_model(explain)
-    explain.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the pictures")
+    explain.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the images")
     explain.set_defaults(verb=_explain)
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from ..data.reading import names_below, picture_files, read_image
+    from ..data.reading import image_files, names_below, read_image
     from ..files import make_output_folder, reporting_disk_errors
     from ..inference import Classifier
     from ..inference.explain import attention_figure, attention_overlays
 
-    paths = picture_files(args.images)
+    paths = image_files(args.images)
     classifier = Classifier(args.model)
     make_output_folder(args.output, "--output")
     say_found(args.images, paths)
     failures = []
     named = zip(paths, names_below(paths), strict=True)
-    for path, name in progress(named, len(paths), "explaining", "picture", shown_from=5):
+    for path, name in progress(named, len(paths), "explaining", "image", shown_from=5):
         try:
             prepared = [classifier.prepare(read_image(path, crop=True))]
         except InputError as error:
@@ -48,5 +48,5 @@ def _explain(args: argparse.Namespace) -> int:
             (args.output / name).parent.mkdir(parents=True, exist_ok=True)
         attention_figure(prepared, classifier.predict(prepared), overlays, args.output / name)
     if len(failures) < len(paths):
-        print(f"{args.output}: attention maps of {len(paths) - len(failures)} of {len(paths)} pictures")
+        print(f"{args.output}: attention maps of {len(paths) - len(failures)} of {len(paths)} images")
     return report_skipped(failures)

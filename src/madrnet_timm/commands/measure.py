@@ -1,4 +1,4 @@
-"""``madrnet measure``: the head in each picture."""
+"""``madrnet measure``: the head in each image."""
 
 import argparse
 import sys
@@ -15,31 +15,31 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     measure = verbs.add_parser(
         "measure",
-        help="measure the head in each picture",
-        description="Measure the sperm head nearest to the middle of each picture: length, width, aspect ratio, angle, "
+        help="measure the head in each image",
+        description="Measure the sperm head nearest to the middle of each image: length, width, aspect ratio, angle, "
         "shape, acrosome, flags, and whether they lie in the ranges of a normal head. Lengths are in pixels, and in "
         "micrometres where --um-per-px is given.",
-        epilog="Exit status: 0; 1 if some pictures could not be read (the others are measured); 2 after a mistake in "
+        epilog="Exit status: 0; 1 if some images could not be read (the others are measured); 2 after a mistake in "
         "the arguments. Example: madrnet measure crops/ --um-per-px 0.1 --output heads.csv --overlay overlays",
     )
     add_images(measure)
     add_scale(measure)
     add_table(measure)
-    measure.add_argument("--overlay", type=Path, metavar="DIR", help="folder for pictures with outline, axes, acrosome")
+    measure.add_argument("--overlay", type=Path, metavar="DIR", help="folder for images with outline, axes, acrosome")
     measure.add_argument("--processes", type=int, metavar="N", help="number of processes (all cores)")
     measure.set_defaults(verb=_measure)
 
 
 def _measure(args: argparse.Namespace) -> int:
     from ..data.measuring import measure_files
-    from ..data.reading import picture_files
+    from ..data.reading import image_files
     from ..files import make_output_folder
 
     check_scale(args.um_per_px)
     if args.processes is not None and args.processes < 1:
         raise InputError(f"--processes {args.processes}: expected at least 1")
     check_table(args)
-    paths = picture_files(args.images)
+    paths = image_files(args.images)
     if args.overlay is not None:
         make_output_folder(args.overlay, "--overlay")
     say_found(args.images, paths)

@@ -31,9 +31,9 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     predict = verbs.add_parser(
         "predict",
-        help="classify and measure pictures of heads",
+        help="classify and measure images of heads",
         description="Classify crops of single heads and measure them: class, calibrated probabilities, entropy, "
-        "whether the model abstains or the picture is unlike its training pictures, and all that `measure` gives.",
+        "whether the model abstains or the image is unlike its training images, and all that `measure` gives.",
         epilog="Exit status: 0; 1 if some files were skipped (the others are classified); 2 after a mistake in the "
         "arguments. Example: madrnet predict crops/ --model runs/quickstart/model --output results.csv",
     )
@@ -59,12 +59,12 @@ def add_parser(verbs: Any) -> None:
         action="store_true",
         help="take up an interrupted prediction: the rows that were finished lie in FILE.part beside --output FILE",
     )
-    predict.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures a batch (%(default)s)")
+    predict.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per batch (%(default)s)")
     predict.set_defaults(verb=_predict)
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from ..data.reading import picture_files
+    from ..data.reading import image_files
     from ..files import check_output
     from ..inference import Classifier
     from ..inference.predict import predict_files
@@ -80,7 +80,7 @@ def _predict(args: argparse.Namespace) -> int:
     check_table(args)
     if args.output is not None:
         check_output(info_path(args.output))
-    paths = picture_files(args.images)
+    paths = image_files(args.images)
     classifier = Classifier(args.model, args.device, args.backend, args.threshold)
     say_found(args.images, paths)
     if args.output is None:
@@ -91,7 +91,7 @@ def _predict(args: argparse.Namespace) -> int:
         rows, skipped = _predict_table(args, paths, classifier)
     abstained, outside = sum(row["abstain"] for row in rows), sum(bool(row["out_of_domain"]) for row in rows)
     print(
-        f"{len(rows)} classified; on {abstained} the model abstains, {outside} are unlike its training pictures. "
+        f"{len(rows)} classified; on {abstained} the model abstains, {outside} are unlike its training images. "
         "Research use only; not a medical device",
         file=sys.stderr,
     )

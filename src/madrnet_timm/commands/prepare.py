@@ -34,13 +34,13 @@ def add_parser(verbs: Any) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> int:
-    from ..data.reading import names_below, picture_files, read_image
+    from ..data.reading import image_files, names_below, read_image
     from ..files import make_output_folder, reporting_disk_errors, write_array, write_image
     from ..hub.lookup import find_model
     from ..hub.model_folder import ModelFolder
     from ..inference.transform import Transform
 
-    paths = picture_files(args.images)
+    paths = image_files(args.images)
     folder = ModelFolder(find_model(args.model))
     transform = Transform.of(folder.pipeline, folder.data_config)
     make_output_folder(args.output, "--output")

@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--tracker", metavar="NAME", help="tracker of Accelerate: tensorboard, trackio, wandb, ...")
     run.add_argument(
         "--workers", type=int, metavar="N",
-        help="processes that change the pictures while this one trains; the result is the same (0; on a GPU up to 8)",
+        help="processes that change the images while this one trains; the result is the same (0; on a GPU up to 8)",
     )  # fmt: skip
 
     recipe = parser.add_argument_group("recipe")

@@ -16,9 +16,9 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     points = verbs.add_parser(
         "tsne",
-        help="t-SNE of the embeddings of a data set, as a picture",
+        help="t-SNE of the embeddings of a data set, as an image",
         description="t-SNE of the embeddings of a data set. Where the model lies in a run (runs/heads/model), the "
-        "pictures that it was trained on are pale.",
+        "images that it was trained on are pale.",
         epilog="Example: madrnet tsne --data-dir HuSHeM --model runs/hushem/seed0-fold0 --output tsne.png",
     )
     add_data_arguments(points)
@@ -30,7 +30,7 @@ def add_parser(verbs: Any) -> None:
 def _tsne(args: argparse.Namespace) -> int:
     import torch
 
-    from ..data.sources import class_names, load, pictures
+    from ..data.sources import class_names, images_of, load
     from ..files import check_output
     from ..inference import Classifier
     from ..inference.explain import embed, tsne, tsne_figure
@@ -40,7 +40,7 @@ def _tsne(args: argparse.Namespace) -> int:
     settle_dataset(args)
     records = load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable)
     classifier = Classifier(args.model)
-    images = progress(pictures(records), len(records), "preparing", "picture", shown_from=100)
+    images = progress(images_of(records), len(records), "preparing", "image", shown_from=100)
     views = [classifier.prepare(image).view for image in images]
     points = tsne(embed(classifier.model, torch.from_numpy(classifier.normalized(views))))
     shown, trained_on = records["pixel_sha256"], None
@@ -49,9 +49,9 @@ def _tsne(args: argparse.Namespace) -> int:
         trained_on = [pixels in seen for pixels in shown]
     else:
         print(
-            f"note: {args.model} was trained on all of these pictures; what it has seen lies apart by itself",
+            f"note: {args.model} was trained on all of these images; what it has seen lies apart by itself",
             file=sys.stderr,
         )
     tsne_figure(points, records["label"], class_names(records), args.output, trained_on)
-    print(f"{args.output}: t-SNE of {len(views)} pictures")
+    print(f"{args.output}: t-SNE of {len(views)} images")
     return 0

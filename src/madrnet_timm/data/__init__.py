@@ -1,1 +1,1 @@
-"""Data sets, groups, folds, pipelines and pictures for training."""
+"""Data sets, groups, folds, pipelines and images for training."""

@@ -38,7 +38,7 @@ _SAME_ALONE = (
 _EVENLY = 1.05  # how much more a registration may stretch one way than the other
 _AS_IT_LIES = 2.0  # degrees: turned by less is not turned
 _ROWS = 256  # images that are compared with all others at once
-_PLAIN = (16, 250)  # corners darker than the first or brighter than the second hold no picture
+_PLAIN = (16, 250)  # corners darker than the first or brighter than the second hold no image
 
 _UPRIGHT = [np.diag(signs) for signs in ((1, 1), (-1, -1), (-1, 1), (1, -1))]  # either end up, mirrored or not
 _SWAP = np.array([[0, 1], [1, 0]])

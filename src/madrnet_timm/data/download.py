@@ -222,10 +222,10 @@ def _data_root(folder: Path, name: str) -> Path:
 
 
 def download(name: str, source: str, output: str | Path, sha256: str | None = None) -> int:
-    """Fetch a published data set, check it and put it into a folder.
+    """Fetch a data set, check it and put it into a folder.
 
     A transfer that was cut off goes on where it stopped, in the same call or the next. Nothing stands in ``output``
-    before everything is checked: the archive's hash where it is given, and every picture by the manifest of the
+    before everything is checked: the archive's hash where it is given, and every image by the manifest of the
     package.
 
     Args:
@@ -235,11 +235,11 @@ def download(name: str, source: str, output: str | Path, sha256: str | None = No
         sha256: Hash of the archive.
 
     Returns:
-        Number of pictures.
+        Number of images.
 
     Raises:
         InputError: Another data set; a folder that is not empty; a source that can't be read or fetched; another hash;
-            an archive with paths that lead out of it, links, more than `MAX_FILES` files or `MAX_BYTES`; pictures that
+            an archive with paths that lead out of it, links, more than `MAX_FILES` files or `MAX_BYTES`; images that
             are missing or altered.
     """
     if name not in MANIFESTS:
@@ -272,7 +272,7 @@ def download(name: str, source: str, output: str | Path, sha256: str | None = No
                 found = verify(name, root)
                 if not found.ok:
                     raise InputError(
-                        f"{source}: not {SOURCES[name].title} as published: {str(found).replace(chr(10), '; ')}"
+                        f"{source}: not {SOURCES[name].title} as its manifest says: {str(found).replace(chr(10), '; ')}"
                     )
                 for child in sorted(root.iterdir()):
                     if child.name in (SOURCES[name].classes or ()):

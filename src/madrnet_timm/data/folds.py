@@ -32,14 +32,14 @@ __all__ = [
 ]
 
 PROTOCOLS = {
-    "grouped": "stratified by class; pictures of one cell never on both sides",
+    "grouped": "stratified by class; images of one cell never on both sides",
     "session": "each acquisition session held out in turn; classes that do not occur in all of them are left out",
     "image-level": "stratified by class, image by image, as in the papers: the same cell may be on both sides",
 }
 """Ways to divide a data set."""
 
 LEFT_OUT = -1
-"""Fold of a picture that a protocol or a file does not use."""
+"""Fold of an image that a protocol or a file does not use."""
 
 Folds = NDArray[np.int64]
 
@@ -60,33 +60,33 @@ def _check_groups(dataset: "Dataset", folds: int, units: NDArray[np.int64], what
         available = len(set(units[labels == label]))
         if available < folds:
             fewer = f" or choose --folds {available}" if available > 1 else ""
-            raise InputError(f"class {name}: {available} {what}, fewer than the {folds} folds; add pictures{fewer}")
+            raise InputError(f"class {name}: {available} {what}, fewer than the {folds} folds; add images{fewer}")
 
 
 def make_folds(dataset: "Dataset", folds: int = 5, seed: int = 0, grouped: bool = True) -> Folds:
     """Number of the fold in which each record is held out.
 
     `sklearn.model_selection.StratifiedGroupKFold` on the records in the order of their pixels' hash, so that the folds
-    depend on the pictures, the groups and the seed, not on file names or the order of files.
+    depend on the images, the groups and the seed, not on file names or the order of files.
 
     Args:
         dataset: Records with ``label``, ``group`` and ``pixel_sha256``.
         folds: Number of folds, at least 2.
         seed: Of the shuffling.
-        grouped: Keep the pictures of one cell together; without it `StratifiedKFold` (protocol ``image-level``).
+        grouped: Keep the images of one cell together; without it `StratifiedKFold` (protocol ``image-level``).
 
     Raises:
-        InputError: A class has fewer groups (or pictures) than there are folds.
+        InputError: A class has fewer groups (or images) than there are folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     labels, groups = np.array(dataset["label"]), np.array(dataset["group"])
     if grouped:
-        _check_groups(dataset, folds, groups, "groups of pictures (one cell each)")
+        _check_groups(dataset, folds, groups, "groups of images (one cell each)")
     else:
-        _check_groups(dataset, folds, np.arange(len(labels)), "pictures")
+        _check_groups(dataset, folds, np.arange(len(labels)), "images")
     order = np.lexsort((dataset["file"], dataset["pixel_sha256"]))
-    # group numbers follow the order of files: rename them by their first picture in the order of hashes
+    # group numbers follow the order of files: rename them by their first image in the order of hashes
     first = {group: i for i, group in reversed(list(enumerate(groups[order].tolist())))}
     stable = [first[group] for group in groups[order].tolist()]
     out = np.empty(len(labels), dtype=np.int64)
@@ -114,7 +114,7 @@ def session_folds(dataset: "Dataset") -> Folds:
 
 
 def _stem(file: str) -> str:
-    """Name of a picture without its ending: what lies in ``images.npy`` has none."""
+    """Name of an image without its ending: what lies in ``images.npy`` has none."""
     folder, slash, name = file.rpartition("/")
     return folder + slash + (name.rpartition(".")[0] or name)
 
@@ -122,10 +122,10 @@ def _stem(file: str) -> str:
 def read_folds(path: Path, dataset: "Dataset") -> Folds:
     """Folds from a CSV with the columns ``file`` (as in the records) or ``pixel_sha256``, and ``fold``.
 
-    Pictures that are not in it are `LEFT_OUT`.
+    Images that are not in it are `LEFT_OUT`.
 
     Raises:
-        InputError: Not such a file, a fold that is not a number from 0, a picture that the data set does not have, or
+        InputError: Not such a file, a fold that is not a number from 0, an image that the data set does not have, or
             twice in the file.
     """
     rows = read_csv(path)
@@ -133,7 +133,7 @@ def read_folds(path: Path, dataset: "Dataset") -> Folds:
     if key is None or "fold" not in rows[0]:
         raise InputError(f"{path}: expected a CSV with the columns file (or pixel_sha256) and fold")
     places = {value: index for index, value in enumerate(dataset[key])}
-    stems: dict[str, list[int]] = {}  # a picture may have been converted since
+    stems: dict[str, list[int]] = {}  # an image may have been converted since
     for value, index in places.items() if key == "file" else ():
         stems.setdefault(_stem(value), []).append(index)
     out = np.full(len(dataset), LEFT_OUT, dtype=np.int64)
@@ -150,9 +150,9 @@ def read_folds(path: Path, dataset: "Dataset") -> Folds:
             raise InputError(f"{path}, line {line}: fold {row['fold']!r}, expected a number from 0, or -1 for left out")
         fold = int(row["fold"])
         if seen.setdefault(index, fold) != fold or (key == "file" and out[index] != LEFT_OUT):
-            raise InputError(f"{path}, line {line}: {name} occurs twice; each picture is held out once")
+            raise InputError(f"{path}, line {line}: {name} occurs twice; each image is held out once")
         out[index] = fold
-    if key == "pixel_sha256":  # pictures with the same pixels stay together
+    if key == "pixel_sha256":  # images with the same pixels stay together
         fold_of = dict(zip(dataset[key], out.tolist(), strict=True))
         fold_of |= {dataset[key][index]: fold for index, fold in seen.items()}
         out = np.array([fold_of[value] for value in dataset[key]], dtype=np.int64)
@@ -165,10 +165,10 @@ def read_folds(path: Path, dataset: "Dataset") -> Folds:
 def shipped_folds(name: str, dataset: "Dataset", seed: int) -> Folds | None:
     """The five folds of a data set that come with the package (seeds 0 to 2), or None where there are none.
 
-    The files are keyed by the pixels' hash, so that everybody holds out the same pictures whatever the version of
+    The files are keyed by the pixels' hash, so that everybody holds out the same images whatever the version of
     scikit-learn, the names of the files or their order.
     """
-    file = resources.files(__package__) / "published" / f"{name}_folds.csv"
+    file = resources.files(__package__) / "manifests" / f"{name}_folds.csv"
     if not file.is_file():
         return None
     with file.open(encoding="utf-8") as opened:
@@ -183,7 +183,7 @@ def shipped_folds(name: str, dataset: "Dataset", seed: int) -> Folds | None:
 
 
 def fold_rows(dataset: "Dataset", folds: Folds, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """A row a picture for a table: ``columns`` of the records, the label by name, and ``fold``."""
+    """One row per image for a table: ``columns`` of the records, the label by name, and ``fold``."""
     names = class_names(dataset)
     rows = zip(*(dataset[column] for column in columns), folds.tolist(), strict=True)
     out = [dict(zip((*columns, "fold"), row, strict=True)) for row in rows]
@@ -225,7 +225,7 @@ def assign_folds(
 
 
 def divided_groups(groups: Sequence[int], folds: Sequence[int]) -> int:
-    """How many groups (cells) have pictures in more than one fold, so that a model is measured on what it saw."""
+    """How many groups (cells) have images in more than one fold, so that a model is measured on what it saw."""
     where: dict[int, set[int]] = {}
     for group, fold in zip(groups, folds, strict=True):
         if fold != LEFT_OUT:
@@ -276,5 +276,5 @@ def divided_records(
         records, assigned = drop_unused_classes(records.select(np.flatnonzero(used))), assigned[used]
     _check_sides(class_names(records), records["label"], assigned.tolist(), folds)
     if isinstance(folds, Path) and (divided := divided_groups(records["group"], assigned.tolist())):
-        _logger.warning("%s: %d cells have pictures in several folds: accuracy will flatter", folds, divided)
+        _logger.warning("%s: %d cells have images in several folds: accuracy will flatter", folds, divided)
     return records, assigned, conflicts

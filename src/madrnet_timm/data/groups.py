@@ -1,14 +1,14 @@
-"""Pictures that show the same cell: groups that must not be divided between training and test.
+"""Images that show the same cell: groups that must not be divided between training and test.
 
 Four rules, each on the pixels themselves:
 
-1. identical pictures;
+1. identical images;
 2. crops of one field that overlap: they share whole patches, and all pixels of the overlap are equal;
 3. the same cell photographed twice, or cropped twice after some resampling: their thumbnails are alike, and after
    registration to a fraction of a pixel so are their backgrounds, the head left out;
 4. copies that are mirrored or turned by any angle, see `copies`. Neither HuSHeM nor SMIDS has any.
 
-On HuSHeM rule 2 finds ten pairs and rule 3 three, which makes 203 groups of 216 pictures. Perceptual hashes fail
+On HuSHeM rule 2 finds ten pairs and rule 3 three, which makes 203 groups of 216 images. Perceptual hashes fail
 here: heads that lie at the same angle look alike to them, and only what lies around the head tells.
 """
 
@@ -29,7 +29,7 @@ __all__ = ["find_groups", "numbered", "overlapping_pairs", "twin_pairs"]
 _ALIKE = 0.955  # correlation of thumbnails from which on a pair is registered
 _SURELY = 0.98  # and from which on it is one cell whatever lies around it
 _SAME_BACKGROUND = 0.5  # HuSHeM's twins have 0.94 to 0.98 and the next pair 0.44; on SMIDS other cells begin below 0.6
-_ROWS = 1024  # pictures that are compared with all others at once
+_ROWS = 1024  # images that are compared with all others at once
 _FRAME = 160  # side in pixels at which pairs are registered
 _HEAD_RADIUS = 45
 _BORDER = 6
@@ -47,7 +47,7 @@ def _gray(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def _background_correlation(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Correlation of what lies around the heads of two pictures, after a shift to fractions of a pixel (ECC)."""
+    """Correlation of what lies around the heads of two images, after a shift to fractions of a pixel (ECC)."""
     first, second = (cv2.GaussianBlur(_gray(image, _FRAME), (0, 0), 1).astype(np.float32) for image in (a, b))
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-5)
     try:
@@ -65,7 +65,7 @@ def _background_correlation(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float
 
 
 def twin_pairs(images: Images) -> Pairs:
-    """Pairs of pictures ``(h, w, 3)`` that show the same cell by rule 3."""
+    """Pairs of images ``(h, w, 3)`` that show the same cell by rule 3."""
     x = np.stack([_gray(image, 32) for image in images]).reshape(len(images), -1).astype(np.float32)
     x -= x.mean(axis=1, keepdims=True)
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6)
@@ -81,7 +81,7 @@ def twin_pairs(images: Images) -> Pairs:
 
 
 def _patch_hashes(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
-    """Hashes of a picture's patches (a sample that depends on their content alone) and their rows and columns."""
+    """Hashes of an image's patches (a sample that depends on their content alone) and their rows and columns."""
     height, width = image.shape[0] - _PATCH + 1, image.shape[1] - _PATCH + 1
     if height < 1 or width < 1:
         empty = np.zeros(0, dtype=np.int64)
@@ -111,9 +111,9 @@ def _overlap_is_equal(a: NDArray[np.uint8], b: NDArray[np.uint8], dy: int, dx: i
 
 
 def overlapping_pairs(images: Images) -> Pairs:
-    """Pairs of pictures ``(h, w, 3)`` that are crops of one field: a patch in common, and equal wherever they overlap.
+    """Pairs of images ``(h, w, 3)`` that are crops of one field: a patch in common, and equal wherever they overlap.
 
-    Of more than two pictures that share a patch, those next to each other in the sequence are compared.
+    Of more than two images that share a patch, those next to each other in the sequence are compared.
     """
     found = [_patch_hashes(image) for image in images]
     values = np.concatenate([value for value, _, _ in found])
@@ -142,7 +142,7 @@ def numbered(n: int, pairs: Collection[tuple[int, int]]) -> list[int]:
 def find_groups(
     images: Images, pixel_hashes: Sequence[str], heads: Sequence[HeadMorphology] | None = None
 ) -> list[int]:
-    """Group of each picture by the four rules above.
+    """Group of each image by the four rules above.
 
     Args:
         images: RGB, ``(h, w, 3)`` uint8.
@@ -150,7 +150,7 @@ def find_groups(
         heads: What `measure` found on each; measured here if None.
 
     Returns:
-        Group numbers from 0, in the order of their first pictures.
+        Group numbers from 0, in the order of their first images.
     """
     same: dict[str, list[int]] = defaultdict(list)
     for index, value in enumerate(pixel_hashes):

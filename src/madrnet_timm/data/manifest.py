@@ -1,4 +1,4 @@
-"""Manifests: what a copy of a published data set must hold, by hash of files or pixels."""
+"""Manifests: what a copy of a data set must hold, by hash of files or pixels."""
 
 import csv
 import hashlib
@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..progress import progress
-from .reading import decode, pictures_below, pixel_sha256, read
+from .reading import decode, images_below, pixel_sha256, read
 from .sources import SOURCES
 
-__all__ = ["MANIFESTS", "Verification", "published_pixels", "read_manifest", "verify"]
+__all__ = ["MANIFESTS", "Verification", "manifest_pixels", "read_manifest", "verify"]
 
 MANIFESTS = ("hushem", "smids")
 """Data sets whose manifest comes with the package."""
@@ -23,10 +23,10 @@ class Verification:
     """What `verify` found; names are ``folder/stem``, without the suffix.
 
     Attributes:
-        right: Number of pictures that are as published.
-        missing: Published pictures that are not there.
-        altered: Pictures whose pixels are not those published, or that can't be read.
-        unexpected: Pictures that were not published.
+        right: Number of images that are as the manifest says.
+        missing: Images of the manifest that are not there.
+        altered: Images whose pixels are not those of the manifest, or that can't be read.
+        unexpected: Images that are not in the manifest.
     """
 
     right: int
@@ -36,11 +36,11 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Everything is there, as published, and nothing else."""
+        """Everything is there, as the manifest says, and nothing else."""
         return not (self.missing or self.altered or self.unexpected)
 
     def __str__(self) -> str:
-        lines = [f"{self.right} pictures as published"]
+        lines = [f"{self.right} images as the manifest says"]
         for title in ("missing", "altered", "unexpected"):
             names = getattr(self, title)
             if names:
@@ -57,16 +57,16 @@ def read_manifest(name: str) -> dict[str, dict[str, str]]:
     """
     if name not in MANIFESTS:
         raise InputError(f"data set {name!r}: only {' and '.join(MANIFESTS)} have a manifest")
-    with (resources.files(__package__) / "published" / f"{name}_manifest.csv").open(encoding="utf-8") as opened:
+    with (resources.files(__package__) / "manifests" / f"{name}_manifest.csv").open(encoding="utf-8") as opened:
         return {row.pop("name"): row for row in csv.DictReader(opened)}
 
 
-def published_pixels(names: Iterable[str]) -> set[str]:
-    """``pixel_sha256`` of all pictures of those of the data sets that are among `MANIFESTS`."""
+def manifest_pixels(names: Iterable[str]) -> set[str]:
+    """``pixel_sha256`` of all images of the named data sets; those without a manifest (`MANIFESTS`) have none."""
     return {row["pixel_sha256"] for name in names if name in MANIFESTS for row in read_manifest(name).values()}
 
 
-def _is_published(path: Path, expected: Mapping[str, str]) -> bool:
+def _is_as_listed(path: Path, expected: Mapping[str, str]) -> bool:
     try:
         data = read(path)
         if hashlib.sha256(data).hexdigest() == expected["sha256"]:
@@ -80,7 +80,7 @@ def _is_published(path: Path, expected: Mapping[str, str]) -> bool:
 def verify(name: str, data_dir: str | Path) -> Verification:
     """Compare a copy of a data set with its manifest.
 
-    A file counts as published if its bytes or, in another lossless format, its pixels do; its suffix does not matter.
+    A file is right if its bytes are or, in another lossless format, its pixels; its suffix does not matter.
 
     Raises:
         InputError: No manifest for such a data set, or no such folder.
@@ -92,14 +92,14 @@ def verify(name: str, data_dir: str | Path) -> Verification:
         )
     found: dict[str, Path] = {}
     again = []  # of the same name but for the suffix
-    for path in pictures_below(root):
+    for path in images_below(root):
         stem = path.relative_to(root).with_suffix("").as_posix()
         if stem in found:
             again.append(path.relative_to(root).as_posix())
         found.setdefault(stem, path)
     known = [stem for stem in found if stem in manifest]
-    bar = progress(known, len(known), "verifying", "picture", shown_from=500)
-    altered = [stem for stem in bar if not _is_published(found[stem], manifest[stem])]
+    bar = progress(known, len(known), "verifying", "image", shown_from=500)
+    altered = [stem for stem in bar if not _is_as_listed(found[stem], manifest[stem])]
     return Verification(
         right=len(known) - len(altered),
         missing=tuple(stem for stem in manifest if stem not in found),

@@ -1,4 +1,4 @@
-"""Head measurements of many pictures at once, by several processes."""
+"""Head measurements of many images at once, by several processes."""
 
 import os
 import threading
@@ -91,12 +91,12 @@ def measure_files(
     overlay: Path | None = None,
     processes: int | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Measure the head in each of many picture files.
+    """Measure the head in each of many image files.
 
     Args:
         paths: The files.
         um_per_px: Micrometres per pixel, if known.
-        overlay: Folder for a picture of each measurement.
+        overlay: Folder for an image of each measurement.
         processes: Number of processes; all cores if None.
 
     Returns:
@@ -121,7 +121,7 @@ def measure_files(
         task = partial(_measure_file_alone, **options)
         yield from map_in_processes(task, paths, names, processes=count, chunksize=16)
 
-    found = list(progress(results(), len(paths), "measuring", "picture", shown_from=100))
+    found = list(progress(results(), len(paths), "measuring", "image", shown_from=100))
     return [row for row, _ in found if row is not None], [why for _, why in found if why is not None]
 
 
@@ -134,7 +134,7 @@ def _measure_record(record: dict[str, Any], um_per_px: float | None, alone: bool
 
 
 def measure_dataset(dataset: "Dataset", um_per_px: float | None = None, processes: int | None = None) -> "Dataset":
-    """Measure the head in every picture of a data set, with a progress bar.
+    """Measure the head in every image of a data set, with a progress bar.
 
     Args:
         dataset: Any `datasets.Dataset` with a column ``image``.
@@ -145,7 +145,7 @@ def measure_dataset(dataset: "Dataset", um_per_px: float | None = None, processe
         The data set with the columns of `measurement_row`, of which those it already had are measured anew.
 
     Raises:
-        InputError: A picture that can't be read.
+        InputError: An image that can't be read.
     """
     from datasets import Features, Image, Value
 

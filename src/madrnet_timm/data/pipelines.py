@@ -1,4 +1,4 @@
-"""From a picture to what the network sees: named pipelines, the same in training, evaluation and prediction."""
+"""From an image to what the network sees: named pipelines, the same in training, evaluation and prediction."""
 
 import math
 
@@ -12,7 +12,7 @@ from ..opencv import cv2
 __all__ = ["PIPELINES", "WITH_REFERENCE_BACKGROUND", "check_pipeline", "prepare"]
 
 PIPELINES = {
-    "raw": "the picture as it lies: shorter side resized, centre crop",
+    "raw": "the image as it lies: shorter side resized, centre crop",
     "aligned": "head centred and upright, acrosome up",
     "aligned-normalized": "aligned, background colour mapped to a reference",
     "head-only": "aligned, everything but the head replaced by the reference background",
@@ -38,7 +38,7 @@ def _resize_and_crop(image: UInt8Array, size: int, crop_pct: float) -> UInt8Arra
 def prepare(
     image: UInt8Array, pipeline: str, size: int, crop_pct: float = 1.0, morphology: HeadMorphology | None = None
 ) -> UInt8Array:
-    """Apply a pipeline to a picture.
+    """Apply a pipeline to an image.
 
     Args:
         image: RGB, ``(height, width, 3)`` uint8.
@@ -48,7 +48,7 @@ def prepare(
         morphology: What `measure` found on it, if that is known already.
 
     Returns:
-        ``(size, size, 3)`` RGB uint8. Without a head the aligned pipelines take the picture's middle as it lies.
+        ``(size, size, 3)`` RGB uint8. Without a head the aligned pipelines take the image's middle as it lies.
 
     Raises:
         InputError: Unknown pipeline.

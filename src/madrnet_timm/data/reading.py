@@ -24,12 +24,12 @@ from ..morphology.pixels import LARGEST_CROP
 __all__ = [
     "FORMATS",
     "SUFFIXES",
-    "Picture",
+    "ImageLike",
     "check_crop",
     "decode",
+    "image_files",
+    "images_below",
     "names_below",
-    "picture_files",
-    "pictures_below",
     "pixel_sha256",
     "read",
     "read_image",
@@ -52,9 +52,9 @@ FORMATS = {
 some start programs."""
 
 SUFFIXES = frozenset().union(*FORMATS.values())
-"""Files that are taken for pictures."""
+"""Files that are taken for images."""
 
-Picture = str | Path | bytes | Image.Image | NDArray[np.generic]
+ImageLike = str | Path | bytes | Image.Image | NDArray[np.generic]
 """A path, a file's bytes, a Pillow image, or an array, see `madrnet_timm.morphology.as_rgb`."""
 
 _LARGEST_FILE = 2**29  # bytes
@@ -90,8 +90,8 @@ def read(path: Path) -> bytes:
     raise InputError(f"{shown(path)}: {found.st_size / 2**30:.1f} GB; expected the image of a single head")
 
 
-def pictures_below(folder: Path) -> list[Path]:
-    """Picture files in a folder and all below it, sorted; hidden files and folders (``.name``) are left out.
+def images_below(folder: Path) -> list[Path]:
+    """Image files in a folder and all below it, sorted; hidden files and folders (``.name``) are left out.
 
     Folders that can't be searched are left out, with a warning. Links to folders are not followed.
     """
@@ -116,19 +116,19 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def picture_files(paths: Sequence[str | Path]) -> list[Path]:
-    """Picture files among files, folders (searched to the bottom) and patterns like ``*.png``, in a stable order.
+def image_files(paths: Sequence[str | Path]) -> list[Path]:
+    """Image files among files, folders (searched to the bottom) and patterns like ``*.png``, in a stable order.
 
     A file that is named twice, by whatever path, counts once, by the first.
 
     Raises:
-        InputError: A path that is not there, or a folder or pattern without a picture.
+        InputError: A path that is not there, or a folder or pattern without an image.
     """
     out: dict[str, Path] = {}
     for given in paths:
         found = _files_of(given)
         if not found:
-            raise InputError(f"{shown(given)}: no picture there; expected one of {', '.join(sorted(SUFFIXES))}")
+            raise InputError(f"{shown(given)}: no image there; expected one of {', '.join(sorted(SUFFIXES))}")
         for path in found:
             out.setdefault(os.path.realpath(path), path)
     return list(out.values())
@@ -149,14 +149,14 @@ def _files_of(given: str | Path) -> list[Path]:
     except (OSError, ValueError) as error:
         raise InputError(f"{shown(given)}: can't be read ({getattr(error, 'strerror', None) or error})") from None
     if stat.S_ISDIR(mode):
-        return pictures_below(path)
+        return images_below(path)
     if not stat.S_ISREG(mode):
         raise InputError(f"{shown(given)}: neither a file nor a folder")
     return [path]
 
 
 def names_below(paths: Sequence[Path]) -> list[str]:
-    """A name for a picture made from each file: its path below the folder that all have in common, and ``.png``.
+    """A name for an image made from each file: its path below the folder that all have in common, and ``.png``.
 
     A name that would be too long for the file system is cut, and told from others by the first digits of its sha256.
     """
@@ -185,7 +185,7 @@ def check_crop(width: int, height: int, name: str) -> None:
     if max(height, width) > LARGEST_CROP:
         raise InputError(
             f"{name}: {width}×{height} pixels look like a whole field of view; expected crops of single heads, at most "
-            f"{LARGEST_CROP} pixels wide (HuSHeM's have 131): cut them out, or make the picture smaller"
+            f"{LARGEST_CROP} pixels wide (HuSHeM's have 131): cut them out, or make the image smaller"
         )
 
 
@@ -206,14 +206,14 @@ def decode(data: bytes, name: str, crop: bool = False) -> NDArray[np.uint8]:
         opened = Image.open(io.BytesIO(data), formats=_formats())
     except Exception as error:  # which ones Pillow's formats raise for broken files is nowhere written
         reason = "empty file" if not data else str(error).split(" <")[0] or type(error).__name__
-        raise InputError(f"{name}: can't read it as a picture ({reason}); replace or remove the file") from None
+        raise InputError(f"{name}: can't read it as an image ({reason}); replace or remove the file") from None
     with opened:
         if crop:
             check_crop(*opened.size, name)
         return as_rgb(opened, name)
 
 
-def read_image(image: Picture, name: str = "image", crop: bool = False) -> NDArray[np.uint8]:
+def read_image(image: ImageLike, name: str = "image", crop: bool = False) -> NDArray[np.uint8]:
     """An image in any form as RGB ``(height, width, 3)`` uint8, the same for each.
 
     Args:
@@ -237,6 +237,6 @@ def read_image(image: Picture, name: str = "image", crop: bool = False) -> NDArr
 
 
 def pixel_sha256(image: NDArray[np.uint8]) -> str:
-    """Hash of height, width and RGB bytes: the same for every lossless encoding of a picture."""
+    """Hash of height, width and RGB bytes: the same for every lossless encoding of an image."""
     height, width = image.shape[:2]
     return hashlib.sha256(f"{height} {width} ".encode() + np.ascontiguousarray(image).tobytes()).hexdigest()

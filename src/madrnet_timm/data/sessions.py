@@ -1,7 +1,7 @@
 """Acquisition sessions, told from the background's lightness and the order of the files.
 
 The slides of a data set are stained and photographed on several days, and each day has its background. Where classes
-were collected on different days, the background tells the class: on HuSHeM 87 of 216 pictures have a bright
+were collected on different days, the background tells the class: on HuSHeM 87 of 216 images have a bright
 background, and none of them is Normal. A model that has learned a session's look fails on the next one, which is what
 leaving a session out (`madrnet_timm.data.folds`) shows.
 """
@@ -18,13 +18,13 @@ from ..opencv import cv2
 __all__ = ["around_head", "find_sessions"]
 
 _HEAD_RADIUS = 36 / 131  # of the longer side
-_WINDOW = 9  # pictures that follow one another: the median over them is the session's, not a picture's
+_WINDOW = 9  # images that follow one another: the median over them is the session's, not an image's
 _GAP = 10  # levels of lightness (of 255) that lie between two sessions
-_SMALLEST = 0.05  # of all pictures
+_SMALLEST = 0.05  # of all images
 
 
 def around_head(height: int, width: int) -> NDArray[np.bool_]:
-    """What of a picture lies outside of a disc in its middle that holds the head, ``(height, width)``.
+    """What of an image lies outside of a disc in its middle that holds the head, ``(height, width)``.
 
     A fixed disc, so that no shape leaks through its border.
     """
@@ -43,11 +43,11 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def find_sessions(images: Sequence[NDArray[np.uint8]], files: Sequence[str]) -> list[int]:
-    """Session of each picture, numbered from 0 by lightness, the darkest first.
+    """Session of each image, numbered from 0 by lightness, the darkest first.
 
-    Inside each folder, files in their natural order, the lightness of a picture's background is that of the median of
-    nine neighbours. All pictures are then divided wherever the sorted values leave a gap of ten levels and at least a
-    twentieth of the pictures lie on either side. Without such a gap there is one session.
+    Inside each folder, files in their natural order, the lightness of an image's background is that of the median of
+    nine neighbours. All images are then divided wherever the sorted values leave a gap of ten levels and at least a
+    twentieth of the images lie on either side. Without such a gap there is one session.
 
     Args:
         images: RGB ``(h, w, 3)`` uint8.

@@ -1,7 +1,7 @@
 """Data sets as `datasets.Dataset`s with one record for every source: HuSHeM, SMIDS, own folders, arrays, drawn heads.
 
-A record holds the picture (its bytes, no path of this machine), its class, where it came from, hashes of file and
-pixels, the group of pictures that show the same cell, and what was measured on the head. It lies in memory; what takes
+A record holds the image (its bytes, no path of this machine), its class, where it came from, hashes of file and
+pixels, the group of images that show the same cell, and what was measured on the head. It lies in memory; what takes
 some seconds to compute is cached, see `records`, under a key that covers the content of every file and the code.
 """
 
@@ -24,7 +24,7 @@ from ..morphology import MEASUREMENTS, measure
 from ..progress import progress
 from . import groups, sessions, synthetic
 from .domain import DOMAIN, domain_features
-from .reading import SUFFIXES, decode, pictures_below, pixel_sha256
+from .reading import SUFFIXES, decode, images_below, pixel_sha256
 from .records import Item, Row, cached_rows, computed_rows, in_memory, read_items
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ __all__ = [
     "class_names",
     "drop_conflicts",
     "drop_unused_classes",
+    "images_of",
     "load",
     "normal_class",
-    "pictures",
 ]
 
 PROFILES = ("stain_profile", "width_profile")
@@ -56,8 +56,8 @@ class Source:
         title: Name of the data set, for cards and messages.
         classes: Class name of each folder, in the order of the class ids; None: the folders' own names, sorted.
         normal: Name of the class that means a normal head, where the data set has one.
-        no_head: Name of the class of pictures that show no head, where it has one.
-        doi: Where it was published.
+        no_head: Name of the class of images that show no head, where it has one.
+        doi: Of the data set.
     """
 
     title: str
@@ -94,7 +94,7 @@ def _listed(root: Path, source: Source) -> tuple[list[Path], list[int], list[str
     loose = sorted(p.name for p in root.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     if not folders:
         here = f", but {len(loose)} images" if loose else ""
-        raise InputError(f"{root}: holds no folders{here}; expected one folder of pictures per class")
+        raise InputError(f"{root}: holds no folders{here}; expected one folder of images per class")
     if loose:
         named = ", ".join(map(printable, loose[:3])) + (", ..." if len(loose) > 3 else "")
         _logger.warning("%s: images beside the class folders are left out (%d): %s", root, len(loose), named)
@@ -110,18 +110,16 @@ def _listed(root: Path, source: Source) -> tuple[list[Path], list[int], list[str
         raise InputError(f"{root}: only one class folder ({wanted}); a classifier needs at least two")
     files, labels = [], []
     for label, folder in enumerate(classes):
-        found = pictures_below(root / folder)
+        found = images_below(root / folder)
         if not found:
-            raise InputError(
-                f"{root / folder}: holds no pictures; put this class's pictures there or remove the folder"
-            )
+            raise InputError(f"{root / folder}: holds no images; put this class's images there or remove the folder")
         files += found
         labels += [label] * len(found)
     return files, labels, [printable(value) for value in classes.values()]
 
 
 def _arrays(root: Path) -> tuple[NDArray[np.uint8], list[int], list[str]]:
-    """Pictures, class ids and class names of a folder with ``images.npy`` and ``labels.npy``."""
+    """Images, class ids and class names of a folder with ``images.npy`` and ``labels.npy``."""
     loaded = []
     for name in ("images.npy", "labels.npy"):
         try:
@@ -135,9 +133,7 @@ def _arrays(root: Path) -> tuple[NDArray[np.uint8], list[int], list[str]]:
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
         raise InputError(f"{root}/images.npy: {images.dtype} of shape {images.shape}; expected uint8, N×H×W or N×H×W×3")
     if min(images.shape[1:3]) < 8:
-        raise InputError(
-            f"{root}/images.npy: pictures of {images.shape[1]}×{images.shape[2]} pixels; expected 8×8 or more"
-        )
+        raise InputError(f"{root}/images.npy: {images.shape[1]}×{images.shape[2]} pixels; expected 8×8 or more")
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iuU":
         raise InputError(
             f"{root}/labels.npy: {labels.dtype} of shape {labels.shape}; expected {len(images)} integers or names"
@@ -218,7 +214,7 @@ def load(
 
     Args:
         name: ``hushem``, ``smids``, ``folder``, ``npy`` or ``synthetic``.
-        data_dir: Folder that holds one folder of pictures per class, of ``npy`` that with ``images.npy`` (uint8, N×H×W
+        data_dir: Folder that holds one folder of images per class, of ``npy`` that with ``images.npy`` (uint8, N×H×W
             or N×H×W×3) and ``labels.npy`` (N class ids or names); none for ``synthetic``.
         count: Heads drawn per class, ``synthetic`` only.
         seed: Of the drawing, ``synthetic`` only.
@@ -234,7 +230,7 @@ def load(
         sorted names.
 
     Raises:
-        InputError: Unknown name; a folder that is missing, empty or not of the data set; pictures that can't be read,
+        InputError: Unknown name; a folder that is missing, empty or not of the data set; images that can't be read,
             all in one message.
     """
     from datasets import ClassLabel, Features, Image, List, Value
@@ -280,8 +276,8 @@ def load(
     return in_memory(records, features)
 
 
-def pictures(dataset: "Dataset") -> Iterator[NDArray[np.uint8]]:
-    """The pictures of the records, each RGB ``(height, width, 3)`` uint8, by `decode`."""
+def images_of(dataset: "Dataset") -> Iterator[NDArray[np.uint8]]:
+    """The images of the records, each RGB ``(height, width, 3)`` uint8, by `decode`."""
     from datasets import Image
 
     for record in dataset.select_columns(["image", "file"]).cast_column("image", Image(decode=False)):
@@ -327,7 +323,7 @@ def drop_unused_classes(dataset: "Dataset") -> "Dataset":
 
 
 def drop_conflicts(dataset: "Dataset") -> tuple["Dataset", list[str]]:
-    """Leave out pictures whose pixels occur with more than one label (SMIDS has four such pairs).
+    """Leave out images whose pixels occur with more than one label (SMIDS has four such pairs).
 
     Nobody can say which of the labels is right, so that neither is trained on nor scored; a warning names the files.
 
@@ -342,5 +338,5 @@ def drop_conflicts(dataset: "Dataset") -> tuple["Dataset", list[str]]:
         return dataset, []
     files = [file for file, kept in zip(dataset["file"], keep, strict=True) if not kept]
     shown = ", ".join(files[:8]) + (", ..." if len(files) > 8 else "")
-    _logger.warning("%d pictures with the same pixels but different labels are left out: %s", len(files), shown)
+    _logger.warning("%d images with the same pixels but different labels are left out: %s", len(files), shown)
     return dataset.select([i for i, kept in enumerate(keep) if kept]), files

@@ -1,4 +1,4 @@
-"""What a data set holds, class by class: pictures, cells, sessions, aspect ratios, flags."""
+"""What a data set holds, class by class: images, cells, sessions, aspect ratios, flags."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ __all__ = ["class_statistics", "duplicate_statistics"]
 
 
 def class_statistics(dataset: "Dataset") -> list[dict[str, Any]]:
-    """A row a class: pictures, groups (cells), pictures of each session, quartiles of γ, trusted and flagged ones."""
+    """One row per class: images, groups (cells), images of each session, quartiles of γ, trusted and flagged ones."""
     labels, groups, sessions = (np.array(dataset[name]) for name in ("label", "group", "session"))
     ratios = np.array([np.nan if value is None else value for value in dataset["aspect_ratio"]], dtype=float)
     ok, flags = np.array(dataset["ok"]), [set(value.split()) for value in dataset["flags"]]
@@ -22,7 +22,7 @@ def class_statistics(dataset: "Dataset") -> list[dict[str, Any]]:
     rows = []
     for label, name in enumerate(class_names(dataset)):
         own = labels == label
-        row: dict[str, Any] = {"class": name, "pictures": int(own.sum()), "groups": len(set(groups[own].tolist()))}
+        row: dict[str, Any] = {"class": name, "images": int(own.sum()), "groups": len(set(groups[own].tolist()))}
         row |= {
             f"session_{number}": int((own & (sessions == number)).sum()) for number in sorted(set(sessions.tolist()))
         }
@@ -36,10 +36,10 @@ def class_statistics(dataset: "Dataset") -> list[dict[str, Any]]:
 
 
 def duplicate_statistics(dataset: "Dataset") -> dict[str, int]:
-    """Counts of pictures that must not be divided between training and test.
+    """Counts of images that must not be divided between training and test.
 
-    ``identical``: pictures whose pixels occurred before; ``conflicting``: pictures whose pixels occur with more than
-    one label; ``grouped``: pictures in groups of more than one; ``groups_across_classes``: groups with more than one
+    ``identical``: images whose pixels occurred before; ``conflicting``: images whose pixels occur with more than
+    one label; ``grouped``: images in groups of more than one; ``groups_across_classes``: groups with more than one
     label.
     """
     hashes, labels, groups = dataset["pixel_sha256"], dataset["label"], dataset["group"]

@@ -26,7 +26,7 @@ class SyntheticHead:
     Attributes:
         image: ``(size, size, 3)`` RGB uint8.
         mask: ``(size, size)`` bool.
-        angle: Direction of the acrosome, degrees counter-clockwise from the picture's right.
+        angle: Direction of the acrosome, degrees counter-clockwise from the image's right.
         aspect_ratio: Ratio of the axes of the ellipse with the outline's second moments.
         length: Long axis of that ellipse in pixels.
     """
@@ -88,7 +88,7 @@ def draw_head(
         shape: One of `SHAPES`. ``Normal`` and ``Tapered`` are ellipses (γ near 1.5 and 2.1), ``Pyriform`` narrows
             towards the tail, ``Amorphous`` is a bent outline.
         seed: Of direction, size, colours, tail and debris.
-        size: Side of the picture in pixels.
+        size: Side of the image in pixels.
         half_length: Half axis in pixels, drawn around a typical value if None; so `half_width`.
         tail: Draw the tail.
         debris: Draw a dark speck away from the head; at random if None.

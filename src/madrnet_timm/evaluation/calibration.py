@@ -39,13 +39,13 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike) -> f
 
 @dataclass(frozen=True)
 class Calibration:
-    """What held-out pictures say about a model's probabilities.
+    """What held-out images say about a model's probabilities.
 
     Attributes:
         temperature: That makes them fit best (by likelihood).
         threshold: Lowest calibrated probability of the chosen class at which the model decides; below it abstains.
-        wanted_accuracy: Accuracy wanted of the pictures on which it decides.
-        pictures: Number of held-out pictures.
+        wanted_accuracy: Accuracy wanted of the images on which it decides.
+        images: Number of held-out images.
         coverage: Part of them on which it decides.
         accuracy: Its accuracy on those.
         calibration_error: Expected calibration error on all of them, calibrated.
@@ -54,7 +54,7 @@ class Calibration:
     temperature: float
     threshold: float
     wanted_accuracy: float
-    pictures: int
+    images: int
     coverage: float
     accuracy: float
     calibration_error: float
@@ -65,16 +65,16 @@ class Calibration:
 
 
 def calibrate(probabilities: ArrayLike, labels: ArrayLike, wanted_accuracy: float = 0.98) -> Calibration:
-    """Fit temperature and threshold on held-out pictures.
+    """Fit temperature and threshold on held-out images.
 
-    The threshold is the lowest at which the wanted accuracy holds on the pictures above it; where none does, the one
-    with the highest accuracy. It is told from the same pictures that its accuracy is given for, so that the accuracy
+    The threshold is the lowest at which the wanted accuracy holds on the images above it; where none does, the one
+    with the highest accuracy. It is told from the same images that its accuracy is given for, so that the accuracy
     is a little flattering.
 
     Args:
         probabilities: Of the model, ``(n, classes)``.
         labels: Class ids ``(n,)``.
-        wanted_accuracy: Of the pictures on which the model decides.
+        wanted_accuracy: Of the images on which the model decides.
     """
     from scipy.optimize import minimize_scalar
 
@@ -89,7 +89,7 @@ def calibrate(probabilities: ArrayLike, labels: ArrayLike, wanted_accuracy: floa
     confidence, right = fitted.max(axis=1), fitted.argmax(axis=1) == y
     order = np.argsort(-confidence, kind="stable")
     accuracy = np.cumsum(right[order]) / np.arange(1, len(y) + 1)
-    # pictures of the same confidence are decided together
+    # images of the same confidence are decided together
     last = np.append(confidence[order][1:] != confidence[order][:-1], True)
     good = np.flatnonzero(last & (accuracy >= wanted_accuracy))
     chosen = int(good[-1]) if len(good) else int(np.where(last, accuracy, -1).argmax())
@@ -98,7 +98,7 @@ def calibrate(probabilities: ArrayLike, labels: ArrayLike, wanted_accuracy: floa
         temperature=temperature,
         threshold=round(threshold - 5e-5, 4) if threshold else 0.0,  # rounded down: the last one stays above it
         wanted_accuracy=wanted_accuracy,
-        pictures=len(y),
+        images=len(y),
         coverage=(chosen + 1) / len(y),
         accuracy=float(accuracy[chosen]),
         calibration_error=expected_calibration_error(fitted, y),

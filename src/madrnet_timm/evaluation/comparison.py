@@ -1,4 +1,4 @@
-"""Two models on the same pictures and folds: is one better?"""
+"""Two models on the same images and folds: is one better?"""
 
 import math
 from collections import defaultdict
@@ -18,12 +18,12 @@ class Comparison:
     """Second model against the first.
 
     Attributes:
-        only_first: Pictures that the first alone gets right.
-        only_second: Pictures that the second alone gets right.
+        only_first: Images that the first alone gets right.
+        only_second: Images that the second alone gets right.
         mcnemar_p: Two-sided p of the exact McNemar test on them.
         difference: Mean difference of the folds' accuracies, second − first.
         half_width: Half of its 95 % t interval (df = folds of one seed − 1).
-        t_p: Two-sided p of the paired t test on the folds. The trainings of different folds share pictures, which
+        t_p: Two-sided p of the paired t test on the folds. The trainings of different folds share images, which
             makes interval and p a little too small.
         seeds: Those of the predictions that were compared, where they have seeds.
     """
@@ -38,7 +38,7 @@ class Comparison:
 
     @property
     def within_noise(self) -> bool:
-        """Whether one of the two tests, on the folds and on the pictures, can't tell them apart at 95 %."""
+        """Whether one of the two tests, on the folds and on the images, can't tell them apart at 95 %."""
         return abs(self.difference) <= self.half_width or self.mcnemar_p >= _LEVEL
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ class Comparison:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Two-sided p of the exact McNemar test: of the discordant pictures each is equally likely on either side."""
+    """Two-sided p of the exact McNemar test: of the discordant images each is equally likely on either side."""
     from scipy.stats import binomtest
 
     total = only_first + only_second
@@ -65,21 +65,21 @@ def compare(
     """Compare two models.
 
     Args:
-        first: Share of the runs (seeds) in which the first model gets a picture right, by picture. A picture counts as
+        first: Share of the runs (seeds) in which the first model gets an image right, for each image. It counts as
             right where it is more than half.
         second: The same of the second model.
         first_folds: Accuracy of the first model on each fold.
         second_folds: The same of the second, in the same order.
         size: How many of the folds are a sample of their own; all if None. See `t_interval`: the folds of another seed
-            hold the same pictures.
+            hold the same images.
 
     Raises:
-        ValueError: Not the same pictures, or not the same number of folds.
+        ValueError: Not the same images, or not the same number of folds.
     """
     from scipy.stats import t
 
     if first.keys() != second.keys() or len(first_folds) != len(second_folds):
-        raise ValueError("the two were not measured on the same pictures and folds")
+        raise ValueError("the two were not measured on the same images and folds")
     outcome = [(first[name] > 0.5, second[name] > 0.5) for name in first]
     only_first, only_second = (sum(pair == wanted for pair in outcome) for wanted in ((True, False), (False, True)))
     differences = [b - a for a, b in zip(first_folds, second_folds, strict=True)]
@@ -95,27 +95,27 @@ def compare_predictions(
     """Compare two tables of held-out predictions, on the seeds that both have.
 
     Args:
-        first: ``seed``, ``fold``, ``label``, ``prediction`` and the name of each held-out picture.
+        first: ``seed``, ``fold``, ``label``, ``prediction`` and the name of each held-out image.
         second: The same of the second model.
-        key: Column of that name; copies of a picture may share it, and each counts in the folds' accuracies.
+        key: Column of that name; copies of an image may share it, and each counts in the folds' accuracies.
 
     Raises:
-        ValueError: No seed in common, or not the same pictures in the same folds.
+        ValueError: No seed in common, or not the same images in the same folds.
     """
     seeds = {int(row["seed"]) for row in first} & {int(row["seed"]) for row in second}
     shares, places, means = [], [], []
     for rows in (first, second):
-        pictures: dict[str, list[bool]] = defaultdict(list)
+        images: dict[str, list[bool]] = defaultdict(list)
         folds: dict[tuple[int, int], list[tuple[str, bool]]] = defaultdict(list)
         for row in rows:
             if int(row["seed"]) in seeds:
                 right = row["prediction"] == row["label"]
-                pictures[row[key]].append(right)
+                images[row[key]].append(right)
                 folds[int(row["seed"]), int(row["fold"])].append((row[key], right))
-        shares.append({name: sum(values) / len(values) for name, values in pictures.items()})
+        shares.append({name: sum(values) / len(values) for name, values in images.items()})
         places.append({place: {name for name, _ in values} for place, values in folds.items()})
         means.append([sum(right for _, right in folds[place]) / len(folds[place]) for place in sorted(folds)])
     if not seeds or places[0] != places[1]:
-        raise ValueError("not the same pictures held out in the same folds of the same seeds")
+        raise ValueError("not the same images held out in the same folds of the same seeds")
     found = compare(shares[0], shares[1], means[0], means[1], size=len(means[0]) // len(seeds))
     return replace(found, seeds=tuple(sorted(seeds)))

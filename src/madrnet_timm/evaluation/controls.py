@@ -1,6 +1,6 @@
 """Controls: what simple things reach on the same folds, to be read beside every accuracy.
 
-- ``largest class``: always the most frequent class of the training pictures.
+- ``largest class``: always the most frequent class of the training images.
 - ``background``: a random forest on colour statistics of what lies around the head. It sees no head, so that whatever
   it gets above the largest class is a confound of the data (on HuSHeM 14 points), open to any network on whole
   crops.
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.sessions import around_head
-from ..data.sources import PROFILES, pictures
+from ..data.sources import PROFILES, images_of
 from ..morphology import MEASUREMENTS
 from ..opencv import cv2
 
@@ -93,7 +93,7 @@ class Controls:
         if control not in self._features:
             self._features[control] = {
                 "largest class": lambda: np.zeros((len(self.labels), 1)),
-                "background": lambda: np.stack([background_features(image) for image in pictures(self._dataset)]),
+                "background": lambda: np.stack([background_features(image) for image in images_of(self._dataset)]),
                 "shape and stain": lambda: shape_features(self._dataset),
             }[control]()
         return self._features[control]

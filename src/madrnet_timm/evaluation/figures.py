@@ -1,4 +1,4 @@
-"""Pictures of a training run: learning curves and confusion matrix."""
+"""Figures of a training run: learning curves and confusion matrix."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -30,7 +30,7 @@ def t_interval(values: Sequence[float], level: float = 0.95, size: int | None = 
         values: At least two, of folds for example.
         level: Of the interval.
         size: How many of the values are a sample of their own; all if None. The folds of another seed hold the same
-            pictures: over several seeds it is the number of folds of one.
+            images: over several seeds it is the number of folds of one.
 
     Raises:
         ValueError: Fewer than two values, or a size below 2.

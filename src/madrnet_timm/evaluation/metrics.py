@@ -55,12 +55,12 @@ def probability_metrics(probabilities: ArrayLike, references: Sequence[int]) -> 
     """Figures that need more than the predicted class.
 
     Args:
-        probabilities: Of each picture and class, ``(n, classes)``.
+        probabilities: Of each image and class, ``(n, classes)``.
         references: Class ids ``(n,)``.
 
     Returns:
         ``auc``: mean over the classes of the area under the curve of one against the rest, of the classes that some but
-        not all pictures have; missing without any. ``calibration_error``: `expected_calibration_error`.
+        not all images have; missing without any. ``calibration_error``: `expected_calibration_error`.
     """
     p, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(references)
     wanted = [label for label in range(p.shape[1]) if 0 < (labels == label).sum() < len(labels)]

@@ -10,7 +10,7 @@ from .controls import better_control
 from .intervals import t_interval, wilson_interval
 from .metrics import classification_metrics, probability_metrics
 
-__all__ = ["summarize_predictions", "summary_table"]
+__all__ = ["held_out_images", "summarize_predictions", "summary_table"]
 
 _FIGURES = ("accuracy", "precision", "recall", "f1")
 
@@ -58,8 +58,8 @@ def summarize_predictions(
         for key, values in columns.items()
     }
     pooled = metrics(rows)
-    pictures = len(rows) // seeds
-    right = pooled["accuracy"] * pictures
+    images = len(rows) // seeds
+    right = pooled["accuracy"] * images
     return {
         "seeds": seeds,
         "folds": folds,
@@ -67,10 +67,15 @@ def summarize_predictions(
         "sd": {key: value[1] for key, value in spread.items()},
         "t_half_width": {key: value[2] for key, value in spread.items()},
         "right": right,
-        "pictures": pictures,
-        "wilson": wilson_interval(right, pictures),
+        "images": images,
+        "wilson": wilson_interval(right, images),
         "pooled": pooled,
     }
+
+
+def held_out_images(summary: Mapping[str, Any]) -> int:
+    """Number of held-out images of a stored ``summary.json``, which called them ``pictures`` until 0.1."""
+    return int(summary["images"] if "images" in summary else summary["pictures"])
 
 
 def summary_table(summary: dict[str, Any]) -> str:
@@ -83,7 +88,7 @@ def summary_table(summary: dict[str, Any]) -> str:
         lines.append(f"{title:<11}" + "".join(f"{100 * summary[key][k]:>11.1f}" for k in keys))
     low, high = summary["wilson"]
     lines.append(
-        f"pooled: {summary['right']:.4g} of {summary['pictures']} right, "
+        f"pooled: {summary['right']:.4g} of {summary['images']} right, "
         f"95 % Wilson interval {100 * low:.1f} to {100 * high:.1f} %"
     )
     if "calibration_error" in summary["pooled"]:

@@ -175,7 +175,7 @@ class Card:
                 page = f"https://doi.org/{source.doi}"
                 rows.append(f"| {source.title} | {role} | [{source.doi}]({page}) | as [its page]({page}) says |")
             else:
-                rows.append(f"| {source.title if source else key} | {role} | not published | its owner's |")
+                rows.append(f"| {source.title if source else key} | {role} | not public | its owner's |")
         return rows
 
     def _learned_before(self) -> str:

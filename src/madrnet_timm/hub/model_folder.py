@@ -82,7 +82,7 @@ class ModelFolder:
 
     @property
     def pipeline(self) -> str:
-        """Name of the pipeline that prepares the pictures."""
+        """Name of the pipeline that prepares the images."""
         return self.info.pipeline
 
     @property
@@ -107,12 +107,12 @@ class ModelFolder:
 
     @property
     def calibration(self) -> Calibration | None:
-        """Calibration by held-out pictures, where the model has one."""
+        """Calibration by held-out images, where the model has one."""
         return self.info.calibration
 
     @property
     def domain(self) -> Mapping[str, tuple[float, float]]:
-        """Ranges of stain and size of the training pictures; empty where they are not known."""
+        """Ranges of stain and size of the training images; empty where they are not known."""
         return self.info.domain
 
     @property

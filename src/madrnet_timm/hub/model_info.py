@@ -34,7 +34,7 @@ class ModelInfo:
         domain: Lowest and highest value of each feature of the training images, see `domain_features`.
         protocol: What was trained and measured on which images.
         accuracy: On held-out images, 0 to 1.
-        confusion_matrix: Of the same, rows are the reference; each image counts once a seed.
+        confusion_matrix: Of the same, rows are the reference; each image counts once per seed.
         controls: Accuracy of the controls on the same.
         held_out: Number of them.
         auc: Of the same, see `probability_metrics`.
@@ -122,11 +122,12 @@ def _controls(values: Values) -> dict[str, float]:
 
 
 def _calibration(values: Values) -> Calibration:
+    images = "pictures" if "pictures" in values and "images" not in values else "images"  # its name until 0.1
     return Calibration(
         temperature=values.number("temperature", low=1e-3, high=1e3),
         threshold=values.number("threshold", low=0, high=1),
         wanted_accuracy=values.number("wanted_accuracy", low=0, high=1),
-        pictures=values.count("pictures", high=_MANY),
+        images=values.count(images, high=_MANY),
         coverage=values.number("coverage", low=0, high=1),
         accuracy=values.number("accuracy", low=0, high=1),
         calibration_error=values.number("calibration_error", low=0, high=1),

@@ -88,7 +88,7 @@ def _onnx_backend(folder: ModelFolder) -> Backend:
 
 
 def create_backend(name: str, folder: ModelFolder, device: str | torch.device) -> Backend:
-    """A function from normalised pictures ``(n, 3, size, size)`` to logits ``(n, classes)``.
+    """A function from normalised images ``(n, 3, size, size)`` to logits ``(n, classes)``.
 
     The function raises `InputError` for logits that are not finite: damaged weights must not yield a class.
 

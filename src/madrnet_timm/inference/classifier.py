@@ -1,4 +1,4 @@
-"""Classify pictures of heads with a trained model, prepared as they were in training."""
+"""Classify images of heads with a trained model, prepared as they were in training."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..data.domain import domain_features
-from ..data.reading import Picture, check_crop, read_image
+from ..data.reading import ImageLike, check_crop, read_image
 from ..errors import InputError
 from ..evaluation.calibration import softmax, tempered
 from ..evaluation.domain import outside_ranges
@@ -25,7 +25,7 @@ __all__ = ["Classifier", "Prediction", "Prepared"]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one picture.
+    """What a model says of one image.
 
     Attributes:
         label: Name of the most probable class.
@@ -33,7 +33,7 @@ class Prediction:
         entropy: Of the probabilities, in nats: 0 where the model is sure, log(classes) where it knows nothing.
         abstain: The probability lies below the model's threshold, or no head was found (flag ``no_head``): better look
             yourself.
-        out_of_domain: In what the picture is unlike the training pictures (stain, size), see `domain_features`.
+        out_of_domain: In what the image is unlike the training images (stain, size), see `domain_features`.
         head: The measurement.
     """
 
@@ -47,7 +47,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture on its way into the network: its measurement, its pixels as the network sees them, its domain."""
+    """An image on its way into the network: its measurement, its pixels as the network sees them, its domain."""
 
     head: HeadMorphology
     view: NDArray[np.uint8]
@@ -95,7 +95,7 @@ class Classifier:
         return self.folder.load()
 
     def prepare(self, image: NDArray[np.uint8], um_per_px: float | None = None) -> Prepared:
-        """Measure a picture ``(h, w, 3)`` RGB and bring it into the form that the network was trained on.
+        """Measure an image ``(h, w, 3)`` RGB and bring it into the form that the network was trained on.
 
         Raises:
             InputError: It is too large for the crop of a single head.
@@ -106,11 +106,11 @@ class Classifier:
         return Prepared(head, self.transform.view(image, head), tuple(outside))
 
     def normalized(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Prepared pictures as the network takes them, ``(pictures, 3, size, size)`` float32."""
+        """Prepared images as the network takes them, ``(images, 3, size, size)`` float32."""
         return self.transform.normalized(views)
 
-    def tensors(self, images: Sequence[Picture]) -> torch.Tensor:
-        """Pictures as the network sees them, ``(pictures, 3, size, size)`` float32, normalised.
+    def tensors(self, images: Sequence[ImageLike]) -> torch.Tensor:
+        """Images as the network sees them, ``(images, 3, size, size)`` float32, normalised.
 
         Raises:
             InputError: See `prepare` and `read_image`.
@@ -118,12 +118,12 @@ class Classifier:
         return torch.from_numpy(self.normalized([self.prepare(read_image(image, crop=True)).view for image in images]))
 
     def probabilities(self, views: Sequence[NDArray[np.uint8]], batch_size: int = 32) -> NDArray[np.float64]:
-        """The network's own probabilities ``(pictures, classes)`` for prepared pictures, not calibrated."""
+        """The network's own probabilities ``(images, classes)`` for prepared images, not calibrated."""
         batches = (views[start : start + batch_size] for start in range(0, len(views), batch_size))
         return softmax(np.concatenate([self.backend(self.normalized(batch)) for batch in batches]))
 
     def predict(self, prepared: Sequence[Prepared]) -> list[Prediction]:
-        """Classify prepared pictures in one batch."""
+        """Classify prepared images in one batch."""
         rows = self.probabilities([item.view for item in prepared], len(prepared))
         if self.calibration is not None:
             rows = tempered(rows, self.calibration.temperature)
@@ -140,15 +140,15 @@ class Classifier:
         return out
 
     def __call__(
-        self, images: Iterable[Picture], batch_size: int = 32, um_per_px: float | None = None
+        self, images: Iterable[ImageLike], batch_size: int = 32, um_per_px: float | None = None
     ) -> list[Prediction]:
-        """Classify pictures in any form: paths, files' bytes, Pillow images or arrays, see `read_image`.
+        """Classify images in any form: paths, files' bytes, Pillow images or arrays, see `read_image`.
 
         Raises:
-            InputError: A picture that can't be read, or is too large for the crop of a single head.
+            InputError: An image that can't be read, or is too large for the crop of a single head.
         """
         if isinstance(images, str | Path):
-            raise InputError(f"{images}: expected a list of pictures; write [{str(images)!r}]")
+            raise InputError(f"{images}: expected a list of images; write [{str(images)!r}]")
         prepared = [self.prepare(read_image(image, crop=True), um_per_px) for image in images]
         batches = (prepared[start : start + batch_size] for start in range(0, len(prepared), batch_size))
         return [prediction for batch in batches for prediction in self.predict(batch)]

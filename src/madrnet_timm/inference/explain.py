@@ -1,4 +1,4 @@
-"""Pictures of what a model looks at: attention maps of single heads, t-SNE of the embeddings of many."""
+"""Figures of what a model looks at: attention maps of single heads, t-SNE of the embeddings of many."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,17 +18,17 @@ from .gradcam import attention_maps
 
 __all__ = ["STAGES", "attention_figure", "attention_overlays", "embed", "tsne", "tsne_figure"]
 
-_HEAT = 0.45  # weight of a heat map on its picture
+_HEAT = 0.45  # weight of a heat map on its image
 _PERPLEXITY = 15
-STAGES = {"backbone": "backbone B", "reversible": "behind R", "bilinear": "in P"}
+STAGES = {"backbone": "backbone B", "reversible": "after R", "bilinear": "in P"}
 
 
 def attention_overlays(classifier: Classifier, prepared: Sequence[Prepared]) -> list[dict[str, NDArray[np.uint8]]]:
-    """For each prepared picture, what speaks for its predicted class after each stage, laid over it as a heat map.
+    """For each prepared image, what speaks for its predicted class after each stage, laid over it as a heat map.
 
     Args:
-        classifier: Of a MADRNet, which prepared the pictures.
-        prepared: The pictures.
+        classifier: Of a MADRNet, which prepared the images.
+        prepared: The images.
 
     Raises:
         InputError: A plain timm model, which has no R and no P.
@@ -53,7 +53,7 @@ def attention_figure(
     overlays: Sequence[dict[str, NDArray[np.uint8]]],
     path: Path,
 ) -> None:
-    """The columns of the paper's Figure 4 as a PNG file, a row a picture: as the network sees it, behind B, R and in P.
+    """The columns of the paper's Figure 4 as a PNG file, one row per image: as prepared, after B, after R, in P.
 
     Raises:
         InputError: The file can't be written.
@@ -82,7 +82,7 @@ def attention_figure(
 
 @torch.inference_mode()
 def embed(model: Any, x: torch.Tensor, batch_size: int = 32) -> NDArray[np.float32]:
-    """Embeddings ``(pictures, width)`` of normalised pictures, what stands in front of the classifier.
+    """Embeddings ``(images, width)`` of normalised images, what goes into the classifier.
 
     Raises:
         InputError: They are not finite.
@@ -94,15 +94,15 @@ def embed(model: Any, x: torch.Tensor, batch_size: int = 32) -> NDArray[np.float
 
 
 def tsne(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """t-SNE ``(pictures, 2)`` with the settings of Figures 3 and 12: perplexity 15, PCA initialisation, seed 42.
+    """t-SNE ``(images, 2)`` with the settings of Figures 3 and 12: perplexity 15, PCA initialisation, seed 42.
 
     Raises:
-        InputError: Not more pictures than the perplexity.
+        InputError: Not more images than the perplexity.
     """
     from sklearn.manifold import TSNE
 
     if len(embeddings) <= _PERPLEXITY:
-        raise InputError(f"{len(embeddings)} pictures: t-SNE with perplexity {_PERPLEXITY} needs more of them")
+        raise InputError(f"{len(embeddings)} images: t-SNE with perplexity {_PERPLEXITY} needs more of them")
     return TSNE(2, perplexity=_PERPLEXITY, init="pca", random_state=42).fit_transform(embeddings)
 
 
@@ -116,11 +116,11 @@ def tsne_figure(
     """Points of `tsne` by class, told apart by colour and marker, as a PNG file.
 
     Args:
-        points: ``(pictures, 2)``.
-        labels: Class id of each picture.
+        points: ``(images, 2)``.
+        labels: Class id of each image.
         names: Name of each class id.
         path: The file.
-        trained_on: Pictures that the model was trained on, which are drawn pale.
+        trained_on: Images that the model was trained on, which are drawn pale.
 
     Raises:
         InputError: The file can't be written.

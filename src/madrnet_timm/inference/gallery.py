@@ -91,7 +91,7 @@ def _image_of(results: Results, row: Row) -> NDArray[np.uint8]:
     """The image of a row, which must have the very pixels that were classified."""
     if not row["pixel_sha256"]:
         raise InputError("the table does not say which pixels it was; predict again")
-    path = results.picture(row["file"])
+    path = results.image_path(row["file"])
     if path is None:
         raise InputError("the image is not there any more")
     image = read_image(path, crop=True)

@@ -53,9 +53,9 @@ def _pair(value: int | Sequence[int]) -> Sequence[int]:
 
 
 class CellPositions:
-    """Where in the picture the cells of a backbone's maps look: the middle of their receptive fields.
+    """Where in the image the cells of a backbone's maps look: the middle of their receptive fields.
 
-    A strided convolution moves it. A ResNet's first cell looks at the picture's corner, not at the middle of the 32
+    A strided convolution moves it. A ResNet's first cell looks at the image's corner, not at the middle of the 32
     pixels that it stands for; padding as in TensorFlow moves cells the other way. What makes a map smaller and is
     neither a convolution nor a pool (Swin's merging of patches) counts as centred.
 
@@ -87,7 +87,7 @@ class CellPositions:
 
         Args:
             axis: 0 for rows, 1 for columns.
-            size: Height or width of the picture.
+            size: Height or width of the image.
             cells: That of the map.
         """
         first, step = 0.0, 1.0
@@ -98,7 +98,7 @@ class CellPositions:
         return first + (left - 1) / 2 * step, step * left
 
     def draw(self, cams: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Maps ``(batch, h, w)`` in the picture, ``(batch, *size)``: linear between the cells, constant beyond."""
+        """Maps ``(batch, h, w)`` in the image, ``(batch, *size)``: linear between the cells, constant beyond."""
         axes = []
         for axis, (pixels, cells) in enumerate(zip(size, cams.shape[1:], strict=True)):
             first, step = self.along(axis, pixels, cells)
@@ -109,17 +109,17 @@ class CellPositions:
 
 
 def attention_maps(model: nn.Module, x: torch.Tensor, classes: Sequence[int] | None = None) -> dict[str, torch.Tensor]:
-    """What speaks for a class, where in the picture, after each stage of a MADRNet.
+    """What speaks for a class, where in the image, after each stage of a MADRNet.
 
     Args:
         model: A MADRNet in eval mode.
-        x: Pictures ``(batch, 3, h, w)`` as the network takes them.
+        x: Images ``(batch, 3, h, w)`` as the network takes them.
         classes: Class id of each; the most probable one if None.
 
     Returns:
-        ``backbone`` (behind B), ``reversible`` (behind R) and ``bilinear`` (in P, behind the dual attention of its
+        ``backbone`` (after B), ``reversible`` (after R) and ``bilinear`` (in P, after the dual attention of its
         first branch), as far as the model has them: maps ``(batch, h, w)`` in [0, 1], each cell drawn where it
-        looks (`CellPositions`), interpolated between. Grad-CAM++ is made for maps that are not negative, as behind a
+        looks (`CellPositions`), interpolated between. Grad-CAM++ is made for maps that are not negative, as after a
         ReLU; those in P are signed, and where what speaks against the class outweighs, its map is 0 everywhere.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Many picture files into a table: decoded and measured by threads while the network computes."""
+"""Many image files into a table: decoded and measured by threads while the network computes."""
 
 import math
 from collections import deque
@@ -42,7 +42,7 @@ def prediction_row(file: str, prediction: Prediction, pixels: str) -> dict[str, 
 
 
 def _prepare(path: Path, classifier: Classifier, um_per_px: float | None) -> _Ready | str:
-    """A picture ready for the network and the hash of its pixels, or why there is none."""
+    """An image ready for the network and the hash of its pixels, or why there is none."""
     try:
         image = read_image(path, crop=True)
     except InputError as error:
@@ -53,7 +53,7 @@ def _prepare(path: Path, classifier: Classifier, um_per_px: float | None) -> _Re
 def _batches(
     paths: Sequence[Path], batch_size: int, task: Callable[[Path], _Ready | str]
 ) -> Iterator[list[tuple[Path, _Ready | str]]]:
-    """Prepared pictures in batches, a few of which are always under way."""
+    """Prepared images in batches, a few of which are always under way."""
     with ThreadPoolExecutor(_THREADS) as pool:
         waiting: deque[list[tuple[Path, Future[_Ready | str]]]] = deque()
         for start in range(0, len(paths), batch_size):
@@ -83,17 +83,17 @@ def predict_files(
     batch_size: int = 32,
     finished: FinishedRows | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Classify and measure many picture files, with a progress bar.
+    """Classify and measure many image files, with a progress bar.
 
     Args:
         paths: The files.
         classifier: The model.
         um_per_px: Micrometres per pixel, if known.
-        batch_size: Pictures a batch.
+        batch_size: Images per batch.
         finished: Where each batch is kept as it comes, and what is done already.
 
     Returns:
-        A row for each picture, in order, and a message for each file that was skipped.
+        A row for each image, in order, and a message for each file that was skipped.
 
     Raises:
         InputError: The scale does not fit, see `check_scale_fits`.

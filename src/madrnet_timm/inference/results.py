@@ -196,7 +196,7 @@ class Results:
 
     Attributes:
         path: The table.
-        rows: A row an image, with every column of `prediction_row`; what is missing is None, or empty text.
+        rows: One row per image, with every column of `prediction_row`; what is missing is None, or empty text.
         info: How it was made.
     """
 
@@ -204,7 +204,7 @@ class Results:
     rows: list[dict[str, Any]]
     info: ResultsInfo
 
-    def picture(self, file: str) -> Path | None:
+    def image_path(self, file: str) -> Path | None:
         """Where an image of the table lies: as named, seen from where it was predicted, or from the table's folder."""
         places = (Path(), Path(self.info.directory), self.path.parent)
         return next((place / file for place in places if os.path.isfile(place / file)), None)

@@ -11,7 +11,7 @@ from timm.data import resolve_model_data_config
 
 from ..data.normalization import normalized
 from ..data.pipelines import check_pipeline, prepare
-from ..data.reading import Picture, read_image
+from ..data.reading import ImageLike, read_image
 from ..errors import InputError
 from ..hub.preparation import pipeline_of
 from ..morphology import HeadMorphology
@@ -53,7 +53,7 @@ class Transform:
         mean, std = (tuple(map(float, data_config[key])) for key in ("mean", "std"))
         return cls(pipeline, height, mean, std, data_config["crop_pct"])
 
-    def __call__(self, image: Picture | Mapping[str, Any]) -> Any:
+    def __call__(self, image: ImageLike | Mapping[str, Any]) -> Any:
         """An image as the network takes it.
 
         Args:

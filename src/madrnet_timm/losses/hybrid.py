@@ -61,7 +61,7 @@ class HybridLoss(nn.Module):
                 self.log_weights[name] = nn.Parameter(torch.tensor(math.log(value)))
 
     def weights(self) -> dict[str, float]:
-        """Weight of each part behind the cross entropy, as it is now."""
+        """Weight of each part after the cross entropy, as it is now."""
         return {
             name: float(self.log_weights[name].detach().exp()) if name in self.log_weights else value
             for name, value in self.initial.items()

@@ -18,7 +18,7 @@ class BatchAllTriplet(nn.Module):
     the cosine similarity, but eq. 13 needs a distance. So is the margin, which the paper does not print.
 
     Under several processes the batch is that of all of them: embeddings are gathered with their gradients, so that two
-    processes of 32 pictures have the loss, and behind the mean of gradients that `DistributedDataParallel` takes the
+    processes of 32 images have the loss, and after the mean of gradients that `DistributedDataParallel` takes the
     gradient, of one with 64. Every process must then have a batch of the same size.
 
     Args:

@@ -123,12 +123,12 @@ def _idle_parameters(twin: nn.Module, run: Callable[[Any], Maps]) -> tuple[set[s
 def remove_idle(
     backbone: nn.Module, input_size: tuple[int, int, int], run: Callable[[Any, torch.Tensor], Maps]
 ) -> list[torch.Size]:
-    """Take out the layers on which the maps ``run(backbone, pictures)`` do not depend.
+    """Take out the layers on which the maps ``run(backbone, images)`` do not depend.
 
     A copy on the meta device tells: no arithmetic.
 
     Returns:
-        Shapes of the maps of one picture.
+        Shapes of the maps of one image.
     """
     modes = [(module, module.training) for module in backbone.modules()]
     backbone.train()  # see `_idle_parameters`
@@ -147,7 +147,7 @@ def remove_idle(
 
 
 def _grid(tokens: int, prefix: int | None, input_size: tuple[int, int, int]) -> tuple[int, tuple[int, int]]:
-    """Number of prefix tokens and grid ``(h, w)`` of ``tokens`` tokens, in the shape of the input picture."""
+    """Number of prefix tokens and grid ``(h, w)`` of ``tokens`` tokens, in the shape of the input image."""
     _, height, width = input_size
     for skip in range(min(tokens, 17)) if prefix is None else [prefix]:
         h = math.isqrt((tokens - skip) * height // width)
@@ -256,7 +256,7 @@ def create_backbone(
 
     Args:
         name: timm architecture, with or without a tag; no folder and no repository.
-        in_chans: Channels of the picture.
+        in_chans: Channels of the image.
         pretrained: Load timm's weights for it.
         device: Device of its parameters.
         dtype: Their type.

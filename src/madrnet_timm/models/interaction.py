@@ -90,19 +90,19 @@ class ReversibleInteraction(nn.Module):
         X2 = X2 + G(X1)              X1 = X1 - F(Norm(X2))
 
     The weights of F and G are shared by all executions ("hierarchical parameter reuse"), so their number does not
-    depend on ``depth``; every execution has normalisation layers of its own, because the variance in front of them
+    depend on ``depth``; every execution has normalisation layers of its own, because the variance before them
     differs up to 11-fold from one execution to the next and a shared running average would fit none of them.
 
     F is one 3×3 convolution without expansion, a choice: the paper says "simple convolution and normalization", and
     this setting meets its parameter counts. The scale of the last norm of F and G starts at zero, so that R starts as
-    the identity; GELU behind it has a slope at zero, without which F and G would never learn.
+    the identity; GELU after it has a slope at zero, without which F and G would never learn.
 
     Args:
         dim: Channels of the map; of an odd number the first stream takes the extra one.
         depth: Number n of executions, at least 1.
         share_coupling: One F and one G for all executions; False gives each execution its own.
         norm_layer: Called with the number of channels: BatchNorm2d, GroupNorm or LayerNorm2d as timm defines them.
-        drop_rate: Dropout behind F.
+        drop_rate: Dropout after F.
         acrosome: Passed to the `DualAttention` in G.
         memory: ``"plain"``, ``"checkpoint"`` or ``"reversible"``, see `run_couplings`; an attribute that may be changed
             at any time.

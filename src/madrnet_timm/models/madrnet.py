@@ -52,7 +52,7 @@ class MADRNet(nn.Module):
 
     Args:
         backbone: timm architecture of B, with or without a pretrained tag.
-        in_chans: Channels of the picture.
+        in_chans: Channels of the image.
         num_classes: Classes; 0 leaves the classifier out, and `forward` gives the embedding.
         global_pool: ``"bilinear"`` (P, eqs. 7-10), ``"avg"`` (global average pooling in P's place: the plain head of
             the ablation, Table IV) or ``""`` (no head at all: the map; only with ``num_classes=0``).
@@ -65,7 +65,7 @@ class MADRNet(nn.Module):
         embed_dim: Width of the embedding, the input of the classifier.
         acrosome: Acrosome mask in every dual attention (AAC of Table V).
         drop_rate: Dropout between embedding and classifier.
-        proj_drop_rate: Dropout behind F of R.
+        proj_drop_rate: Dropout after F of R.
         pretrained_backbone: Load timm's weights into B. To be told from timm's ``pretrained``, which means the
             weights of the whole MADRNet.
         backbone_args: Passed to the backbone's constructor: ``drop_path_rate``, ``img_size``, ...
@@ -219,10 +219,10 @@ class MADRNet(nn.Module):
         """Maps of the backbone's levels and, as the last level, of R.
 
         Args:
-            x: Pictures, ``(batch, in_chans, height, width)``.
+            x: Images, ``(batch, in_chans, height, width)``.
             indices: Levels: the last n if an int, the levels listed, all if None.
             norm: Apply the backbone's last norm to its maps.
-            stop_early: Stop behind the last level asked for; only with ``intermediates_only``.
+            stop_early: Stop after the last level asked for; only with ``intermediates_only``.
             output_fmt: Only ``"NCHW"``.
             intermediates_only: Leave the final map out.
 
@@ -292,7 +292,7 @@ class MADRNet(nn.Module):
         return take
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """``R(B(x))``: pictures to the map ``(batch, num_features, h, w)``."""
+        """``R(B(x))``: images to the map ``(batch, num_features, h, w)``."""
         if not torch.jit.is_scripting():
             self._check_input(x)
         if self.pruned_to is not None:
@@ -330,7 +330,7 @@ class _AvgPool(nn.Module):
 
 
 def _feature_info(backbone: nn.Module, num_features: int) -> list[dict[str, Any]]:
-    """The backbone's levels and, behind them, the map of R."""
+    """The backbone's levels and, after them, the map of R."""
     info = getattr(backbone, "feature_info", None)
     if not info:
         return []

@@ -71,7 +71,7 @@ class _StatisticsKept(AbstractContextManager[None]):
 
 
 class _RandomStates:
-    """The random states in front of the half steps, in one buffer: many small tensors would fragment the heap."""
+    """The random states before the half steps, in one buffer: many small tensors would fragment the heap."""
 
     def __init__(self, steps: int, device: torch.device) -> None:
         self.generators = [torch.default_generator]
@@ -90,7 +90,7 @@ class _RandomStates:
 
     @contextmanager
     def recorded(self, step: int) -> Iterator[None]:
-        """Note the state in front of a half step, and whether the half step drew."""
+        """Note the state before a half step, and whether the half step drew."""
         assert self.buffer is not None
         self.buffer[step].copy_(self._now())
         yield

@@ -1,4 +1,4 @@
-"""Head-centred views of a picture: upright, background normalised or masked."""
+"""Head-centred views of an image: upright, background normalised or masked."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ UInt8Array = NDArray[np.uint8]
 
 
 def background_planes(image: UInt8Array) -> NDArray[np.float32]:
-    """Background of an RGB picture, one plane a channel, ``(height, width, 3)``."""
+    """Background of an RGB image, one plane per channel, ``(height, width, 3)``."""
     smooth = cv2.GaussianBlur(image, (0, 0), 1).astype(np.float32)
     return np.stack([background_plane(smooth[..., c])[0] for c in range(3)], axis=2)
 
@@ -28,7 +28,7 @@ def _to_uint8(image: NDArray[np.float32]) -> UInt8Array:
 
 
 def normalize_background(image: UInt8Array | Image.Image) -> UInt8Array:
-    """The picture with its background's plane moved to `REFERENCE_BACKGROUND`; what stands out keeps its contrast.
+    """The image with its background's plane moved to `REFERENCE_BACKGROUND`; what stands out keeps its contrast.
 
     On HuSHeM the background tells the session and with it the class, so it should not reach a classifier.
     """
@@ -39,9 +39,9 @@ def normalize_background(image: UInt8Array | Image.Image) -> UInt8Array:
 def mask_background(
     image: UInt8Array | Image.Image, morphology: HeadMorphology, *, keep_neck: bool = False
 ) -> UInt8Array:
-    """The picture with everything but the head, or head and neck, replaced by the plane of its background.
+    """The image with everything but the head, or head and neck, replaced by the plane of its background.
 
-    Without a head the picture is returned as it is.
+    Without a head the image is returned as it is.
     """
     rgb = as_rgb(image)
     if "no_head" in morphology.flags:
@@ -59,17 +59,17 @@ def align(
     size: int,
     field: float = 0.55,
 ) -> UInt8Array:
-    """The head centred, its axis upright and the acrosome up, in a square picture.
+    """The head centred, its axis upright and the acrosome up, in a square image.
 
     Args:
-        image: The measured picture.
-        morphology: What `measure` found on it; without a head the picture's middle is taken as it lies.
+        image: The measured image.
+        morphology: What `measure` found on it; without a head the image's middle is taken as it lies.
         size: Side of the result in pixels.
-        field: Side of the square that is cut out, as a fraction of the picture's longer side. The scale is the same for
+        field: Side of the square that is cut out, as a fraction of the image's longer side. The scale is the same for
             every head, so that size stays visible.
 
     Returns:
-        ``(size, size, 3)`` RGB uint8; what lies outside of the picture is filled with its background's planes.
+        ``(size, size, 3)`` RGB uint8; what lies outside of the image is filled with its background's planes.
     """
     rgb = as_rgb(image)
     height, width = rgb.shape[:2]
@@ -82,7 +82,7 @@ def align(
     smaller = scale < 1
     planes = background_planes(rgb)
     difference = rgb - planes
-    if smaller:  # a low pass in front of the sampling
+    if smaller:  # a low pass before the sampling
         difference = cv2.GaussianBlur(difference, (0, 0), 0.4 / scale)
     warp = {"flags": cv2.INTER_LINEAR if smaller else cv2.INTER_CUBIC, "borderMode": cv2.BORDER_CONSTANT}
     warped = cv2.warpAffine(difference, matrix, (size, size), borderValue=(0, 0, 0), **warp)

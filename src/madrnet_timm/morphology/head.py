@@ -61,16 +61,16 @@ class HeadRanges:
 
 @dataclass(frozen=True)
 class HeadMorphology:
-    """What was measured on one head; lengths in pixels of the picture.
+    """What was measured on one head; lengths in pixels of the image.
 
     Attributes:
-        mask: Head, ``(height, width)`` bool, of the picture's size, as `as_rgb` gives it.
+        mask: Head, ``(height, width)`` bool, of the image's size, as `as_rgb` gives it.
         neck: What of the dark object goes on from the rear half of the head, up to half of the head's width: stem,
-            neck, cytoplasm, the beginning of the midpiece, also a part of what touches it there. Bool, of the picture's
+            neck, cytoplasm, the beginning of the midpiece, also a part of what touches it there. Bool, of the image's
             size, without the head itself. Things thinner than 2.5 pixels of 131 are left out; a tail lies about there.
         contour: Outline ``(points, 2)``, ``(x, y)`` to fractions of a pixel; empty without a head.
         center: Centroid ``(x, y)``.
-        angle: Direction of the acrosome along the long axis, degrees counter-clockwise from the picture's right, in
+        angle: Direction of the acrosome along the long axis, degrees counter-clockwise from the image's right, in
             (-180, 180]; a best guess where `flags` has ``polarity``.
         length: Long axis of the ellipse with the head's second moments.
         width: Its short axis.
@@ -224,7 +224,7 @@ def _measured(found: Segmentation, green: NDArray[np.uint8], um_per_px: float | 
     """All measurements of what was found in the green channel."""
     height, width = green.shape
     zoom = found.zoom
-    offset = np.array(found.origin) + (0.5 / zoom - 0.5)  # pixel centres of the window to those of the picture
+    offset = np.array(found.origin) + (0.5 / zoom - 0.5)  # pixel centres of the window to those of the image
     contours, _ = cv2.findContours(found.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(contours, key=cv2.contourArea)
     contour = (outline[:, 0] / zoom + offset).astype(np.float32)
@@ -234,12 +234,12 @@ def _measured(found: Segmentation, green: NDArray[np.uint8], um_per_px: float | 
     line = profile(found.mask, found.darkness)
     vote, (dx, dy) = _acrosome_vote(found, line)
 
-    to_picture = np.array([[1 / zoom, 0, offset[0]], [0, 1 / zoom, offset[1]]])
+    to_image = np.array([[1 / zoom, 0, offset[0]], [0, 1 / zoom, offset[1]]])
 
-    def in_picture(part: BoolArray) -> BoolArray:
-        return cv2.warpAffine(part.astype(np.float32), to_picture, (width, height), flags=cv2.INTER_LINEAR) >= 0.5
+    def in_image(part: BoolArray) -> BoolArray:
+        return cv2.warpAffine(part.astype(np.float32), to_image, (width, height), flags=cv2.INTER_LINEAR) >= 0.5
 
-    mask = in_picture(found.mask)
+    mask = in_image(found.mask)
     neck = _neck_mask(found, (cx, cy), (dx, dy), _NECK_REACH * 4 * float(np.sqrt(minor)))
 
     aspect_ratio = float(np.sqrt(major / minor))
@@ -252,7 +252,7 @@ def _measured(found: Segmentation, green: NDArray[np.uint8], um_per_px: float | 
         flags.add("unstable")
     return HeadMorphology(
         mask=mask,
-        neck=in_picture(found.mask | neck) & ~mask,
+        neck=in_image(found.mask | neck) & ~mask,
         contour=contour,
         center=(cx / zoom + float(offset[0]), cy / zoom + float(offset[1])),
         angle=float(np.degrees(np.arctan2(-dy, dx))),
@@ -269,10 +269,10 @@ def _measured(found: Segmentation, green: NDArray[np.uint8], um_per_px: float | 
 
 
 def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = None) -> HeadMorphology:
-    """Measure the sperm head nearest to the middle of a picture.
+    """Measure the sperm head nearest to the middle of an image.
 
     γ is the ratio of the axes of the ellipse with the head's second moments. (The paper takes the ratio of the
-    bounding box, which of its own recipe is the frame of the picture for all 216 pictures of HuSHeM; the rectangle of
+    bounding box, which of its own recipe is the frame of the image for all 216 images of HuSHeM; the rectangle of
     least area is wrong for egg shapes.)
 
     Args:

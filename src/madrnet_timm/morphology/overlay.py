@@ -1,4 +1,4 @@
-"""A measured head as a picture: outline, axes, acrosome."""
+"""A measured head as an image: outline, axes, acrosome."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,12 @@ def draw_overlay(image: NDArray[np.uint8] | Image.Image, head: HeadMorphology, s
     line has no head). A strip below gives γ, the lengths and the flags.
 
     Args:
-        image: The measured picture.
+        image: The measured image.
         head: Its measurement.
         scale: Enlargement.
 
     Returns:
-        RGB uint8, ``scale`` times the picture's size, and a strip of text below.
+        RGB uint8, ``scale`` times the image's size, and a strip of text below.
     """
     rgb = as_rgb(image)
     height, width = rgb.shape[:2]

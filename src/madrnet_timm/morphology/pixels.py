@@ -89,7 +89,7 @@ def _from_pillow(image: Image.Image, name: str) -> tuple[NDArray[np.generic], in
         raise
     except Exception as error:  # which ones Pillow's formats raise for broken files is nowhere written
         reason = str(error).split(" <")[0] or type(error).__name__
-        raise InputError(f"{name}: can't read it as a picture ({reason}); replace or remove the file") from None
+        raise InputError(f"{name}: can't read it as an image ({reason}); replace or remove the file") from None
 
 
 def _known_bits(image: Image.Image) -> int | None:

@@ -1,7 +1,7 @@
-"""Finding the head in a picture: background plane, core, outline, tail and neck.
+"""Finding the head in an image: background plane, core, outline, tail and neck.
 
 Works on the green channel, where both the pale acrosome and the dark nucleus stand out from the background, in a
-frame whose long side is `FRAME` pixels. Everything here is OpenCV and numpy; pictures are never enlarged beyond
+frame whose long side is `FRAME` pixels. Everything here is OpenCV and numpy; images are never enlarged beyond
 twice the frame.
 """
 
@@ -37,17 +37,17 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A head in the frame of the picture it was found in, at `zoom` times its resolution.
+    """A head in the frame of the image it was found in, at `zoom` times its resolution.
 
     Attributes:
-        mask: Head, ``(h, w)`` bool, a window of the picture.
-        darkness: Background minus picture, ``(h, w)`` float32 gray levels, at least 0.
+        mask: Head, ``(h, w)`` bool, a window of the image.
+        darkness: Background minus image, ``(h, w)`` float32 gray levels, at least 0.
         tail: What of the dark object was cut off: tail, neck, the blurred rim.
-        origin: Position ``(x, y)`` of the window's corner in pixels of the picture.
-        zoom: Pixels of the window per pixel of the picture.
+        origin: Position ``(x, y)`` of the window's corner in pixels of the image.
+        zoom: Pixels of the window per pixel of the image.
         noise: Median absolute deviation of the background in gray levels.
         cut_neck: A neck or stem was cut.
-        neighbours: Other dark objects in the picture, of at least `_NEIGHBOUR_AREA` of the head's core.
+        neighbours: Other dark objects in the image, of at least `_NEIGHBOUR_AREA` of the head's core.
     """
 
     mask: BoolArray
@@ -90,7 +90,7 @@ def background_plane(channel: FloatArray) -> tuple[FloatArray, float]:
 
 
 def _core(darkness: FloatArray) -> tuple[BoolArray, int] | None:
-    """The dark object nearest to the middle of the picture and the number of others like it, or None."""
+    """The dark object nearest to the middle of the image and the number of others like it, or None."""
     levels = np.clip(darkness, 0, 255).astype(np.uint8)
     _, binary = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     binary = cv2.morphologyEx(binary, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
@@ -261,10 +261,10 @@ def _cut_neck(mask: BoolArray, darkness: FloatArray, middle: tuple[float, float]
 
 
 def segment(green: NDArray[np.uint8]) -> Segmentation | None:
-    """Find the head nearest to the middle of a picture.
+    """Find the head nearest to the middle of an image.
 
     Args:
-        green: Green channel (or gray picture), ``(height, width)``.
+        green: Green channel (or gray image), ``(height, width)``.
 
     Returns:
         The head, or None where nothing dark enough stands out.

@@ -11,7 +11,7 @@ __all__ = ["BatchLoss"]
 
 
 class BatchLoss:
-    """Call it with a batch of `PictureDataset`.
+    """Call it with a batch of `ImageDataset`.
 
     Args:
         setup: Whose model, criterion and teachers it takes.

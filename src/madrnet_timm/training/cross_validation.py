@@ -59,8 +59,8 @@ def _fold(config: RunConfig, seed: int, fold: int) -> RunConfig:
 def cross_validate(config: RunConfig, seeds: Sequence[int] = (0,)) -> str:
     """Train each fold of each seed that is not finished yet, and sum up.
 
-    Writes ``summary.csv`` (a row a fold, with the controls), ``summary.json``, ``predictions.csv`` (a row a held-out
-    image and seed), ``learning_curves.png`` and ``confusion_matrix.png``.
+    Writes ``summary.csv`` (one row per fold, with the controls), ``summary.json``, ``predictions.csv`` (one row per
+    held-out image and seed), ``learning_curves.png`` and ``confusion_matrix.png``.
 
     Args:
         config: What is trained; its `fold` and `seed` are not used. Its `teachers` are outputs of cross-validations.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.sources import class_names, pictures
+from ..data.sources import class_names, images_of
 from ..errors import InputError
 from ..evaluation.controls import Controls
 from ..progress import progress
@@ -61,7 +61,7 @@ class Ensemble:
         for seed, fold in progress(self._places, len(self._places), "predicting", "fold"):
             records, folds = self._divided(seed)
             held_out = records.select(np.flatnonzero(folds == fold))
-            images = list(pictures(held_out))
+            images = list(images_of(held_out))
             for run in self.runs:
                 found = predict(run / f"seed{seed}-fold{fold}" / "model", images, self.names)
                 self._add(seed, fold, held_out["file"], found)

@@ -1,4 +1,4 @@
-"""What was measured of a model, on which pictures: the part of a model folder that others have to trust."""
+"""What was measured of a model, on which images: the part of a model folder that others have to trust."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,10 +23,10 @@ class Evidence:
     """Figures and how they came about.
 
     Attributes:
-        metrics: Result of `classification_metrics` on held-out pictures, and the ``controls`` on the same.
-        protocol: What was trained and measured on which pictures.
-        calibration: By the held-out pictures.
-        pictures: Number of held-out pictures, each counted once whatever the number of seeds.
+        metrics: Result of `classification_metrics` on held-out images, and the ``controls`` on the same.
+        protocol: What was trained and measured on which images.
+        calibration: By the held-out images.
+        images: Number of held-out images, each counted once whatever the number of seeds.
         right: Number of them that are right; the mean over several seeds.
         where: What the controls were measured on.
         note: How to read the figures.
@@ -35,10 +35,10 @@ class Evidence:
     metrics: Mapping[str, Any]
     protocol: str
     calibration: Calibration
-    pictures: int
+    images: int
     right: float
     where: str = "the same fold"
-    note: str = "One fold of a small data set: a single picture moves the accuracy. Compare models over all folds."
+    note: str = "One fold of a small data set: a single image moves the accuracy. Compare models over all folds."
 
     def added_to(self, info: ModelInfo) -> ModelInfo:
         """What is known of a model, with these figures."""
@@ -48,7 +48,7 @@ class Evidence:
             accuracy=self.metrics["accuracy"],
             confusion_matrix=tuple(map(tuple, self.metrics["confusion_matrix"])),
             controls=self.metrics["controls"],
-            held_out=self.pictures,
+            held_out=self.images,
             auc=self.metrics.get("auc"),
             calibration_error=self.metrics.get("calibration_error"),
             calibration=self.calibration,
@@ -74,11 +74,11 @@ def evidence_of_fold(
     )
     conflicts = len(division.conflicts)
     protocol = (
-        f"Trained on {len(division.train_records)} pictures of {SOURCES[config.dataset].title}, measured on the "
+        f"Trained on {len(division.train_records)} images of {SOURCES[config.dataset].title}, measured on the "
         f"{len(division.test_records)} of fold {config.fold} of {int(division.folds.max()) + 1} (numbered from 0; "
         f"{describe_folds(config, divided)}).{left_out} The held-out fold chose nothing of the training: the number "
         f"of epochs was fixed ({config.recipe.epochs}). Temperature and threshold of the calibration come from it."
-        + (f" {conflicts} pictures with conflicting labels were left out." if conflicts else "")
+        + (f" {conflicts} images with conflicting labels were left out." if conflicts else "")
     )
     labels = division.test_records["label"]
     right = sum(row[index] for index, row in enumerate(metrics["confusion_matrix"]))
@@ -86,15 +86,15 @@ def evidence_of_fold(
 
 
 def describe_folds(config: RunConfig, divided: int, seeds: Sequence[int] = ()) -> str:
-    """How a run's pictures are divided, in words.
+    """How a run's images are divided, in words.
 
     Args:
         config: Of the run.
-        divided: How many cells have pictures in several folds; said of folds from a file, which may do anything.
+        divided: How many cells have images in several folds; said of folds from a file, which may do anything.
         seeds: Where there are several.
     """
     if isinstance(config.folds, Path):
-        cells = f"{divided} cells have pictures in several folds, which flatters" if divided else "they divide no cell"
+        cells = f"{divided} cells have images in several folds, which flatters" if divided else "they divide no cell"
         return f"folds from {config.folds.name}; {cells}"
     several = f"; each of the seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"; seed {config.seed}"
     seed = "" if config.protocol == "session" else several

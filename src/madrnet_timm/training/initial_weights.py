@@ -75,10 +75,10 @@ def create_model(config: RunConfig, names: Sequence[str]) -> nn.Module:
         if timm.get_pretrained_cfg(config.model).fixed_input_size:
             kwargs["img_size"] = recipe.img_size
         model = timm.create_model(config.model, num_classes=len(names), **(kwargs | config.model_kwargs))
-        with torch.no_grad():  # does it take such pictures?
+        with torch.no_grad():  # does it take such images?
             logits = model.eval()(torch.zeros(1, 3, recipe.img_size, recipe.img_size))
             if logits.shape != (1, len(names)):
-                raise ValueError(f"gives an output of shape {tuple(logits.shape)}, expected one logit a class")
+                raise ValueError(f"gives an output of shape {tuple(logits.shape)}, expected one logit per class")
     except _refusals(config) as error:
         raise InputError(
             f"--model {config.model} with --img-size {recipe.img_size} and --model-kwargs {config.model_kwargs} "

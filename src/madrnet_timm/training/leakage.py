@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.manifest import published_pixels
+from ..data.manifest import manifest_pixels
 from ..errors import InputError
 from ..hub.lookup import find_model
 from ..hub.model_folder import ModelFolder, model_folder_of
@@ -66,7 +66,7 @@ def _learned_from(config: RunConfig) -> list[str | Path]:
 
 
 def _experience(model: Path) -> Iterator[tuple[Collection[str], Collection[str]]]:
-    """Of a model, its start and its teachers: pictures known one by one, and data sets of which it counts as the whole.
+    """Of a model, its start and its teachers: images known one by one, and data sets of which it counts as the whole.
 
     A model folder that was trained here says it itself, see `ModelFolder.seen`. Of another, that of an older run, the
     run folder does, and of one that stands alone the names of its data sets.
@@ -92,25 +92,25 @@ def _experience(model: Path) -> Iterator[tuple[Collection[str], Collection[str]]
                 yield (), folder.learned_before
 
 
-def seen_by(model: Path, dataset: str, pictures: Iterable[str]) -> set[str]:
-    """Which pictures a model, its start or its teachers were trained on, as far as it can be known.
+def seen_by(model: Path, dataset: str, images: Iterable[str]) -> set[str]:
+    """Which images a model, its start or its teachers were trained on, as far as it can be known.
 
-    The pictures' pixels decide, whatever their data set is called here. Of a model of which only the names of its data
+    The images' pixels decide, whatever their data set is called here. Of a model of which only the names of its data
     sets are known (`ModelFolder.seen` is None, and it lies in no run folder), all of these count.
 
     Args:
         model: Model folder.
-        dataset: Name of the pictures' data set.
-        pictures: Their ``pixel_sha256``.
+        dataset: Name of the images' data set.
+        images: Their ``pixel_sha256``.
 
     Raises:
         InputError: See `ModelFolder`.
     """
-    wanted, seen = set(pictures), set[str]()
+    wanted, seen = set(images), set[str]()
     for pixels, names in _experience(model):
         if dataset in names:  # of a converted copy, too
             return wanted
-        seen |= wanted.intersection(pixels) | (wanted & published_pixels(names))
+        seen |= wanted.intersection(pixels) | (wanted & manifest_pixels(names))
     return seen
 
 
@@ -121,4 +121,4 @@ def seen_pixels(models: Iterable[Path]) -> set[str]:
         InputError: See `ModelFolder`.
     """
     known = [each for model in models for each in _experience(model)]
-    return {value for pixels, names in known for value in (*pixels, *published_pixels(names))}
+    return {value for pixels, names in known for value in (*pixels, *manifest_pixels(names))}

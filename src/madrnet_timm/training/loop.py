@@ -76,7 +76,7 @@ class Loop:
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """A row an epoch."""
+        """One row per epoch."""
         return self.progress.history
 
     @property

@@ -22,7 +22,7 @@ def opening_lines(config: RunConfig, division: Division, batch: int, threads: st
     Args:
         config: Of the training.
         division: Of its data.
-        batch: Images a step, where that is fewer than the recipe says.
+        batch: Images per step, where that is fewer than the recipe says.
         threads: In words.
     """
     title, count = SOURCES[config.dataset].title, len(division.train_records)
@@ -37,7 +37,7 @@ def opening_lines(config: RunConfig, division: Division, batch: int, threads: st
             f"{_classes(division.test_records, division.names)}{seen}"
         )
     if batch < config.recipe.batch_size:
-        lines.append(f"--batch-size {config.recipe.batch_size} is more than there are: {batch} images a step")
+        lines.append(f"--batch-size {config.recipe.batch_size} is more than there are: {batch} images per step")
     lines.append(f"threads: {threads}")
     return lines
 

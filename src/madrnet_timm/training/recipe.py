@@ -19,8 +19,8 @@ def _option(default: Any, help: str, choices: Iterable[str] = ()) -> Any:
 class Recipe:
     """How a model is trained. Every field is an option of ``madrnet train``."""
 
-    epochs: int = _option(80, "passes over the training pictures")
-    batch_size: int = _option(16, "pictures per step and process")
+    epochs: int = _option(80, "passes over the training images")
+    batch_size: int = _option(16, "images per step and process")
     samples_per_class: int = _option(
         0, "batches of groups of so many images of a class, so that triplets exist; 0: at random"
     )
@@ -49,7 +49,7 @@ class Recipe:
         "none", "of the cross entropy: none, or balanced (rare classes count more)", ("none", "balanced")
     )
     ema_decay: float = _option(0.98, "decay of an exponential moving average of the weights; 0: none")
-    drop_rate: float = _option(0.0, "dropout in front of the classifier")
+    drop_rate: float = _option(0.0, "dropout before the classifier")
     drop_path_rate: float = _option(0.0, "stochastic depth of the backbone")
     loss: str = _option(
         "auto",

@@ -52,7 +52,7 @@ class RunConfig:
         resume: Continue the run in it.
         tracker: Name of one of Accelerate's trackers.
         mixed_precision: What Accelerate computes in: ``no``, ``bf16``, ``fp16``; as ``accelerate launch`` was told.
-        workers: Processes that change the training pictures, for each process that trains; 0: that process itself.
+        workers: Processes that change the training images, for each process that trains; 0: that process itself.
             None: 0 on the CPU, on a GPU its share of the cores, at most 8. The result is the same.
         recipe: How it is trained.
     """

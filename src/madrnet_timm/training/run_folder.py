@@ -20,8 +20,8 @@ _LOCK_SECONDS = 6.0
 class RunFolder:
     """Paths of a run.
 
-    ``config.yaml`` (every option), ``folds.csv`` (which image is held out in which fold), ``history.csv`` (a row an
-    epoch), ``metrics.json``, ``predictions.csv`` (a row a held-out image), ``learning_curves.png``,
+    ``config.yaml`` (every option), ``folds.csv`` (which image is held out in which fold), ``history.csv`` (one row per
+    epoch), ``metrics.json``, ``predictions.csv`` (one row per held-out image), ``learning_curves.png``,
     ``confusion_matrix.png``, ``checkpoint/`` (the last one, for ``--resume``), ``model/``, the model folder, and
     ``.lock``, held while a training is running.
     """
@@ -109,7 +109,7 @@ class RunFolder:
 
         Args:
             config: Of the run.
-            folds: A row an image.
+            folds: One row per image.
 
         Raises:
             InputError: The folder can't be written, another training is running in it or has begun there meanwhile, or

@@ -18,7 +18,7 @@ class PerClassSampler(Sampler[int]):
 
     Args:
         labels: Class id of each image.
-        batch_size: Images a batch.
+        batch_size: Images per batch.
         samples_per_class: Images of a class in a group.
         seed: Of the order.
 

@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..data.folds import fold_rows
+from ..data.images import ImageDataset, View, start_worker
 from ..data.normalization import normalized
-from ..data.pictures import PictureDataset, View, start_worker
 from ..errors import InputError
 from ..losses import HybridLoss
 from .division import Division, divide
@@ -50,7 +50,7 @@ class Images:
         std: Standard deviation of each channel.
     """
 
-    train: PictureDataset
+    train: ImageDataset
     sampler: PerClassSampler | None
     train_loader: Any
     test_loader: Any
@@ -216,8 +216,8 @@ def _prepare_images(
 ) -> Images:
     recipe, crop_pct = config.recipe, data_config["crop_pct"]
 
-    def prepared(records: "Dataset", augmentation: str, *views: Sequence[View]) -> PictureDataset:
-        return PictureDataset(records, recipe.pipeline, recipe.img_size, crop_pct, augmentation, config.seed, *views)
+    def prepared(records: "Dataset", augmentation: str, *views: Sequence[View]) -> ImageDataset:
+        return ImageDataset(records, recipe.pipeline, recipe.img_size, crop_pct, augmentation, config.seed, *views)
 
     train = prepared(division.train_records, recipe.augmentation, others, _mixed_views(config, crop_pct))
     sampler = None

@@ -62,8 +62,8 @@ def evidence_of(output: Path, note: str = "") -> Evidence:
             "Temperature and threshold of the calibration come from the same held-out images. The model itself has "
             "seen all of them, so that no figure of its own can be given on them."
         ),
-        calibration=replace(calibration, pictures=summary["pictures"]),
-        pictures=summary["pictures"],
+        calibration=replace(calibration, images=summary["images"]),
+        images=summary["images"],
         right=summary["right"],
         where="the same folds",
         note=_note(summary),
@@ -74,7 +74,7 @@ def _note(summary: Mapping[str, Any]) -> str:
     """How the figures of a cross-validation vary."""
     mean, sd, half = (100 * summary[key]["accuracy"] for key in ("mean", "sd", "t_half_width"))
     seeds = len({row["seed"] for row in summary["folds"]})
-    times = f" The tables count each image {seeds} times, once a seed." if seeds > 1 else ""
+    times = f" The tables count each image {seeds} times, once per seed." if seeds > 1 else ""
     return f"Mean over the folds {mean:.1f} ± {sd:.1f} % (95 % t interval ± {half:.1f}).{times}"
 
 
@@ -126,7 +126,7 @@ class Shipment:
 
 
 def ship(shipment: Shipment) -> Path:
-    """Write what is published: the final model of a recipe, with the figures of its cross-validation.
+    """Write a model to be published: the final model of a recipe, with the figures of its cross-validation.
 
     Returns:
         The folder ``<hub>/<name>``.

@@ -37,8 +37,8 @@ class StoredRun:
         fold: That was held out.
         config: Of the run.
         metrics: On the held-out images, with the ``controls`` on the same.
-        predictions: A row an image.
-        history: A row an epoch.
+        predictions: One row per image.
+        history: One row per epoch.
     """
 
     seed: int
@@ -104,7 +104,7 @@ class CrossValidation:
 
     @cached_property
     def predictions(self) -> list[dict[str, Any]]:
-        """A row a held-out image and seed: ``seed``, ``fold``, ``file``, ``label``, ``prediction``, probabilities."""
+        """One row per held-out image and seed: ``seed``, ``fold``, ``file``, ``label``, ``prediction``, ``p_...``."""
         return [{"seed": run.seed, "fold": run.fold, **row} for run in self.runs for row in run.predictions]
 
     @cached_property

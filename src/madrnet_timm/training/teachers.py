@@ -5,16 +5,16 @@ from typing import Any
 
 import torch
 
-from ..data.pictures import View
+from ..data.images import View
 from ..errors import InputError
 from ..hub.lookup import find_model
 from ..hub.model_folder import ModelFolder
 from .leakage import seen_by
 
-__all__ = ["Answers", "Teachers", "check_teachers"]
+__all__ = ["TeacherOutputs", "Teachers", "check_teachers"]
 
-Answers = tuple[list[torch.Tensor], list[torch.Tensor]]
-"""Logits and embeddings of each teacher, a row a picture."""
+TeacherOutputs = tuple[list[torch.Tensor], list[torch.Tensor]]
+"""Logits and embeddings of each teacher, one row per image."""
 
 
 def check_teachers(
@@ -29,13 +29,13 @@ def check_teachers(
     Args:
         teachers: What `find_model` takes.
         label_names: Classes of the student.
-        input_size: Channels, height and width of the student's pictures.
+        input_size: Channels, height and width of the student's images.
         dataset: Name of their data set.
-        held_out: ``pixel_sha256`` of the pictures that the student is measured on.
+        held_out: ``pixel_sha256`` of the images that the student is measured on.
 
     Raises:
-        InputError: No such model; other classes, pictures of another size; or a teacher that was trained on a
-            picture of ``held_out``.
+        InputError: No such model; other classes, images of another size; or a teacher that was trained on an
+            image of ``held_out``.
     """
     folders = []
     for teacher in teachers:
@@ -43,7 +43,7 @@ def check_teachers(
         size = list(folder.data_config["input_size"])
         if folder.label_names != list(label_names) or size != list(input_size):
             raise InputError(
-                f"--teacher {teacher}: has other classes or pictures of another size ({', '.join(folder.label_names)}; "
+                f"--teacher {teacher}: has other classes or images of another size ({', '.join(folder.label_names)}; "
                 f"{size}); expected those of the student ({', '.join(label_names)}; {list(input_size)})"
             )
         if not folder.architecture.startswith("madrnet_"):
@@ -64,14 +64,14 @@ def _view(pipeline: str, data_config: Mapping[str, Any]) -> View:
 
 
 class Teachers:
-    """Models that a student follows, frozen, each on its own view of the same pictures.
+    """Models that a student follows, frozen, each on its own view of the same images.
 
     Attributes:
-        others: Views of teachers that are not the student's, see `PictureDataset`.
+        others: Views of teachers that are not the student's, see `ImageDataset`.
 
     Args:
         folders: See `check_teachers`.
-        data_config: How the student's pictures are prepared.
+        data_config: How the student's images are prepared.
         pipeline: Theirs.
     """
 
@@ -99,11 +99,11 @@ class Teachers:
         return self
 
     @torch.no_grad()
-    def __call__(self, views: Sequence[torch.Tensor]) -> Answers:
-        """Logits and embeddings of each teacher for pictures ``(batch, 3, size, size)``, normalised for the student.
+    def __call__(self, views: Sequence[torch.Tensor]) -> TeacherOutputs:
+        """Logits and embeddings of each teacher for images ``(batch, 3, size, size)``, normalised for the student.
 
         Args:
-            views: The pictures as the student sees them, then in each view of `others`.
+            views: The images as the student sees them, then in each view of `others`.
         """
         logits, embeddings = [], []
         for model, place, (scale, shift) in zip(self.models, self.places, self.changes, strict=True):

@@ -1,4 +1,4 @@
-"""Prepared pictures and their random changes."""
+"""Prepared images and their random changes."""
 
 from dataclasses import fields
 
@@ -7,10 +7,10 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
+from madrnet_timm.data.images import AUGMENTATIONS, ImageDataset, _AffineOnBackground
 from madrnet_timm.data.normalization import normalized
-from madrnet_timm.data.pictures import AUGMENTATIONS, PictureDataset, _AffineOnBackground
 from madrnet_timm.data.pipelines import prepare
-from madrnet_timm.data.sources import load, pictures
+from madrnet_timm.data.sources import images_of, load
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.morphology import measure
 from madrnet_timm.training.recipe import Recipe
@@ -18,22 +18,22 @@ from madrnet_timm.training.recipe import Recipe
 
 def test_augmentation_depends_on_seed_epoch_and_index_alone():
     records = load("synthetic", count=2)
-    pictures = PictureDataset(records, "aligned", 48, augmentation="strong")
-    pictures.set_epoch(4)
-    a = pictures[3]["image"]
+    images = ImageDataset(records, "aligned", 48, augmentation="strong")
+    images.set_epoch(4)
+    a = images[3]["image"]
     state = torch.get_rng_state()
-    _ = pictures[5]
+    _ = images[5]
     assert torch.equal(state, torch.get_rng_state())
-    assert torch.equal(pictures[3]["image"], a)
-    pictures.set_epoch(5)
-    assert not torch.equal(pictures[3]["image"], a)
+    assert torch.equal(images[3]["image"], a)
+    images.set_epoch(5)
+    assert not torch.equal(images[3]["image"], a)
 
 
 def test_mixed_views_are_drawn_at_random_for_each_image_and_epoch():
     records = load("synthetic", count=3)
     names = ("head-only", "aligned-normalized", "raw")
-    mixed = PictureDataset(records, names[0], 48, mixed=[(name, 1.0) for name in names[1:]])
-    views = [[prepare(image, name, 48) for name in names] for image in pictures(records)]
+    mixed = ImageDataset(records, names[0], 48, mixed=[(name, 1.0) for name in names[1:]])
+    views = [[prepare(image, name, 48) for name in names] for image in images_of(records)]
     drawn = []
     for epoch in range(50):
         mixed.set_epoch(epoch)
@@ -44,14 +44,14 @@ def test_mixed_views_are_drawn_at_random_for_each_image_and_epoch():
             drawn.append(which)
     shares = np.bincount(drawn, minlength=3) / len(drawn)
     assert np.abs(shares - 1 / 3).max() < 4 * np.sqrt(2 / 9 / len(drawn))  # four standard deviations
-    alone = PictureDataset(records, "head-only", 48)
+    alone = ImageDataset(records, "head-only", 48)
     assert all(np.array_equal(alone[i]["image"].permute(1, 2, 0).numpy(), own[0]) for i, own in enumerate(views))
 
 
 def test_of_mixed_views_only_the_image_as_it_lies_is_turned_by_any_angle():
     """By the bright corner of a drawn wedge: an aligned head never lies upside down, the whole image does."""
     records = load("synthetic", count=1)
-    mixed = PictureDataset(records, "aligned", 48, augmentation="light", mixed=[("raw", 1.0)])
+    mixed = ImageDataset(records, "aligned", 48, augmentation="light", mixed=[("raw", 1.0)])
     wedge = torch.zeros(3, 48, 48, dtype=torch.uint8)
     wedge[:, 4:20, 20:28] = 255  # above the middle
     for view, upside_down in ((0, False), (1, True)):
@@ -66,7 +66,7 @@ def test_of_mixed_views_only_the_image_as_it_lies_is_turned_by_any_angle():
         assert (0.3 < np.mean(lower) < 0.7) if upside_down else not any(lower)
 
 
-def test_turning_is_torchvisions_on_the_pictures_own_border():
+def test_turning_is_torchvisions_on_the_images_own_border():
     y, x = np.mgrid[:60, :80]
     image = np.stack([60 + 2 * x, 120 + 2 * y, 100 + 40 * np.sin(x / 5)]).clip(0, 255).astype(np.uint8)
     image[:, [0, -1]], image[:, :, 0], image[:, :, -1] = 200, 200, 200  # the border's median
@@ -81,13 +81,13 @@ def test_turning_is_torchvisions_on_the_pictures_own_border():
         assert own.dtype == torch.uint8
         away = (own.float() - expected.float()).abs()
         assert away.median() <= 1
-        assert (away <= 6).float().mean() > 0.95  # torchvision blends the rim of the picture otherwise
+        assert (away <= 6).float().mean() > 0.95  # torchvision blends the rim of the image otherwise
     assert torch.equal(own, image)
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_no_change_stretches_a_head(name):
-    """The aspect ratio as measured before and after, on drawn heads; the picture itself does change."""
+    """The aspect ratio as measured before and after, on drawn heads; the image itself does change."""
     changes = []
     for seed in range(12):
         image = draw_head("Tapered" if seed % 2 else "Normal", seed, tail=False, debris=False).image

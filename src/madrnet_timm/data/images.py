@@ -1,4 +1,4 @@
-"""Prepared pictures as tensors, with random changes for training."""
+"""Prepared images as tensors, with random changes for training."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -14,21 +14,21 @@ from ..morphology import measure
 from ..opencv import cv2
 from ..progress import progress
 from .pipelines import prepare
-from .sources import pictures
+from .sources import images_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["AUGMENTATIONS", "PictureDataset", "View", "start_worker"]
+__all__ = ["AUGMENTATIONS", "ImageDataset", "View", "start_worker"]
 
 View = tuple[str, float]
-"""What a picture is prepared by: a name of `PIPELINES`, and the part of the shorter side that ``raw`` keeps."""
+"""What an image is prepared by: a name of `PIPELINES`, and the part of the shorter side that ``raw`` keeps."""
 
 _VIEW = 1  # of the random numbers of an image and epoch: those that draw its view
 
 
 class _AffineOnBackground(v2.RandomAffine):
-    """`RandomAffine` that fills with the median colour of the picture's own border, so that no black wedges appear.
+    """`RandomAffine` that fills with the median colour of the image's own border, so that no black wedges appear.
 
     The turning is OpenCV's, bilinear: a third of the time of torchvision's on the CPU.
     """
@@ -75,7 +75,7 @@ AUGMENTATIONS: dict[str, v2.Transform] = {
     ),
 }
 """``light`` is the paper's: horizontal flip and rotation by up to 20°. ``varied`` is for aligned heads whose stain and
-focus are not to be relied on, ``strong`` for pictures in which heads lie in any direction."""
+focus are not to be relied on, ``strong`` for images in which heads lie in any direction."""
 
 
 def _in_any_direction(augmentation: v2.Transform) -> v2.Transform:
@@ -87,20 +87,20 @@ def _in_any_direction(augmentation: v2.Transform) -> v2.Transform:
     return turned
 
 
-class PictureDataset(TorchDataset):
+class ImageDataset(TorchDataset):
     """Records of a `datasets.Dataset`, prepared once and kept in memory as uint8.
 
     Items are dicts: ``image`` (uint8 ``(3, size, size)``, see `madrnet_timm.data.normalization`), ``label``,
     ``aspect_ratio`` (NaN where it is missing or can't be trusted) and ``index``, the row in ``records``; with other
     views ``others``, one image each, changed in the same way.
 
-    The random changes of a picture depend on ``(seed, epoch, index)`` alone, not on the order of the pictures nor
+    The random changes of an image depend on ``(seed, epoch, index)`` alone, not on the order of the images nor
     on the number of processes; `set_epoch` before each pass.
 
     Args:
         records: See `madrnet_timm.data.sources.load`.
         pipeline: A name of `PIPELINES`.
-        size: Side of the pictures in pixels.
+        size: Side of the images in pixels.
         crop_pct: For the pipeline ``raw``.
         augmentation: A name of `AUGMENTATIONS`.
         seed: Of the random changes.
@@ -123,7 +123,7 @@ class PictureDataset(TorchDataset):
     ) -> None:
         views = [(pipeline, crop_pct), *mixed, *others]
         prepared: list[list[NDArray[np.uint8]]] = []
-        for image in progress(pictures(records), len(records), "preparing", "picture", shown_from=500):
+        for image in progress(images_of(records), len(records), "preparing", "image", shown_from=500):
             morphology = measure(image) if len(views) > 1 else None  # once for all views
             prepared.append([prepare(image, name, size, crop, morphology) for name, crop in views])
         stacked = [
