@@ -16,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="one head each, centred")
     parser.add_argument("--model", default="madrnet_tf_efficientnet_lite0.smids_ft_hushem", help="(%(default)s)")
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="also draw the images with their answers")
+    parser.add_argument("--contact-sheet", type=Path, metavar="PNG", help="also draw the images with their predictions")
     args = parser.parse_args()
 
     classifier = Classifier(args.model)
@@ -27,8 +27,8 @@ def main() -> None:
         notes += [f"unlike the training images in {name}" for name in prediction.out_of_domain]
         shape = f"aspect ratio {prediction.head.aspect_ratio:.2f}" if prediction.head.ok else "not measured"
         print(f"{path}: {prediction.label} {probability:.2f}, {', '.join([shape, *notes])}")
-    if args.sheet is not None:
-        contact_sheet([read_image(path) for path in args.images], predictions, classifier.pipeline, args.sheet)
+    if args.contact_sheet is not None:
+        contact_sheet([read_image(path) for path in args.images], predictions, classifier.pipeline, args.contact_sheet)
 
 
 if __name__ == "__main__":

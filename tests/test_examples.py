@@ -12,7 +12,7 @@ from .training.conftest import rows, write_heads
 
 def test_classify(example, hushem_dir, tmp_path):
     paths = [next((hushem_dir / name).rglob("*.BMP")) for name in ("01_Normal", "02_Tapered")]
-    run = example("classify.py", *paths, "--sheet", tmp_path / "sheet.png")
+    run = example("classify.py", *paths, "--contact-sheet", tmp_path / "sheet.png")
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
     for line, path, label in zip(lines, paths, ("Normal", "Tapered"), strict=True):

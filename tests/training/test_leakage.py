@@ -40,7 +40,7 @@ def run(folder, dataset, images, *before, **options):
     return folder
 
 
-def test_a_run_is_known_image_by_image_and_so_are_its_start_and_teachers(tmp_path):
+def test_a_run_is_known_image_by_image_and_so_are_its_initial_weights_and_teachers(tmp_path):
     first = run(tmp_path / "first", "hushem", ["a", "b"])
     teacher = run(tmp_path / "teacher", "folder", ["x", "c"])
     start, taught = f"local-dir:{first / 'model'}", [str(teacher)]
@@ -92,7 +92,7 @@ def test_a_teacher_that_began_with_the_data_set_is_refused(tmp_path):
     assert len(check_teachers(*words, "folder", IMAGES)) == 1
 
 
-def test_what_start_and_teachers_learned_is_handed_on(tmp_path):
+def test_what_initial_weights_and_teachers_learned_is_handed_on(tmp_path):
     start = model(tmp_path / "start", "hushem", "synthetic")
     teacher = run(tmp_path / "teacher", "smids", ["x"])
     options = RunConfig("madrnet_test_resnet", "folder", tmp_path / "out", weights=str(start), teachers=(str(teacher),))
@@ -110,7 +110,7 @@ def test_pixels_decide_whatever_the_data_set_is_called():
 
 
 def test_a_model_says_itself_what_it_saw(tmp_path):
-    """Out of its run folder, with its start gone: pixel by pixel, whatever its data sets are called."""
+    """Out of its run folder, with its initial weights gone: pixel by pixel, whatever its data sets are called."""
     alone = model(tmp_path / "alone", "hushem", "smids")
     write_csv(alone / "seen.csv", [{"pixel_sha256": value} for value in ("a", "c", "z")])
     for dataset in ("hushem", "folder"):

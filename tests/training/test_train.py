@@ -370,7 +370,7 @@ def test_weights_of_a_run_are_known_image_by_image(run, tmp_path, train_command,
     assert "was trained on 14 of the 14 images that fold 1 holds out" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
     assert train_command(*words, "--output", tmp_path / "same", "--fold", 0) == 0
-    # and what its own start had seen is known of a model that started from it
+    # and what its own initial weights had seen is known of a model that started from it
     other = write_heads(tmp_path / "others", classes=("Pyriform", "Amorphous"))
     words = ["--dataset", "folder", *SMALL, "--epochs", 1]
     between = ["--data-dir", other, "--output", tmp_path / "between", "--weights", folder / "model"]

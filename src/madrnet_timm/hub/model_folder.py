@@ -87,7 +87,7 @@ class ModelFolder:
 
     @property
     def learned_before(self) -> set[str]:
-        """Data sets with a name of their own, unlike somebody's folder, that its start and teachers learned from."""
+        """Data sets known by name that its initial weights and its teachers learned from."""
         return set(self.info.learned_before)
 
     @property
@@ -117,7 +117,7 @@ class ModelFolder:
 
     @property
     def seen(self) -> frozenset[str] | None:
-        """``pixel_sha256`` of all that it, its start and its teachers were trained on; None where that is not known.
+        """``pixel_sha256`` of all that it, its initial weights and its teachers were trained on; None if unknown.
 
         Raises:
             InputError: The file that says so is not such a file.

@@ -35,7 +35,7 @@ class Division:
         trained: Mask of those that are trained on.
         tested: Mask of those that are measured on: of the fold held out. Where none is, some of those that are trained
             on, `FIT` or fewer, and what is printed on the way is the fit.
-        left_out: How many of the held-out images the start or a teacher had seen.
+        left_out: How many of the held-out images the initial weights or a teacher had seen.
         normal: Name of the class of normal heads, if there is one.
     """
 
@@ -103,7 +103,7 @@ def check_unseen(config: RunConfig, held_out: Collection[str]) -> set[str]:
         seen = {value for model in models_before(config) for value in seen_by(model, config.dataset, held_out)}
         if seen >= set(held_out):
             raise InputError(
-                f"--leave-out-seen: the start or a teacher was trained on all {len(held_out)} images that fold "
+                f"--leave-out-seen: the initial weights or a teacher learned from all {len(held_out)} images that fold "
                 f"{config.fold} holds out; start from a model that never saw them"
             )
         return seen

@@ -1,4 +1,4 @@
-"""Leakage: which images a model has seen in training, by itself, by its start and by its teachers."""
+"""Leakage: which images a model has seen in training, itself, by its initial weights and by its teachers."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Experience:
     """What was learned before a training.
 
     Attributes:
-        data_sets: Names of the data sets that its start and its teachers learned from, with what those had begun with.
+        data_sets: Names of the data sets that its initial weights and its teachers learned from, directly or not.
         pixels: ``pixel_sha256`` of all those images, as far as they are known.
     """
 
@@ -66,7 +66,7 @@ def _learned_from(config: RunConfig) -> list[str | Path]:
 
 
 def _experience(model: Path) -> Iterator[tuple[Collection[str], Collection[str]]]:
-    """Of a model, its start and its teachers: images known one by one, and data sets of which it counts as the whole.
+    """Of a model, its initial weights and its teachers: known images, and data sets that count as a whole.
 
     A model folder that was trained here says it itself, see `ModelFolder.seen`. Of another, that of an older run, the
     run folder does, and of one that stands alone the names of its data sets.
@@ -93,7 +93,7 @@ def _experience(model: Path) -> Iterator[tuple[Collection[str], Collection[str]]
 
 
 def seen_by(model: Path, dataset: str, images: Iterable[str]) -> set[str]:
-    """Which images a model, its start or its teachers were trained on, as far as it can be known.
+    """Which images a model, its initial weights or its teachers were trained on, as far as it can be known.
 
     The images' pixels decide, whatever their data set is called here. Of a model of which only the names of its data
     sets are known (`ModelFolder.seen` is None, and it lies in no run folder), all of these count.
@@ -115,7 +115,7 @@ def seen_by(model: Path, dataset: str, images: Iterable[str]) -> set[str]:
 
 
 def seen_pixels(models: Iterable[Path]) -> set[str]:
-    """``pixel_sha256`` of all that models, their starts and their teachers were trained on, as far as it is known.
+    """``pixel_sha256`` of all that models, their initial weights and teachers were trained on, as far as it is known.
 
     Raises:
         InputError: See `ModelFolder`.

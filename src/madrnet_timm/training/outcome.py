@@ -40,7 +40,7 @@ class Outcome:
         division: Of its data.
         model: In eval mode.
         data_config: How its images are prepared, in timm's words.
-        before: What its start and its teachers have seen.
+        before: What its initial weights and its teachers have seen.
     """
 
     config: RunConfig

@@ -43,7 +43,7 @@ class RunConfig:
         backbone_weights: safetensors file for the backbone, or for a plain timm model.
         weights: Model to start from, all but its classifier: what `madrnet_timm.hub.lookup.find_model` takes.
         pretrained_backbone: Let timm fetch the backbone's weights.
-        leave_out_seen: Measure without those held-out images that the start or a teacher was trained on.
+        leave_out_seen: Measure without those held-out images that the initial weights or a teacher learned from.
         normal_class: Name of the class of normal heads, see `madrnet_timm.data.sources.normal_class`.
         model_kwargs: Further arguments of the model.
         teachers: Models that the model follows (distillation): what `madrnet_timm.hub.lookup.find_model` takes.
