@@ -139,5 +139,5 @@ def test_what_was_seen_can_be_left_out(tmp_path):
         check_unseen(options, ["a", "b", "b", "c", "d"])
     options = replace(options, leave_out_seen=True)
     assert check_unseen(options, IMAGES) == {"b", "c"}
-    with pytest.raises(InputError, match="on all 2 images that fold 0 holds out"):
+    with pytest.raises(InputError, match="learned from all 2 images that fold 0 holds out"):
         check_unseen(options, ["b", "c"])

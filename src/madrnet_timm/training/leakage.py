@@ -1,4 +1,4 @@
-"""Leakage: which images a model has seen in training, itself, by its initial weights and by its teachers."""
+"""Leakage: which images a model has seen in training, directly or through its initial weights and its teachers."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
