@@ -40,7 +40,8 @@ class _Parser(argparse.ArgumentParser):
     """Tells of a mistake in one line; the usage of a verb with fifty options would hide it."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; {self.prog} --help explains all\n")
+        verb = f" {sys.argv[1]}" if " " not in self.prog and sys.argv[1:2] and sys.argv[1] in VERBS else ""
+        self.exit(2, f"error: {message}; {self.prog}{verb} --help explains all\n")
 
 
 def command_parser() -> tuple[argparse.ArgumentParser, Any]:

@@ -81,6 +81,7 @@ def test_statistics_without_what_can_not_be_read(madrnet, heads):
     (folder / "more" / "broken.png").write_bytes(b"")
     (folder / "less").mkdir()
     (folder / "a.png").rename(folder / "less" / "a.png")
+    (folder / "less").rename(folder / "less_than_normal")
     words = ["data", "stats", "--dataset", "folder", "--data-dir", folder]
     run = madrnet(*words)
     assert run.returncode == 2
@@ -89,6 +90,7 @@ def test_statistics_without_what_can_not_be_read(madrnet, heads):
     assert run.returncode == 0, run.stderr
     assert "left out 1 of 3 images that can't be read" in run.stderr
     assert "images beside the class folders are left out (1): b.png" in run.stderr
+    assert run.stdout.splitlines()[0].split() == ["class", "less_than_normal", "more"]
     assert run.stdout.splitlines()[1].split() == ["images", "1", "1"]
 
 
@@ -138,6 +140,12 @@ cli.main(sys.argv[1:])
         assert run.stderr == "error: datasets is not installed; pip install 'madrnet-timm[train]'\n"
         assert run.stdout == ""
         assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_option_names_the_help_of_its_verb(madrnet):
+    run = madrnet("distill", "runs/a", "--unlabelled", "more")
+    assert run.returncode == 2
+    assert run.stderr == "error: unrecognized arguments: --unlabelled more; madrnet distill --help explains all\n"
 
 
 def test_a_misspelt_value_is_one_line_that_names_the_others(madrnet):

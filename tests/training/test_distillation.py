@@ -108,6 +108,7 @@ def test_a_model_that_follows_a_model_folder_on_every_image(madrnet, teacher, tm
     command = ["train", "--fold", "none", "--teacher", model, "--data-dir", heads, "--dataset", "folder", *SMALL]
     run = madrnet(*command, "--epochs", "1", "--output", tmp_path / "all")
     assert run.returncode == 0, run.stderr
+    assert f"following {model} (distillation)" in run.stdout
     assert "training on 16 images" in run.stdout
     assert "no accuracy is measured" in run.stdout
     assert "  fit: accuracy" in run.stdout
@@ -126,6 +127,7 @@ def test_a_model_that_follows_a_model_folder_on_every_image(madrnet, teacher, tm
         "predict", heads / "Normal" / "0.png", "--model", tmp_path / "all", "--output", tmp_path / "r.csv"
     )
     assert predicted.returncode == 0, predicted.stderr
+    assert "it has no threshold: only where it finds no head" in predicted.stderr
 
 
 @pytest.mark.parametrize("fold", ["-1", "last", "0.5"])

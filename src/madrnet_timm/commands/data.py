@@ -106,8 +106,9 @@ def _data_stats(args: argparse.Namespace) -> int:
     settle_dataset(args)
     records = load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable)
     rows = class_statistics(records)
-    width = max(len(key) for key in rows[0])
-    print("\n".join(f"{key:<{width}}" + "".join(f"{row[key]!s:>12}" for row in rows) for key in rows[0]))
+    width, widths = max(len(key) for key in rows[0]), [max(10, len(row["class"])) for row in rows]
+    for key in rows[0]:
+        print("  ".join([f"{key:<{width}}"] + [f"{row[key]!s:>{w}}" for row, w in zip(rows, widths, strict=True)]))
     counts = duplicate_statistics(records)
     print("\n" + "\n".join(f"{key.replace('_', ' ')}: {value}" for key, value in counts.items()))
     if args.output is not None:

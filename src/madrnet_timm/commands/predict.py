@@ -90,8 +90,11 @@ def _predict(args: argparse.Namespace) -> int:
     else:
         rows, skipped = _predict_table(args, paths, classifier)
     abstained, outside = sum(row["abstain"] for row in rows), sum(bool(row["out_of_domain"]) for row in rows)
+    doubt = f"on {abstained} the model abstains"
+    if classifier.threshold is None:
+        doubt += " (it has no threshold: only where it finds no head)"
     print(
-        f"{len(rows)} classified; on {abstained} the model abstains, {outside} are unlike its training images. "
+        f"{len(rows)} classified; {doubt}, {outside} are unlike its training images. "
         "Research use only; not a medical device",
         file=sys.stderr,
     )

@@ -27,6 +27,8 @@ def opening_lines(config: RunConfig, division: Division, batch: int, threads: st
     """
     title, count = SOURCES[config.dataset].title, len(division.train_records)
     lines = [f"model: {config.model}, starts from {_start(config)}"]
+    if config.teachers:
+        lines.append(f"following {', '.join(config.teachers)} (distillation)")
     lines.append(f"training on {count} images of {title}: {_classes(division.train_records, division.names)}")
     if config.fold is None:
         lines.append("holding no image out: no accuracy is measured; what is printed of the epochs is the fit")
