@@ -110,7 +110,7 @@ def test_a_model_that_follows_a_model_folder_on_every_image(madrnet, teacher, tm
     assert run.returncode == 0, run.stderr
     assert f"following {model} (distillation)" in run.stdout
     assert "training on 16 images" in run.stdout
-    assert "no accuracy is measured" in run.stdout
+    assert "no image is held out and no accuracy measured" in run.stdout
     assert "  fit: accuracy" in run.stdout
     folder = ModelFolder(tmp_path / "all" / "model")
     assert (folder.info.accuracy, folder.info.calibration, folder.info.confusion_matrix) == (None, None, None)
@@ -128,6 +128,13 @@ def test_a_model_that_follows_a_model_folder_on_every_image(madrnet, teacher, tm
     )
     assert predicted.returncode == 0, predicted.stderr
     assert "it has no threshold: only where it finds no head" in predicted.stderr
+
+
+def test_nothing_can_be_left_out_where_nothing_is_held_out(madrnet, tmp_path):
+    run = madrnet("train", "--fold", "none", "--leave-out-seen", "--output", tmp_path / "run")
+    assert run.returncode == 2
+    assert "--leave-out-seen: with --fold none no image is held out" in run.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("fold", ["-1", "last", "0.5"])

@@ -27,7 +27,6 @@ class Evidence:
         protocol: What was trained and measured on which images.
         calibration: By the held-out images.
         images: Number of held-out images, each counted once whatever the number of seeds.
-        right: Number of them that are right; the mean over several seeds.
         where: What the controls were measured on.
         note: How to read the figures.
     """
@@ -36,7 +35,6 @@ class Evidence:
     protocol: str
     calibration: Calibration
     images: int
-    right: float
     where: str = "the same fold"
     note: str = "One fold of a small data set: a single image moves the accuracy. Compare models over all folds."
 
@@ -81,8 +79,7 @@ def evidence_of_fold(
         + (f" {conflicts} images with conflicting labels were left out." if conflicts else "")
     )
     labels = division.test_records["label"]
-    right = sum(row[index] for index, row in enumerate(metrics["confusion_matrix"]))
-    return Evidence(metrics, protocol, calibrate(probabilities, labels), len(labels), right)
+    return Evidence(metrics, protocol, calibrate(probabilities, labels), len(labels))
 
 
 def describe_folds(config: RunConfig, divided: int, seeds: Sequence[int] = ()) -> str:

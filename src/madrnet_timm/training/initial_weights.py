@@ -28,7 +28,7 @@ def _load_start(model: Any, config: RunConfig) -> None:
 def base_model_of(config: RunConfig) -> str | None:
     """Repository on the Hub of a training's initial weights; None for weights that are not known to lie on it.
 
-    A file is known by its name: that of timm's weights, or of the folder of a published model.
+    A file is known by its name: that of timm's weights, with their tag, or of the folder of a published model.
     """
     if config.pretrained_backbone:
         return timm_repository(config.model)
@@ -43,7 +43,7 @@ def base_model_of(config: RunConfig) -> str | None:
         return None
     if name in published_models():
         return published_models()[name].repository
-    return timm_repository(name) if timm.models.is_model_pretrained(name) else None
+    return timm_repository(name) if "." in name and timm.models.is_model_pretrained(name) else None
 
 
 def _refusals(config: RunConfig) -> tuple[type[Exception], ...]:

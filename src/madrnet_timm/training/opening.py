@@ -31,7 +31,7 @@ def opening_lines(config: RunConfig, division: Division, batch: int, threads: st
         lines.append(f"following {', '.join(config.teachers)} (distillation)")
     lines.append(f"training on {count} images of {title}: {_classes(division.train_records, division.names)}")
     if config.fold is None:
-        lines.append("holding no image out: no accuracy is measured; what is printed of the epochs is the fit")
+        lines.append("no image is held out and no accuracy measured; the figures after each epoch are those of the fit")
     else:
         seen = f"; {division.left_out} more are left out, which it has seen before" if division.left_out else ""
         lines.append(

@@ -15,7 +15,7 @@ from ..evaluation.figures import confusion_matrix_figure, learning_curves_figure
 from ..files import replacing, write_csv, write_text
 from ..hub import save_model_folder
 from ..hub.card import Card
-from ..hub.cost import cost_of
+from ..hub.cost import Cost
 from ..hub.model_info import ModelInfo
 from .division import Division
 from .evidence import Evidence
@@ -41,6 +41,7 @@ class Outcome:
         model: In eval mode.
         data_config: How its images are prepared, in timm's words.
         before: What its initial weights and its teachers have seen.
+        cost: Of the model.
     """
 
     config: RunConfig
@@ -49,6 +50,7 @@ class Outcome:
     model: nn.Module
     data_config: Mapping[str, Any]
     before: Experience
+    cost: Cost
 
     def write(self, history: Sequence[Mapping[str, float]], evidence: Evidence, probabilities: np.ndarray) -> None:
         """Write everything; ``probabilities`` are those of the held-out images, in the order of the records."""
@@ -72,7 +74,7 @@ class Outcome:
             label_names=division.names,
             img_size=self.data_config["input_size"][-1],
             info=info,
-            cost=cost_of(self.model, self.data_config["input_size"][-1]),
+            cost=self.cost,
             command=HOW_TO_TRAIN,
             license=config.license,
             note="" if evidence is None else evidence.note,

@@ -64,6 +64,8 @@ def check(config: RunConfig) -> None:
         _check_backbone_weights(config.backbone_weights, name)
     if config.weights is not None:
         ModelFolder(find_model(config.weights))
+    if config.fold is None and config.leave_out_seen:
+        raise InputError("--leave-out-seen: with --fold none no image is held out; leave one of the two out")
     if config.teachers and not config.hybrid:
         raise InputError(
             f"--teacher: {name} gives no embedding; distillation needs a madrnet_* student with --loss hybrid"

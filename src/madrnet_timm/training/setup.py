@@ -16,6 +16,7 @@ from ..data.folds import fold_rows
 from ..data.images import ImageDataset, View, start_worker
 from ..data.normalization import normalized
 from ..errors import InputError
+from ..hub.cost import Cost, cost_of
 from ..losses import HybridLoss
 from .division import Division, divide
 from .initial_weights import create_model
@@ -86,6 +87,7 @@ class Setup:
         optimizer: Trains the model, and the loss if it has weights to learn.
         teachers: The teachers of a distillation, if there are any.
         before: What the initial weights and the teachers have seen.
+        cost: Cost of the model, for one image.
     """
 
     config: RunConfig
@@ -100,6 +102,7 @@ class Setup:
     optimizer: Any
     teachers: Teachers | None
     before: Experience
+    cost: Cost
 
     @property
     def bare_model(self) -> nn.Module:
@@ -127,6 +130,7 @@ def set_up(config: RunConfig, folder: RunFolder, threads: str) -> Setup:
         division = divide(config)
     set_seed(config.seed)
     model = create_model(config, division.names)
+    cost = cost_of(model, config.recipe.img_size)  # before the training, which a failure here must not lose
     data_config = _data_config(model, config)
     teachers = _create_teachers(config, division, data_config)
     if teachers is not None:
@@ -164,6 +168,7 @@ def set_up(config: RunConfig, folder: RunFolder, threads: str) -> Setup:
         optimizer,
         teachers,
         before,
+        cost,
     )
 
 

@@ -64,7 +64,6 @@ def evidence_of(output: Path, note: str = "") -> Evidence:
         ),
         calibration=replace(calibration, images=summary["images"]),
         images=summary["images"],
-        right=summary["right"],
         where="the same folds",
         note=_note(summary),
     )

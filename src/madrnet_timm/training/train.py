@@ -72,4 +72,4 @@ def _running(config: RunConfig) -> Iterator[Loop]:
 def _outcome(loop: Loop) -> Outcome:
     setup = loop.setup
     model = loop.trained_model.eval()
-    return Outcome(setup.config, setup.folder, setup.division, model, setup.data_config, setup.before)
+    return Outcome(setup.config, setup.folder, setup.division, model, setup.data_config, setup.before, setup.cost)
