@@ -61,6 +61,6 @@ def _where(entry: "Published") -> str:
 
     found = published_folder(entry.name)
     if found is None:
-        return f"on the Hub: {entry.repository}@{entry.revision}"
+        return f"not here; fetched when used, if published: {entry.repository}@{entry.revision}"
     place, folder = found
     return f"{place}: {folder}"

@@ -122,6 +122,7 @@ class Card:
             results=self._results() if measured else _NOTHING_MEASURED,
             doubt=self._doubt(),
             command=self.command,
+            probabilities="calibrated probabilities" if self.info.calibration else "probabilities",
         )
 
     def _results(self) -> str:
@@ -168,7 +169,7 @@ class Card:
         rows = []
         for role, key in [
             ("trained and measured" if self.info.confusion_matrix else "trained", self.info.dataset),
-            *(("before", k) for k in self.info.learned_before),
+            *(("learned before: initial weights or teachers", k) for k in self.info.learned_before),
         ]:
             source = SOURCES.get(key)
             if source is not None and source.doi:

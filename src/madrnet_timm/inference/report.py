@@ -83,7 +83,7 @@ def _titles(paths: Sequence[Path]) -> list[str]:
 
 
 def _correction(slide: _Slide) -> dict[str, Any] | None:
-    """Share of all heads corrected by the model's errors among heads; None where these are not known or too large."""
+    """Share of all heads corrected for the model's errors among heads; None where these are not known or too large."""
     info = slide.results.info
     heads = [index for index, name in enumerate(info.label_names) if name != info.no_head_class]
     if slide.every is None or slide.normal is None or not info.confusion_matrix:
