@@ -98,7 +98,7 @@ def test_a_report_has_the_figures_of_its_table(madrnet, table, results, tmp_path
         assert f"{100 * normal / len(rows):.1f} % {normal} of {len(rows)} heads; 95 % Wilson interval" in page.text
         assert f"{100 * low:.1f} % to {100 * high:.1f} %" in page.text
     corrected = min(max((normal / len(heads) + 145 / 150 - 1) / (0.9 + 145 / 150 - 1), 0), 1)
-    assert f"Of all heads, corrected by the model's errors {100 * corrected:.1f} %" in page.text
+    assert f"Of all heads, corrected for the model's errors {100 * corrected:.1f} %" in page.text
     assert len(heads) - len(sure) == 1
     assert f"1 head of {len(heads)} is doubtful and not in the first figure: unlike its training" in page.text
     assert "2 files are not in the table" in page.text
