@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 
+import datasets
 import pytest
 
 import madrnet_timm.morphology
@@ -18,8 +19,9 @@ from .conftest import killed_in, write_heads
 
 
 @pytest.fixture
-def counted(monkeypatch):
+def counted(monkeypatch, tmp_path):
     """How often each image was measured, by its pixels, and the model evaluated (``"evaluated"``)."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")  # other tests measure the same heads
     count, measure, evaluate = Counter(), madrnet_timm.morphology.measure, Loop.evaluate
 
     def measured(image, *args, **kwargs):

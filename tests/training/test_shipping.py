@@ -65,8 +65,8 @@ def test_the_card_quotes_the_cross_validation(shipped):
     front = yaml.safe_load(card.split("---")[1])
     assert front["library_name"] == "timm"
     assert "license" not in front  # nobody chose one
-    assert "| class | precision | recall | F1 | reference |" in card
-    assert "| Normal |" in card.split("| reference |")[1].split("Controls")[0]
+    assert "| class | precision | recall | F1 | images |" in card
+    assert "| Normal |" in card.split("| F1 | images |")[1].split("Controls")[0]
     assert front["model-index"][0]["name"] == NAME
     assert "![confusion matrix](confusion_matrix.png)" in card
     assert "| parameters | 0." in card

@@ -39,7 +39,9 @@ def _distill(args: argparse.Namespace) -> int:
     from ..training.distillation import distill
     from ..training.stored import compare_runs
 
-    show = PartialState().print  # by the first process alone
+    def show(text: str) -> None:  # by the first process alone, which is known once a training has set Accelerate up
+        PartialState().print(text)
+
     alone, distilled = distill(from_arguments(args), args.teacher, sorted(set(args.seeds)), show)
     found = compare_runs(alone, distilled)
     show(

@@ -63,12 +63,12 @@ def _train(args: argparse.Namespace) -> int:
     from ..training.train import train, train_on_all
 
     options = from_arguments(args, teachers=tuple(args.teachers))
-    show = PartialState().print  # by the first process alone
     if options.fold is None:
         train_on_all(options)
-        show(f"trained on every image; nothing was measured; {options.output}")
+        PartialState().print(f"trained on every image; nothing was measured; {options.output}")
         return 0
     metrics = train(options)
+    show = PartialState().print  # by the first process alone, which is known once the training has set Accelerate up
     controls = ", ".join(f"{name} {value:.3f}" for name, value in metrics["controls"].items())
     show(f"fold {options.fold}: accuracy {metrics['accuracy']:.3f}, F1 {metrics['f1']:.3f}; {options.output}")
     show(f"controls on the same fold: {controls}")
