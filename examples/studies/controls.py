@@ -12,7 +12,7 @@ from typing import Any
 
 from madrnet_timm.command import run_command
 from madrnet_timm.commands.arguments import add_training_seeds
-from madrnet_timm.data.arguments import add_data_arguments, add_fold_arguments, settle_dataset
+from madrnet_timm.commands.data_arguments import add_data_arguments, add_fold_arguments, settle_dataset
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from madrnet_timm.command import run_command
-from madrnet_timm.data.arguments import add_data_arguments, settle_dataset
+from madrnet_timm.commands.data_arguments import add_data_arguments, settle_dataset
 
 
 def figures(rows: Sequence[dict[str, Any]], key: str) -> dict[str, float]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from madrnet_timm.command import run_command
-from madrnet_timm.data.arguments import add_data_arguments, settle_dataset
+from madrnet_timm.commands.data_arguments import add_data_arguments, settle_dataset
 
 
 def changes() -> dict[str, Callable[[Any], Any]]:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from madrnet_timm.command import run_command
-from madrnet_timm.data.arguments import add_data_arguments, settle_dataset
+from madrnet_timm.commands.data_arguments import add_data_arguments, settle_dataset
 
 
 def main() -> None:

@@ -52,6 +52,12 @@ def test_distill_trains_both_and_compares(madrnet, teacher, tmp_path):
     assert not (tmp_path / "hub").exists()
 
 
+def test_distillation_without_labels_is_gone(madrnet, tmp_path):
+    run = madrnet("distill", tmp_path, "--unlabelled", tmp_path, "--output", tmp_path / "out")
+    assert run.returncode == 2
+    assert "argument --unlabelled: is gone" in run.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

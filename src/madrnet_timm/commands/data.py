@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..data.arguments import add_data_arguments, add_fold_arguments, settle_dataset
 from ..data.manifest import MANIFESTS
 from .arguments import add_table, check_table, put_table
+from .data_arguments import add_data_arguments, add_fold_arguments, settle_dataset
 
 __all__ = ["add_parser"]
 

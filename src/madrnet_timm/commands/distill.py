@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..cli import run_verb
 from ..command import check_extra
@@ -29,7 +29,12 @@ def add_parser(verbs: Any) -> None:
     )
     add_arguments(distill)
     add_training_seeds(distill)
+    distill.add_argument("--unlabelled", type=_gone, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     distill.set_defaults(verb=_distill)
+
+
+def _gone(_: str) -> NoReturn:
+    raise argparse.ArgumentTypeError("is gone: to follow teachers on images without labels, too, gained nothing")
 
 
 def _distill(args: argparse.Namespace) -> int:

@@ -6,9 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..data.arguments import add_data_arguments, add_fold_arguments, settle_dataset
 from ..training.recipe import PRESETS, Recipe
 from ..training.run_config import RunConfig
+from .data_arguments import add_data_arguments, add_fold_arguments, settle_dataset
 
 __all__ = ["add_arguments", "from_arguments"]
 

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..data.arguments import add_data_arguments, settle_dataset
 from ..progress import progress
 from .arguments import add_model
+from .data_arguments import add_data_arguments, settle_dataset
 
 __all__ = ["add_parser"]
 

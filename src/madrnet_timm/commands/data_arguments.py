@@ -5,9 +5,9 @@ import os
 import sys
 from pathlib import Path
 
-from .folds import PROTOCOLS
-from .manifest import MANIFESTS, verify
-from .sources import SOURCES
+from ..data.folds import PROTOCOLS
+from ..data.manifest import MANIFESTS, verify
+from ..data.sources import SOURCES
 
 __all__ = ["add_data_arguments", "add_fold_arguments", "settle_dataset"]
 

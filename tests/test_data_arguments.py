@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from madrnet_timm.data.arguments import add_data_arguments, add_fold_arguments, settle_dataset
+from madrnet_timm.commands.data_arguments import add_data_arguments, add_fold_arguments, settle_dataset
 from madrnet_timm.data.folds import assign_folds, divided_records
 from madrnet_timm.data.sources import load, normal_class
 from madrnet_timm.data.synthetic import draw_head
