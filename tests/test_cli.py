@@ -143,9 +143,9 @@ cli.main(sys.argv[1:])
 
 
 def test_an_unknown_option_names_the_help_of_its_verb(madrnet):
-    run = madrnet("distill", "runs/a", "--unlabelled", "more")
+    run = madrnet("distill", "runs/a", "--no-such", "more")
     assert run.returncode == 2
-    assert run.stderr == "error: unrecognized arguments: --unlabelled more; madrnet distill --help explains all\n"
+    assert run.stderr == "error: unrecognized arguments: --no-such more; madrnet distill --help explains all\n"
 
 
 def test_a_misspelt_value_is_one_line_that_names_the_others(madrnet):

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import InputError
 
@@ -15,6 +15,7 @@ __all__ = [
     "add_chosen_seeds",
     "add_images",
     "add_model",
+    "add_refused",
     "add_scale",
     "add_table",
     "add_training_seeds",
@@ -40,6 +41,15 @@ def add_images(parser: argparse.ArgumentParser) -> None:
 def add_model(parser: argparse.ArgumentParser) -> None:
     """``--model``."""
     parser.add_argument("--model", required=True, metavar="NAME", help=MODEL_HELP)
+
+
+def add_refused(parser: argparse._ActionsContainer, option: str, hint: str) -> None:
+    """An option of an earlier version, which `--help` does not show: what has become of it."""
+
+    def refuse(_: str) -> NoReturn:
+        raise argparse.ArgumentTypeError(hint)
+
+    parser.add_argument(option, type=refuse, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def add_scale(parser: argparse.ArgumentParser) -> None:

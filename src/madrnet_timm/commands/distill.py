@@ -2,11 +2,11 @@
 
 import argparse
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ..cli import run_verb
 from ..command import check_extra
-from .arguments import add_training_seeds
+from .arguments import add_refused, add_training_seeds
 from .training_arguments import add_arguments, from_arguments
 
 __all__ = ["add_parser"]
@@ -29,12 +29,8 @@ def add_parser(verbs: Any) -> None:
     )
     add_arguments(distill)
     add_training_seeds(distill)
-    distill.add_argument("--unlabelled", type=_gone, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    add_refused(distill, "--unlabelled", "is gone: to follow teachers on images without labels, too, gained nothing")
     distill.set_defaults(verb=_distill)
-
-
-def _gone(_: str) -> NoReturn:
-    raise argparse.ArgumentTypeError("is gone: to follow teachers on images without labels, too, gained nothing")
 
 
 def _distill(args: argparse.Namespace) -> int:

@@ -4,10 +4,11 @@ import argparse
 import ast
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ..training.recipe import PRESETS, Recipe
 from ..training.run_config import RunConfig
+from .arguments import MODEL_HELP, add_refused
 from .data_arguments import add_data_arguments, add_fold_arguments, settle_dataset
 
 __all__ = ["add_arguments", "from_arguments"]
@@ -21,10 +22,6 @@ def _keyword(text: str) -> tuple[str, Any]:
         return key, ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return key, value
-
-
-def _renamed(_: str) -> NoReturn:
-    raise argparse.ArgumentTypeError("is now --samples-per-class")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--weights",
         metavar="MODEL",
-        help="model to start from, all but its classifier: a finished run, a model folder, a published name, the "
-        "name of a folder in $MADRNET_HUB_DIR, or hf-hub:owner/name",
+        help=f"model to start from, all but its classifier: {MODEL_HELP}",
     )
     what.add_argument(
         "--pretrained-backbone", action="store_true", help="let timm fetch the backbone's weights from the Hub"
@@ -92,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar=None if choices else "N",
             help=f"{option.metadata['help']} ({value})",
         )
-    recipe.add_argument("--per-class", type=_renamed, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    add_refused(recipe, "--per-class", "is now --samples-per-class")
 
 
 def from_arguments(args: argparse.Namespace, **overrides: Any) -> RunConfig:

@@ -11,7 +11,10 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, r
 
 from .calibration import expected_calibration_error
 
-__all__ = ["ClassificationMetrics", "classification_metrics", "probability_metrics"]
+__all__ = ["FIGURES", "ClassificationMetrics", "classification_metrics", "probability_metrics"]
+
+FIGURES = ("accuracy", "precision", "recall", "f1")
+"""Of all classes together, in the order of the tables."""
 
 
 def classification_metrics(

@@ -8,11 +8,9 @@ from typing import Any
 
 from .controls import better_control
 from .intervals import t_interval, wilson_interval
-from .metrics import classification_metrics, probability_metrics
+from .metrics import FIGURES, classification_metrics, probability_metrics
 
-__all__ = ["held_out_images", "summarize_predictions", "summary_table"]
-
-_FIGURES = ("accuracy", "precision", "recall", "f1")
+__all__ = ["controls_of", "held_out_images", "summarize_predictions", "summary_table"]
 
 
 def summarize_predictions(
@@ -47,7 +45,7 @@ def summarize_predictions(
     folds = []
     for (seed, fold), chosen in sorted(by_fold.items()):
         found = metrics(chosen)
-        figures = {key: found[key] for key in (*_FIGURES, "auc") if key in found}
+        figures = {key: found[key] for key in (*FIGURES, "auc") if key in found}
         folds.append({"seed": seed, "fold": fold, **figures, **(more or {}).get((seed, fold), {})})
     seeds = len({row["seed"] for row in folds})
     keys = [key for key in folds[0] if key not in ("seed", "fold") and all(key in row for row in folds)]
@@ -78,9 +76,14 @@ def held_out_images(summary: Mapping[str, Any]) -> int:
     return int(summary["images"] if "images" in summary else summary["pictures"])
 
 
+def controls_of(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Accuracy of each control, the mean over the folds."""
+    return {key.removeprefix("control "): v for key, v in summary["mean"].items() if key.startswith("control ")}
+
+
 def summary_table(summary: dict[str, Any]) -> str:
     """A summary as text: the folds, their mean and spread, the pooled interval, the controls, the confusion matrix."""
-    keys = [key for key in (*_FIGURES, "auc") if key in summary["mean"]]
+    keys = [key for key in (*FIGURES, "auc") if key in summary["mean"]]
     lines = ["seed fold  " + "".join(f"{key:>11}" for key in keys)]
     for row in summary["folds"]:
         lines.append(f"{row['seed']:<5}{row['fold']:<6}" + "".join(f"{100 * row[key]:>11.1f}" for key in keys))
@@ -96,8 +99,7 @@ def summary_table(summary: dict[str, Any]) -> str:
     for key in summary["mean"]:
         if key.startswith("control "):
             lines.append(f"{key}: {100 * summary['mean'][key]:.1f} ± {100 * summary['sd'][key]:.1f} %")
-    controls = {key.removeprefix("control "): v for key, v in summary["mean"].items() if key.startswith("control ")}
-    if hint := better_control(summary["mean"]["accuracy"], controls):
+    if hint := better_control(summary["mean"]["accuracy"], controls_of(summary)):
         lines.append(hint)
     names = list(summary["pooled"]["per_class"])
     lines.append("confusion (rows: reference): " + ", ".join(names))

@@ -15,12 +15,14 @@ from .model_folder import SEEN
 if TYPE_CHECKING:
     from ..models.pretrained import Published
 
-__all__ = ["NEEDED", "cached_folder", "fetch_folder", "git_hash", "is_repository", "wrong_file"]
+__all__ = ["FILES", "NEEDED", "cached_folder", "fetch_folder", "git_hash", "is_repository", "wrong_file"]
 
 NEEDED = ("model.safetensors", "config.json")
 """Files without which there is no model."""
 
-_FILES = [*NEEDED, "README.md", "confusion_matrix.png", SEEN]
+FILES = ("README.md", "config.json", "model.safetensors", "confusion_matrix.png", SEEN)
+"""What of a model folder lies on the Hub."""
+
 _TIMEOUT = 5.0
 
 _logger = logging.getLogger(__name__)
@@ -44,7 +46,9 @@ def cached_folder(repository: str, revision: str | None) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=_FILES, local_files_only=True))
+        folder = Path(
+            snapshot_download(repository, revision=revision, allow_patterns=list(FILES), local_files_only=True)
+        )
     except LocalEntryNotFoundError:
         return None
     return folder if all((folder / name).is_file() for name in NEEDED) else None
@@ -115,7 +119,7 @@ def _download(repository: str, revision: str | None, force: bool = False) -> Pat
         raise EntryNotFoundError(repository)
     return Path(
         snapshot_download(
-            repository, revision=revision, allow_patterns=_FILES, etag_timeout=_TIMEOUT, force_download=force
+            repository, revision=revision, allow_patterns=list(FILES), etag_timeout=_TIMEOUT, force_download=force
         )
     )
 

@@ -10,15 +10,13 @@ from safetensors.torch import load_file
 
 from ..errors import InputError
 from .card import ANYWHERE, check_license
-from .fetch import git_hash, is_repository
+from .fetch import FILES, git_hash, is_repository
 from .hub_errors import hub_reason, is_unreachable
 from .lookup import find_model
-from .model_folder import SEEN, ModelFolder
+from .model_folder import ModelFolder
 from .weights import check_numbers
 
 __all__ = ["publish"]
-
-_FILES = ("README.md", "config.json", "model.safetensors", "confusion_matrix.png", SEEN)
 
 
 def _is_same(there: Any, data: bytes) -> bool:
@@ -71,7 +69,7 @@ def publish(
     card = _card(folder.path / "README.md", license)
     there = f"hf-hub:{repo}"  # where its readers find the model
     card = card.replace(f"local-dir:{ANYWHERE}", there).replace(ANYWHERE, there)
-    files = {name: (folder.path / name).read_bytes() for name in _FILES if (folder.path / name).is_file()}
+    files = {name: (folder.path / name).read_bytes() for name in FILES if (folder.path / name).is_file()}
     files["README.md"] = card.encode()
     try:
         yield from _publish(files, repo, private, dry_run, tag)
@@ -106,7 +104,7 @@ def _card(path: Path, license: str | None) -> str:
 
 
 def _sizes(files: Mapping[str, bytes], changes: Mapping[str, str]) -> Iterator[str]:
-    for name in sorted(files, key=_FILES.index):
+    for name in sorted(files, key=FILES.index):
         size = f", {len(files[name]) / 1e6:.1f} MB" if name in changes else ""
         yield f"{name}: {changes.get(name, 'unchanged')}{size}"
     if b"\nlicense: " not in files["README.md"]:

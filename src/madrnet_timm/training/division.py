@@ -1,5 +1,6 @@
 """Which images a training learns from, which it is measured on, and which are left out of both."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -73,10 +74,10 @@ def divide(config: RunConfig) -> Division:
     records, folds, conflicts = config.divided_records()
     normal = normal_class(class_names(records), config.normal_class)
     if config.fold is None:
-        all_of_them = folds != LEFT_OUT
-        some = np.zeros_like(all_of_them)
-        some[:: -(-len(some) // FIT)] = True
-        return Division(records, folds, conflicts, all_of_them, all_of_them & some, 0, normal)
+        trained, tested = folds != LEFT_OUT, np.zeros(len(folds), dtype=bool)
+        rows = np.flatnonzero(trained)
+        tested[rows[:: math.ceil(len(rows) / FIT)]] = True
+        return Division(records, folds, conflicts, trained, tested, 0, normal)
     check_fold(config.fold, int(folds.max()) + 1)
     held_out = folds == config.fold
     pixels = np.array(records["pixel_sha256"])

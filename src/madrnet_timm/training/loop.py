@@ -15,7 +15,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from tqdm import tqdm
 
-from ..evaluation.metrics import ClassificationMetrics
+from ..evaluation.metrics import FIGURES, ClassificationMetrics
 from ..files import beside_path, replacing_folder, settle_folder, write_csv
 from .batch_loss import BatchLoss
 from .finite import check_finite, check_loss, check_weights
@@ -25,7 +25,6 @@ from .setup import Setup
 __all__ = ["HeldOut", "Loop"]
 
 _CHECKPOINT_SECONDS = 60.0
-_FIGURES = ("accuracy", "precision", "recall", "f1")
 
 
 @dataclass
@@ -159,7 +158,7 @@ class Loop:
     def _note(self, epoch: int, losses: Mapping[str, float], metrics: Mapping[str, Any], bar: tqdm) -> None:
         """Put an epoch on the screen, into the history, and to the tracker."""
         setup = self.setup
-        row = {"epoch": epoch + 1, **losses, **{name: metrics[name] for name in _FIGURES}}
+        row = {"epoch": epoch + 1, **losses, **{name: metrics[name] for name in FIGURES}}
         if setup.criterion.log_weights:
             row |= {f"weight_{name}": value for name, value in setup.criterion.weights().items()}
         row |= {f"f1_{name}": figures["f1"] for name, figures in metrics["per_class"].items()}
@@ -198,6 +197,6 @@ class Loop:
 
 def _epoch_line(row: Mapping[str, float], epochs: int, held_out: bool) -> str:
     losses = " ".join(f"{k.removeprefix('loss_')} {v:.3f}" for k, v in row.items() if k.startswith("loss_"))
-    figures = " ".join(f"{name} {row[name]:.3f}" for name in _FIGURES)
+    figures = " ".join(f"{name} {row[name]:.3f}" for name in FIGURES)
     where = "held out" if held_out else "fit"
     return f"epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:.3f} ({losses})  {where}: {figures}"

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -66,7 +66,12 @@ class Outcome:
     def save_model(self, evidence: Evidence | None) -> None:
         """Write the model folder; without ``evidence`` it says that nothing was measured."""
         config, division = self.config, self.division
-        info = self._info() if evidence is None else evidence.added_to(self._info())
+        info = self._info()
+        if evidence is None:
+            images, title = len(division.train_records), SOURCES[config.dataset].title
+            info = replace(info, protocol=f"Trained on all {images} images of {title}; none was held out.")
+        else:
+            info = evidence.added_to(info)
         figure = self.folder.confusion_matrix
         card = Card(
             name=config.model,
@@ -106,7 +111,6 @@ class Outcome:
             normal_class=division.normal,
             no_head_class=source.no_head if source.no_head in division.names else None,
             domain=domain_ranges(division.train_records["domain"]),
-            protocol=f"Trained on all {len(division.train_records)} images of {source.title}; none was held out.",
         )
 
     def _prediction_rows(self, probabilities: np.ndarray) -> list[dict[str, Any]]:

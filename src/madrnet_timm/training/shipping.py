@@ -12,6 +12,7 @@ import yaml
 from ..data.folds import divided_groups
 from ..errors import InputError
 from ..evaluation.calibration import calibrate
+from ..evaluation.summary import controls_of
 from ..files import read_csv, sha256_of, write_text
 from ..hub.card import ANYWHERE, Card
 from ..hub.cost import cost_of
@@ -19,6 +20,7 @@ from ..hub.lookup import find_model
 from ..hub.model_folder import PRECISIONS, ModelFolder, save_model_folder
 from ..models.pretrained import Published
 from .evidence import Evidence, describe_folds
+from .run_config import RunConfig
 from .run_folder import RunFolder
 from .stored import CrossValidation, cross_validated_config, seed_and_fold
 from .train import train_on_all
@@ -49,13 +51,12 @@ def evidence_of(output: Path, note: str = "") -> Evidence:
     names = list(summary["pooled"]["per_class"])
     probabilities = np.array([[float(row[f"p_{name}"]) for name in names] for row in rows])
     calibration = calibrate(probabilities, [names.index(row["label"]) for row in rows])
-    controls = {key.removeprefix("control "): v for key, v in summary["mean"].items() if key.startswith("control ")}
     seeds = sorted({row["seed"] for row in summary["folds"]})
     folds = len(summary["folds"]) // len(seeds)
     places = read_csv(RunFolder(output / f"seed{seeds[0]}-fold0").folds)
     divided = divided_groups(*([int(row[key]) for row in places] for key in ("group", "fold")))
     return Evidence(
-        metrics=summary["pooled"] | {"controls": controls},
+        metrics=summary["pooled"] | {"controls": controls_of(summary)},
         protocol=(
             "Trained on all images after a cross-validation of the same recipe, whose figures these are: "
             f"{folds} folds; {describe_folds(replace(options, seed=seeds[0]), divided, seeds)}. {note}{note and ' '}"
@@ -150,7 +151,7 @@ def ship(shipment: Shipment) -> Path:
         folder = ModelFolder(find_model(shipment.final))
     if folder.architecture != options.model or folder.label_names != list(evidence.metrics["per_class"]):
         raise InputError(f"--final {shipment.final}: {folder.architecture}; expected {options.model}, of these classes")
-    train, license = _train_command(shipment), options.license or folder.config.pretrained_cfg["license"]
+    train, license = _train_command(shipment, options), options.license or folder.config.pretrained_cfg["license"]
     info = evidence.added_to(folder.info)
     info = replace(info, base_model=shipment.base_model or info.base_model)
     model, target = folder.load(), shipment.hub / name
@@ -178,9 +179,8 @@ def ship(shipment: Shipment) -> Path:
     return target
 
 
-def _train_command(shipment: Shipment) -> str:
+def _train_command(shipment: Shipment, options: RunConfig) -> str:
     """How to make it again; where the reader's files lie is left to the reader."""
-    options = cross_validated_config(shipment.output)
     seeds = sorted({seed_and_fold(path)[0] for path in shipment.output.glob("seed*-fold*")})
     words = [training_command(options, seeds, "runs/ship"), "&& python -m tools.ship runs/ship --name", shipment.name]
     words += ["--final runs/final"] if shipment.final is not None else []
