@@ -44,6 +44,12 @@ def test_ellipse_of_known_axes(half_length, half_width, angle):
     assert found.width == pytest.approx(2 * half_width, rel=0.03)
     assert found.area == pytest.approx(np.pi * half_length * half_width, rel=0.04)
     assert found.center == pytest.approx((65, 65), abs=0.2)
+    x0, y0, x1, y1 = found.box
+    assert found.mask[y0:y1, x0:x1].sum() == found.mask.sum()
+    assert found.mask[y0].any()
+    assert found.mask[y1 - 1].any()
+    assert found.mask[:, x0].any()
+    assert found.mask[:, x1 - 1].any()
     assert (found.angle - angle + 90) % 180 - 90 == pytest.approx(0, abs=1)
     assert found.ok
 

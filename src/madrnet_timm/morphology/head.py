@@ -31,7 +31,7 @@ MEASUREMENTS = (
 )
 """Columns of a table of measurements."""
 
-_NOT_OK = frozenset({"no_head", "touches_border", "low_contrast", "unstable"})  # flags with which γ can't be trusted
+_NOT_OK = frozenset({"no_head", "touches_border", "touching", "low_contrast", "unstable"})  # γ can't be trusted
 _LEAST_AREA = 9  # px of the outline's resolution
 _NECK_REACH = 0.5  # of the head's width
 _THIN = 5  # px of the outline's resolution: no neck, but the head's blurred rim, or a tail
@@ -70,6 +70,7 @@ class HeadMorphology:
             size, without the head itself. Things thinner than 2.5 pixels of 131 are left out; a tail lies about there.
         contour: Outline ``(points, 2)``, ``(x, y)`` to fractions of a pixel; empty without a head.
         center: Centroid ``(x, y)``.
+        box: Bounding box of the mask ``(x0, y0, x1, y1)``, x1 and y1 exclusive, as Pillow's ``crop`` takes it.
         angle: Direction of the acrosome along the long axis, degrees counter-clockwise from the image's right, in
             (-180, 180]; a best guess where `flags` has ``polarity``.
         length: Long axis of the ellipse with the head's second moments.
@@ -86,11 +87,12 @@ class HeadMorphology:
         acrosome_contrast: How much paler than the nucleus it is.
         stain_profile: Relative darkness in ten parts from the acrosome's end to the tail's; empty without a head.
         width_profile: Relative width in the same parts; empty without a head.
-        flags: Reasons for care. γ can't be trusted with ``no_head``, ``touches_border``, ``low_contrast`` or
-            ``unstable`` (two outlines are about as good: the same image turned by 90° or 180° gives a γ that is more
-            than 5 % different, or no head; looked for where the outline is no ellipse or was cut); ``two_heads``
-            (another dark object of this size), ``cut_neck``, ``irregular`` (dents that a single head does not have:
-            debris, a clump) and ``polarity`` (the acrosome's end is a guess) are information.
+        flags: Reasons for care. γ can't be trusted with ``no_head``, ``touches_border``, ``touching`` (heads of a field
+            that could not be parted), ``low_contrast`` or ``unstable`` (two outlines are about as good: the same image
+            turned by 90° or 180° gives a γ that is more than 5 % different, or no head; looked for where the outline is
+            no ellipse or was cut); ``two_heads`` (another dark object of this size), ``cut_neck``, ``irregular`` (dents
+            that a single head does not have: debris, a clump) and ``polarity`` (the acrosome's end is a guess) are
+            information.
         um_per_px: Micrometres per pixel, None if unknown.
 
     Without a head the measurements are None.
@@ -100,6 +102,7 @@ class HeadMorphology:
     neck: NDArray[np.bool_]
     contour: NDArray[np.float32]
     center: tuple[float, float] | None = None
+    box: tuple[int, int, int, int] | None = None
     angle: float | None = None
     length: float | None = None
     width: float | None = None
@@ -207,6 +210,12 @@ def _is_unstable(green: NDArray[np.uint8], aspect_ratio: float) -> bool:
     return False
 
 
+def _box(mask: BoolArray) -> tuple[int, int, int, int] | None:
+    """Bounding box ``(x0, y0, x1, y1)``, x1 and y1 exclusive; None of an empty mask."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return (x, y, x + width, y + height) if width else None
+
+
 def _flags(found: Segmentation, at_border: bool, solidity: float | None, vote: float) -> set[str]:
     """Reasons for care that one look tells, see `HeadMorphology`."""
     reasons = {
@@ -255,6 +264,7 @@ def _measured(found: Segmentation, green: NDArray[np.uint8], um_per_px: float | 
         neck=in_image(found.mask | neck) & ~mask,
         contour=contour,
         center=(cx / zoom + float(offset[0]), cy / zoom + float(offset[1])),
+        box=_box(mask),
         angle=float(np.degrees(np.arctan2(-dy, dx))),
         length=4 * float(np.sqrt(major)) / zoom,
         width=4 * float(np.sqrt(minor)) / zoom,
