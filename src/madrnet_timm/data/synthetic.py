@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from ..opencv import cv2
 
-__all__ = ["SHAPES", "SyntheticHead", "draw_head"]
+__all__ = ["ASPECT_RATIOS", "SHAPES", "SyntheticHead", "coverage", "draw_head", "moments", "outline"]
 
 SHAPES = ("Normal", "Tapered", "Pyriform", "Amorphous")
+ASPECT_RATIOS = {"Normal": 1.5, "Tapered": 2.15, "Pyriform": 1.75, "Amorphous": 1.5}
+"""Typical half length over half width of each shape's ellipse, before it is bent."""
 
 _SUPERSAMPLING = 4
 _SHIFT = 6  # fractional bits of OpenCV's drawing coordinates
@@ -38,7 +40,7 @@ class SyntheticHead:
     length: float
 
 
-def _outline(shape: str, half_length: float, half_width: float, rng: np.random.Generator) -> NDArray[np.float64]:
+def outline(shape: str, half_length: float, half_width: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Points of the outline, the acrosome towards +x, the long axis along x."""
     t = np.linspace(0, 2 * np.pi, 720, endpoint=False)
     x, y = half_length * np.cos(t), half_width * np.sin(t)
@@ -55,7 +57,7 @@ def _outline(shape: str, half_length: float, half_width: float, rng: np.random.G
     return np.column_stack([x, y])
 
 
-def _moments(polygon: NDArray[np.float64]) -> tuple[float, float, float]:
+def moments(polygon: NDArray[np.float64]) -> tuple[float, float, float]:
     """Ratio of the axes, long axis and its angle (radians, y downwards) from a polygon's exact second moments."""
     m = cv2.moments(polygon.astype(np.float32)[:, None])
     xx, yy, xy = m["mu20"] / m["m00"], m["mu02"] / m["m00"], m["mu11"] / m["m00"]
@@ -64,7 +66,7 @@ def _moments(polygon: NDArray[np.float64]) -> tuple[float, float, float]:
     return float(np.sqrt(major / minor)), float(4 * np.sqrt(major)), float(0.5 * np.arctan2(2 * xy, xx - yy))
 
 
-def _fill(polygon: NDArray[np.float64], size: int) -> NDArray[np.float32]:
+def coverage(polygon: NDArray[np.float64], size: int) -> NDArray[np.float32]:
     """Coverage of each pixel by a polygon in pixels, ``(size, size)`` in [0, 1]."""
     k = _SUPERSAMPLING
     canvas = np.zeros((size * k, size * k), dtype=np.uint8)
@@ -100,7 +102,7 @@ def draw_head(
         raise ValueError(f"shape={shape!r}: expected one of {', '.join(SHAPES)}")
     rng = np.random.default_rng(seed)
     unit = size / 131
-    ratio = {"Normal": 1.5, "Tapered": 2.15, "Pyriform": 1.75, "Amorphous": 1.5}[shape] * rng.normal(1, 0.04)
+    ratio = ASPECT_RATIOS[shape] * rng.normal(1, 0.04)
     a = half_length if half_length is not None else unit * rng.uniform(22, 26)
     b = half_width if half_width is not None else a / ratio
     angle = rng.uniform(-180, 180)
@@ -108,9 +110,9 @@ def draw_head(
     direction = np.array([np.cos(np.radians(angle)), -np.sin(np.radians(angle))])  # y downwards
     across = np.array([-direction[1], direction[0]])
 
-    local = _outline(shape, a, b, rng)
+    local = outline(shape, a, b, rng)
     polygon = middle + local[:, :1] * direction + local[:, 1:] * across
-    cover = _fill(polygon, size)
+    cover = coverage(polygon, size)
 
     background = np.array([205, 160, 195]) + rng.normal(0, 9, size=3)
     nucleus = np.array([92, 42, 120]) + rng.normal(0, 8, size=3)
@@ -138,7 +140,7 @@ def draw_head(
         image += disc * (nucleus - image)
     image = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 0.7 * unit) + rng.normal(0, 2.5, size=image.shape)
 
-    aspect_ratio, length, _ = _moments(polygon)
+    aspect_ratio, length, _ = moments(polygon)
     return SyntheticHead(
         image=np.clip(np.rint(image), 0, 255).astype(np.uint8),
         mask=cover >= 0.5,
