@@ -167,15 +167,15 @@ def many(files: list[str] | None, scale: str) -> tuple[Any, ...]:
     table, page, archive = folder / "results.csv", folder / "report.html", folder / "results.zip"
     images = _copied(files, folder)
     try:
-        rows, skipped = predict_files(images, classifier, um_per_px)
+        found = predict_files(images, classifier, um_per_px)
     except InputError as error:  # a scale that does not fit
         raise gr.Error(str(error)) from None
-    skipped = [why.replace(f"{folder}{os.sep}", "") for why in skipped]
-    if not rows:
-        raise gr.Error("None of these could be read: " + "; ".join(skipped[:3]))
-    for row in rows:
+    found.skipped = [why.replace(f"{folder}{os.sep}", "") for why in found.skipped]
+    if not found.rows:
+        raise gr.Error("None of these could be read: " + "; ".join(found.skipped[:3]))
+    for row in found.rows:
         row["file"] = Path(row["file"]).name
-    write_results(table, rows, skipped, classifier, um_per_px)
+    write_results(table, found, classifier)
     results = read_results(table)
     write_report([results], page, classifier=classifier)
     for image in images:  # what was dropped is not kept
@@ -191,9 +191,9 @@ def many(files: list[str] | None, scale: str) -> tuple[Any, ...]:
             "" if row["aspect_ratio"] is None else f"{row['aspect_ratio']:.2f}",
             _words(row["flags"].split()),
         ]
-        for row in rows
+        for row in found.rows
     ]
-    shown += [[why.split(":")[0], "skipped", "", why, "", ""] for why in skipped]
+    shown += [[why.split(":")[0], "skipped", "", why, "", ""] for why in found.skipped]
     return _summary(results), shown, [str(archive), str(page)], scale
 
 

@@ -161,6 +161,11 @@ class Values:
             raise self.wrong(key, expected)
         return tuple(map(tuple, rows))
 
+    def objects(self, key: str, most: int = _LONGEST_LIST) -> "list[Values]":
+        """A list of objects; an empty one where the key is missing."""
+        found = self.items(key, (), "a list of objects", most)
+        return [Values(item, f"{self.where}: {key}[{number}]") for number, item in enumerate(found)]
+
     def values(self, key: str) -> "Values":
         """An object; an empty one where the key is missing."""
         return Values(self._take(key, {}, "an object"), f"{self.where}: {key}")

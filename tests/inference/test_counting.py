@@ -14,10 +14,11 @@ from madrnet_timm.inference.results import Results, ResultsInfo
 LABELS = ("Normal", "Abnormal", "Debris")
 
 
-def row(number, prediction="Normal", abstain=False, outside="", flags="", file=None):
+def row(number, prediction="Normal", abstain=False, outside="", flags="", file=None, head=None, counted=True):
     ok = not set(flags.split()) & {"no_head", "touches_border", "low_contrast"}
     return {
-        "file": file or f"head{number}.png", "prediction": prediction, "probability": 0.9, "abstain": abstain,
+        "file": file or f"head{number}.png", "head": head, "counted": counted,
+        "prediction": prediction, "probability": 0.9, "abstain": abstain,
         "out_of_domain": outside, "flags": flags, "ok": ok, "pixel_sha256": f"{number:064x}",
     }  # fmt: skip
 
@@ -57,6 +58,23 @@ def test_copies_count_once():
     rows = [row(number % 2, file=f"{number}.png") for number in range(12)]
     (count,) = count_slides([table(*rows)])
     assert ([r["file"] for r in count.decided], count.copies) == (["0.png", "1.png"], 10)
+
+
+def test_heads_at_the_border_count_for_nothing():
+    heads = [row(0, head=number, counted=number < 3, flags="touches_border" * (number > 2)) for number in range(1, 6)]
+    (count,) = count_slides([table(*heads)])
+    assert ([r["head"] for r in count.decided], [r["head"] for r in count.border]) == ([1, 2], [3, 4, 5])
+    assert (count.images, count.copies) == (count.decided, 0)
+
+
+def test_a_field_is_copied_with_all_its_heads():
+    """Heads of one field have its pixels; the same field under another name has the same heads."""
+    heads = [row(number, head=1 + head) for number in range(2) for head in range(3)]
+    again = [row(1, head=1 + head, file="copy.png") for head in range(3)]
+    (count,) = count_slides([table(*heads, *again)])
+    assert (len(count.decided), count.copies) == (6, 3)
+    one, two = count_slides([table(*heads[:3], path="a.csv"), table(*heads[2:], path="b.csv")])
+    assert (len(one.decided), len(two.decided), two.shared) == (3, 3, 1)
 
 
 def test_tables_of_the_same_images_are_refused():

@@ -28,10 +28,10 @@ def test_every_form_has_the_same_prediction(classifier, tmp_path):
     Image.fromarray(np.ascontiguousarray(head[:, 20:])).save(tmp_path / "turned.png", exif=exif)
     paths = image_files([tmp_path])
     assert len(paths) == 3
-    rows, skipped = predict_files(paths, classifier)
-    assert skipped == []
+    found = predict_files(paths, classifier)
+    assert found.skipped == []
     forms = zip(
-        rows, classifier(paths), classifier([Image.open(path) for path in paths]),
+        found.rows, classifier(paths), classifier([Image.open(path) for path in paths]),
         classifier([path.read_bytes() for path in paths]), strict=True,
     )  # fmt: skip
     for row, *predictions in forms:

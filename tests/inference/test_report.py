@@ -58,8 +58,7 @@ def classifier(model_dir):
 
 
 def predict(images, classifier, output, um_per_px=0.1):
-    rows, skipped = predict_files(images, classifier, um_per_px)
-    write_results(output, rows, skipped, classifier, um_per_px)
+    write_results(output, predict_files(images, classifier, um_per_px), classifier)
     return output
 
 

@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 from madrnet_timm.errors import InputError
+from madrnet_timm.inference.field_record import FieldRecord
 from madrnet_timm.inference.results import info_path, read_results
 
 LABELS = ["Normal", "Tapered", "Pyriform"]
@@ -55,6 +56,34 @@ def test_types_and_values(tmp_path):
     assert found.info.label_names == tuple(LABELS)
     assert (found.info.threshold, found.info.um_per_px, found.info.held_out) == (0.7, 0.1, 30)
     assert found.info.confusion_matrix[1] == (0, 8, 2)
+
+
+def test_heads_of_fields(tmp_path):
+    """Where they lie, whether they count, and the fields of the file beside the table."""
+    path, text, info = valid_pair(tmp_path)
+    assert all(
+        (row["head"], row["x0"], row["center_x"], row["counted"]) == (None, None, None, True)
+        for row in read_results(path).rows
+    )  # of an older table
+    head, *lines = text.splitlines()
+    more = "page,head,x0,y0,x1,y1,center_x,center_y,counted"
+    cells = ["2,1,0,10,50,61,25.5,33.1,False", "2,2,70,10,120,61.0,95,33,True", ",,,,,,,,True"]
+    path.write_text("\n".join([f"{head},{more}", *map(",".join, zip(lines, cells, strict=True))]))
+    field = {"file": "slide.tif", "page": 2, "width": 640, "height": 480, "heads": 2, "at_border": 1}
+    field |= {"head_length": 41.5, "crop_side": 115, "um_per_px": 0.1, "um_source": "ImageJ", "pixel_sha256": "0" * 64}
+    empty = {"file": "dark.tif", "reason": "no objects of one size"}
+    info_path(path).write_text(json.dumps(info | {"fields": [field, empty], "um_source": "ImageJ", "screen": "/m/s"}))
+    found = read_results(path)
+    assert [(row["page"], row["head"], row["y1"], row["center_x"], row["counted"]) for row in found.rows] == [
+        (2, 1, 61, 25.5, False), (2, 2, 61, 95.0, True), (None, None, None, None, True),
+    ]  # fmt: skip
+    assert found.info.fields == (FieldRecord(**field), FieldRecord(**empty))
+    assert (found.info.um_source, found.info.screen) == ("ImageJ", "/m/s")
+    assert found.info.fields[0].to_dict() == field | {"reason": ""}
+    for cells, words in (("0,1", "head: '0'; .* from 1"), ("1.5,1", "head: '1.5'"), ("1,-3", "x0: '-3'")):
+        path.write_text("\n".join([f"{head},head,x0", *(f"{line},{cells}" for line in lines)]))
+        with pytest.raises(InputError, match=f"row 1, {words}"):
+            read_results(path)
 
 
 def test_unknown_is_left_out_and_missing_filled(tmp_path):
@@ -108,6 +137,10 @@ def test_images_are_found_from_elsewhere(tmp_path, monkeypatch):
         ("digest", "abc", "digest"),
         ("skipped", [1], "skipped"),
         ("format", 2, "made by a later version"),
+        ("fields", {}, "fields = {}; expected a list of objects"),
+        ("fields", [{}], r"fields\[0\]: file is missing"),
+        ("fields", [{"file": "a", "heads": -1}], r"fields\[0\]: heads = -1; expected a whole number"),
+        ("screen_digest", "abc", "screen_digest = 'abc'; expected a sha256"),
         ("created", 5, "created = 5; expected a text"),
     ],
 )

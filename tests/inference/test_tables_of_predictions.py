@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,12 +48,12 @@ def files_of_at_most(size):
 
 def test_six_digits_and_a_threshold_for_excel(madrnet, classifier, heads, tmp_path):
     output = tmp_path / "r.csv"
-    rows, _ = predict_files(heads, classifier)
+    rows = predict_files(heads, classifier).rows
     threshold = round(sorted(row["probability"] for row in rows)[len(rows) // 2], 3)
     options = ("--excel", "--threshold", str(threshold).replace(".", ","), "--um-per-px", "0,1")
     run = madrnet("predict", *heads, "--model", classifier.folder.path, "--output", output, *options)
     assert run.returncode == 0, run.stderr
-    assert output.read_bytes().startswith(b"\xef\xbb\xbffile,prediction,")
+    assert output.read_bytes().startswith(b"\xef\xbb\xbffile,page,head,")
     with output.open(encoding="utf-8-sig", newline="") as opened:
         rows = list(csv.DictReader(opened))
     numbers = [cell for row in rows for name, cell in row.items() if name not in ("file", "pixel_sha256")]
@@ -133,15 +134,15 @@ def test_resume_of_the_command(madrnet, crops, model_dir, tmp_path):
 
 
 def test_a_full_disk_leaves_the_old_pair_and_the_rows(classifier, heads, tmp_path, caplog):
-    rows, skipped = predict_files(heads[:3], classifier)
+    found = predict_files(heads[:3], classifier)
     path = tmp_path / "r.csv"
-    write_results(path, rows[:1], skipped, classifier, None)
+    write_results(path, replace(found, rows=found.rows[:1]), classifier)
     before = path.read_bytes(), info_path(path).read_bytes()
     with files_of_at_most(1000):
         with pytest.raises(InputError, match=r"r.csv: can't be written"):
-            write_results(path, rows, skipped, classifier, None)
+            write_results(path, found, classifier)
         finished = FinishedRows(tmp_path / "r.csv.part", MADE_BY)
-        assert predict_files(heads[:3], classifier, finished=finished)[0] == rows
+        assert predict_files(heads[:3], classifier, finished=finished).rows == found.rows
     assert "no more rows can be kept there" in caplog.text
     assert (path.read_bytes(), info_path(path).read_bytes()) == before
     finished.remove()

@@ -1,6 +1,7 @@
 """``madrnet predict``: classify and measure."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from .arguments import (
 
 if TYPE_CHECKING:
     from ..inference import Classifier
+    from ..inference.predicted import Predicted
 
 __all__ = ["add_parser"]
 
@@ -84,11 +86,12 @@ def _predict(args: argparse.Namespace) -> int:
     classifier = Classifier(args.model, args.device, args.backend, args.threshold)
     say_found(args.images, paths)
     if args.output is None:
-        rows, skipped = predict_files(paths, classifier, args.um_per_px, args.batch_size)
-        if rows:
-            put_table(args, rows)
+        found = predict_files(paths, classifier, args.um_per_px, args.batch_size)
+        if found.rows:
+            put_table(args, found.rows)
     else:
-        rows, skipped = _predict_table(args, paths, classifier)
+        found = _predict_table(args, paths, classifier)
+    rows = found.rows
     abstained, outside = sum(row["abstain"] for row in rows), sum(bool(row["out_of_domain"]) for row in rows)
     doubt = f"on {abstained} the model abstains"
     if classifier.threshold is None:
@@ -98,12 +101,10 @@ def _predict(args: argparse.Namespace) -> int:
         "Research use only; not a medical device",
         file=sys.stderr,
     )
-    return report_skipped(skipped)
+    return report_skipped(found.skipped)
 
 
-def _predict_table(
-    args: argparse.Namespace, paths: Sequence[Path], classifier: "Classifier"
-) -> tuple[list[dict[str, Any]], list[str]]:
+def _predict_table(args: argparse.Namespace, paths: Sequence[Path], classifier: "Classifier") -> "Predicted":
     """Predict into ``--output``; what is finished is kept beside it until then."""
     from ..inference.finished import FinishedRows, finished_path
     from ..inference.predict import predict_files
@@ -122,11 +123,11 @@ def _predict_table(
         done = f"{ready} of {len(paths)} images are done already" if ready else "nothing is begun there; starting anew"
         print(f"{args.output}: {done}", file=sys.stderr)
     try:
-        rows, skipped = predict_files(paths, classifier, args.um_per_px, args.batch_size, finished)
+        found = predict_files(paths, classifier, args.um_per_px, args.batch_size, finished)
     except KeyboardInterrupt:
         print(f"\n{len(finished)} of {len(paths)} images are done; go on with --resume", file=sys.stderr)
         raise
-    if rows:
-        write_results(args.output, rows, skipped, classifier, args.um_per_px, args.excel)
+    if found.rows:
+        write_results(args.output, found, classifier, args.excel, shlex.join(sys.argv))
     finished.remove()
-    return rows, skipped
+    return found

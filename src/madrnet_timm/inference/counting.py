@@ -19,11 +19,12 @@ _REASONS = ("the model abstains", "unlike its training images", "outline not to 
 
 @dataclass(frozen=True)
 class HeadCount:
-    """The images of a table, each in one of three lists, by `count_slides`.
+    """The images of a table, each in one of four lists, by `count_slides`.
 
     Attributes:
         copies: Number of rows that do not count, since an earlier one of the table has the same pixels.
         shared: Number of images that do not count, since they are on the first slide, too.
+        border: Heads at the border of their field, of which a part may be missing: in no other list.
         no_head: Images that show no head: of the model's class for that, or with the flag ``no_head``.
         doubtful: Heads with `doubts`.
         decided: The other heads.
@@ -31,6 +32,7 @@ class HeadCount:
 
     copies: int
     shared: int
+    border: list[Row]
     no_head: list[Row]
     doubtful: list[Row]
     decided: list[Row]
@@ -42,7 +44,7 @@ class HeadCount:
 
     @property
     def images(self) -> list[Row]:
-        """All images."""
+        """All images but heads at the border of a field."""
         return self.heads + self.no_head
 
     @property
@@ -89,7 +91,7 @@ def count_slides(slides: Sequence[Results]) -> list[HeadCount]:
         InputError: A table without images, or one whose images are all in the other, too.
     """
     out: list[HeadCount] = []
-    before: dict[str, Row] = {}
+    before: dict[tuple[str, int | None], Row] = {}
     for number, results in enumerate(slides):
         if not results.rows:
             raise InputError(f"{results.path}: holds no images; nothing to report")
@@ -105,15 +107,18 @@ def count_slides(slides: Sequence[Results]) -> list[HeadCount]:
     return out
 
 
-def _identity(results: Results, row: Row) -> str:
-    """What copies of an image have in common; in tables of version 0.1.0 its path alone."""
-    return row["pixel_sha256"] or os.path.abspath(os.path.join(results.info.directory, row["file"]))
+def _identity(results: Results, row: Row) -> tuple[str, int | None]:
+    """What copies of an image, or of a head of a field, have in common; in tables of version 0.1.0 its path alone."""
+    image = row["pixel_sha256"] or os.path.abspath(os.path.join(results.info.directory, row["file"]))
+    return image, row["head"]
 
 
 def _divided(results: Results, rows: Sequence[Row], copies: int, shared: int) -> HeadCount:
-    count = HeadCount(copies, shared, [], [], [])
+    count = HeadCount(copies, shared, [], [], [], [])
     for row in rows:
-        if row["prediction"] == results.info.no_head_class or "no_head" in row["flags"].split():
+        if not row["counted"]:
+            count.border.append(row)
+        elif row["prediction"] == results.info.no_head_class or "no_head" in row["flags"].split():
             count.no_head.append(row)
         else:
             (count.doubtful if doubts(row) else count.decided).append(row)

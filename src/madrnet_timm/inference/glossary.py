@@ -13,6 +13,15 @@ def _range(name: str) -> str:
 
 COLUMNS = {
     "file": "The image, as it was named.",
+    "page": "Number of the page, from 1, in a file of several; else empty.",
+    "head": "Number of the head in its field, from 1, in reading order; empty for a crop, as are the next six.",
+    "x0": "Left edge of the head's box in its field, in pixels.",
+    "y0": "Upper edge of the box.",
+    "x1": "Right edge of the box, the first column behind it.",
+    "y1": "Lower edge of the box, the first row below it.",
+    "center_x": "Centre of the head in its field, in pixels from the left.",
+    "center_y": "Centre of the head in its field, in pixels from the top.",
+    "counted": "False: the head is cut by the border of its field, so it does not count for the slide.",
     "prediction": "The most probable class.",
     "probability": "Its probability, 0 to 1; calibrated if the model comes with a calibration.",
     "abstain": "True: the probability is below the model's threshold, or no head was found. Look yourself.",
@@ -41,7 +50,7 @@ COLUMNS = {
     "who_width_um": f"Whether the width is in the range of a normal head, {_range('width_um')} µm.",
     "who_aspect_ratio": f"Whether γ is in the range of a normal head, {_range('aspect_ratio')}.",
     "who_acrosome_fraction": f"Whether the acrosome's share is that of a normal head, {_range('acrosome_fraction')}.",
-    "pixel_sha256": "Hash of the pixels: the same for copies of an image, whatever their names and formats.",
+    "pixel_sha256": "Hash of the crop's or the field's pixels: the same for copies, whatever their names and formats.",
 }
 
 FLAGS = {

@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..progress import progress
 from .classifier import Classifier, Prediction, Prepared
 from .finished import FinishedRows, Outcome
+from .predicted import PLACE, Predicted
 
 __all__ = ["predict_files", "prediction_row"]
 
@@ -30,6 +31,8 @@ def prediction_row(file: str, prediction: Prediction, pixels: str) -> dict[str, 
     """A prediction as the cells of a table: class, probabilities, doubts, measurements, `pixel_sha256` of the image."""
     return {
         "file": file,
+        **dict.fromkeys(PLACE),
+        "counted": True,
         "prediction": prediction.label,
         "probability": max(prediction.probabilities.values()),
         "abstain": prediction.abstain,
@@ -82,7 +85,7 @@ def predict_files(
     um_per_px: float | None = None,
     batch_size: int = 32,
     finished: FinishedRows | None = None,
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> Predicted:
     """Classify and measure many image files, with a progress bar.
 
     Args:
@@ -117,4 +120,9 @@ def predict_files(
             if finished is not None:
                 finished.add(done)
     ordered = [outcomes[path] for path in paths]
-    return [row for row in ordered if isinstance(row, dict)], [why for why in ordered if isinstance(why, str)]
+    return Predicted(
+        [row for row in ordered if isinstance(row, dict)],
+        [why for why in ordered if isinstance(why, str)],
+        um_per_px=um_per_px,
+        um_source="" if um_per_px is None else "--um-per-px",
+    )

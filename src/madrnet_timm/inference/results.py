@@ -18,6 +18,8 @@ from ..files import check_table_name, fill_table, read_csv, replacing
 from ..morphology.head import MEASUREMENTS
 from ..values import Values, read_json
 from .classifier import Classifier
+from .field_record import FieldRecord
+from .predicted import Predicted
 
 __all__ = ["Results", "ResultsInfo", "info_path", "read_results", "write_results"]
 
@@ -25,7 +27,8 @@ _FORMAT = 1
 """Of the two files; a later one is refused, unknown keys and columns of the same one are left out."""
 
 _LARGEST_INFO = 2**28  # bytes: a message for each file that was left out
-_MOST_SKIPPED = 10**6
+_MOST_SKIPPED = _MOST_FIELDS = 10**6
+_LONGEST_COMMAND = 10**6
 
 Checked = Callable[[Any], Any]
 """Gives a value in its right type, or raises ValueError with what was expected."""
@@ -46,6 +49,19 @@ def _number(low: float = -math.inf, high: float = math.inf, optional: bool = Fal
         return found
 
     return check
+
+
+def _count(low: int) -> Checked:
+    """A whole number, or none."""
+    check = _number(low, optional=True)
+
+    def whole(value: Any) -> int | None:
+        found = check(value)
+        if found is not None and found != int(found):
+            raise ValueError(f"a whole number from {low}")
+        return None if found is None else int(found)
+
+    return whole
 
 
 def _text(value: Any) -> str:
@@ -101,8 +117,13 @@ class ResultsInfo:
         confusion_matrix: On the same; a row for each true class, empty if unknown.
         held_out: Number of them.
         threshold: Lowest probability of the chosen class at which the model decides; below it abstains.
-        um_per_px: Micrometres per pixel.
+        um_per_px: Micrometres per pixel, the same for all images; None if unknown or different.
+        um_source: Where it comes from, see `FieldRecord`.
         skipped: A message for each file that was left out.
+        fields: The fields of view among the images, also those in which nothing was found.
+        screen: Model that decided what is no sperm, its folder; empty without one.
+        screen_digest: Of that model.
+        command: By which the table was made, as it was typed.
         directory: Where `madrnet predict` ran, from which relative names are seen; empty if unknown.
         created: Date and time.
     """
@@ -120,7 +141,12 @@ class ResultsInfo:
     held_out: int | None = None
     threshold: float | None = None
     um_per_px: float | None = None
+    um_source: str = ""
     skipped: tuple[str, ...] = ()
+    fields: tuple[FieldRecord, ...] = ()
+    screen: str = ""
+    screen_digest: str = ""
+    command: str = ""
     directory: str = ""
     created: str = ""
 
@@ -148,9 +174,10 @@ class ResultsInfo:
                 f"{values.where}: its label_names are not the classes of the table (columns p_...); the two do not "
                 "belong together"
             )
-        digest, scale = values.text("digest", ""), values.number("um_per_px", None, low=0)
-        if not re.fullmatch("|[0-9a-f]{64}", digest):
-            raise values.wrong("digest", "a sha256, 64 hexadecimal digits")
+        scale = values.number("um_per_px", None, low=0)
+        for key in ("digest", "screen_digest"):
+            if not re.fullmatch("|[0-9a-f]{64}", values.text(key, "")):
+                raise values.wrong(key, "a sha256, 64 hexadecimal digits")
         if scale == 0:
             raise values.wrong("um_per_px", "micrometres per pixel, more than 0")
         skipped = values.items("skipped", (), most=_MOST_SKIPPED)
@@ -161,7 +188,7 @@ class ResultsInfo:
             label_names=names,
             model=values.path("model", ""),
             architecture=values.text("architecture", ""),
-            digest=digest,
+            digest=values.text("digest", ""),
             version=values.text("version", ""),
             normal_class=values.text("normal_class", None, choices=names),
             no_head_class=values.text("no_head_class", None, choices=names),
@@ -171,15 +198,24 @@ class ResultsInfo:
             held_out=values.count("held_out", None),
             threshold=known.number("threshold", None, 0, 1),
             um_per_px=scale,
+            um_source=values.text("um_source", ""),
             skipped=tuple(skipped),
+            fields=tuple(map(FieldRecord.read, values.objects("fields", most=_MOST_FIELDS))),
+            screen=values.path("screen", ""),
+            screen_digest=values.text("screen_digest", ""),
+            command=values.text("command", "", longest=_LONGEST_COMMAND),
             directory=values.path("directory", ""),
             created=values.text("created", ""),
         )
 
 
 _NEEDED: dict[str, Checked] = {"file": _name, "prediction": _name, "abstain": _flag, "ok": _flag}
+_COUNTS = {"page": _count(1), "head": _count(1), **dict.fromkeys(("x0", "y0", "x1", "y1"), _count(0))}
 _NOT_NEGATIVE = ("head_length", "head_width", "area", "perimeter", "length_um", "width_um", "area_um2", "entropy")
 _OTHERS: dict[str, Checked] = {
+    **_COUNTS,
+    **dict.fromkeys(("center_x", "center_y"), _number(optional=True)),
+    "counted": lambda value: True if value in (None, "") else _flag(value),  # older tables hold crops only
     "probability": _number(0, 1, optional=True),
     **dict.fromkeys(MEASUREMENTS, _number(optional=True)),
     **dict.fromkeys(_NOT_NEGATIVE, _number(0, optional=True)),
@@ -215,17 +251,17 @@ def info_path(table: Path) -> Path:
     return table.with_name(f"{table.name}.json")
 
 
-def write_results(
-    path: Path,
-    rows: Sequence[dict[str, Any]],
-    skipped: Sequence[str],
-    classifier: Classifier,
-    um_per_px: float | None,
-    excel: bool = False,
-) -> None:
+def write_results(path: Path, found: Predicted, classifier: Classifier, excel: bool = False, command: str = "") -> None:
     """Write a table (``.csv`` or ``.parquet``, see `write_table`) and the file beside it.
 
     Both are written beside and renamed when they are whole, so that an old pair stays until then.
+
+    Args:
+        path: The table.
+        found: What `predict_files` found.
+        classifier: The model.
+        excel: Begin a CSV with the byte order mark by which Excel knows UTF-8.
+        command: By which it was made, if by one.
 
     Raises:
         InputError: They can't be written.
@@ -241,14 +277,17 @@ def write_results(
         "label_names": classifier.label_names,
         **{name: known[name] for name in names},
         "threshold": classifier.threshold,
-        "um_per_px": um_per_px,
-        "skipped": [reason.encode("utf-8", "backslashreplace").decode() for reason in skipped],
+        "um_per_px": found.um_per_px,
+        "um_source": found.um_source,
+        "skipped": [reason.encode("utf-8", "backslashreplace").decode() for reason in found.skipped],
+        "fields": [record.to_dict() for record in found.fields],
+        "command": command,
         "directory": os.getcwd(),
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     check_table_name(path)
     with replacing(info_path(path)) as info_beside, replacing(path) as table_beside:
-        fill_table(table_beside, rows, path.suffix, excel)
+        fill_table(table_beside, found.rows, path.suffix, excel)
         info_beside.write_text(_as_json(info), encoding="utf-8")
         info_path(path).unlink(missing_ok=True)  # never beside a table that it does not describe
 
