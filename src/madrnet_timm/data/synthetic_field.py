@@ -322,8 +322,17 @@ class _Slide:
         return np.hypot(xs, ys) / radius, middle.astype(np.intp) - half
 
     def _blob(self, middle: Array, radius: float, part: str, weight: float) -> None:
+        """Roughly round, with a soft rim and grain."""
         distance, corner = self._disc(middle, radius)
-        self._add(np.clip((1 - distance) * radius, 0, 1), weight * self.stain.density(part), corner)
+        distance += 0.05 * self._grain(distance, 0.35 * radius)
+        cover = 1 / (1 + np.exp(-np.clip(1 - distance, -1, 1) * radius / (0.012 * self.unit)))
+        grain = 1 + 0.1 * self._grain(distance, 0.03 * self.unit)
+        self._add(cover, weight * grain[..., None] * self.stain.density(part), corner)
+
+    def _grain(self, like: Array, scale: float) -> Array:
+        """Noise with spots of a size in pixels, standard deviation 1."""
+        grain = cv2.GaussianBlur(self.rng.normal(0, 1, like.shape), (0, 0), scale)
+        return np.asarray(grain / grain.std())
 
     def cell(self, places: _Places) -> None:
         """A round cell, larger than a head, with a nucleus."""
@@ -350,8 +359,7 @@ class _Slide:
         radius = self.unit * self.rng.uniform(0.3, 0.8)
         if (middle := places.find(radius)) is not None:
             distance, corner = self._disc(middle, radius)
-            grain = cv2.GaussianBlur(self.rng.normal(0, 1, distance.shape), (0, 0), 0.06 * self.unit)
-            torn = np.clip(0.55 + 0.35 * grain / grain.std() - 0.7 * distance**2, 0, 1)
+            torn = np.clip(0.55 + 0.35 * self._grain(distance, 0.06 * self.unit) - 0.7 * distance**2, 0, 1)
             self._add(torn, self.stain.density("debris"), corner)
 
     def bacterium(self, places: _Places) -> None:
