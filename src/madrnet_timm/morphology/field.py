@@ -1,0 +1,199 @@
+"""Finding every head in a field of view and measuring it."""
+
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import InputError
+from ..opencv import cv2
+from .candidates import head_regions
+from .ground import Ground, find_ground
+from .head import HeadMorphology, measure
+from .pixels import as_rgb
+from .regions import Region
+from .scale import head_length
+
+__all__ = ["FieldSearch", "find_heads", "search_field"]
+
+LEAST_SIDE = 300
+"""Shorter side in pixels from which on an image is searched."""
+
+LEAST_LENGTH = 25
+"""Median length of a field's heads in pixels from which on they are measured."""
+
+_WORKING_LENGTH = 32  # px of a head in the image that heads are chosen on
+_WINDOW = 2.7  # head lengths, about what a crop of HuSHeM shows
+_STAINED = 0.15  # of the light that a stained head absorbs at least
+_LEAST_SHARE = 0.5  # of the field that is background
+
+UInt8Array = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class FieldSearch:
+    """What was found in a field.
+
+    Attributes:
+        heads: Each head as `measure` gives it, in pixels of the field and in reading order.
+        head_length: Median length of the field's heads in pixels, None where there are none.
+        reason: Why nothing could be found, in one line; empty where heads were found.
+    """
+
+    heads: list[HeadMorphology]
+    head_length: float | None = None
+    reason: str = ""
+
+
+def find_heads(image: UInt8Array | Image.Image, um_per_px: float | None = None) -> list[HeadMorphology]:
+    """Find and measure all heads of a field of view.
+
+    Args:
+        image: A whole field, RGB or gray, at least 300 pixels a side; what is not RGB uint8 is converted by `as_rgb`.
+        um_per_px: Micrometres per pixel, if known; without it the scale is found from the image.
+
+    Returns:
+        What `measure` gives for each head, in the field's own pixels, in reading order. ``touches_border`` tells a head
+        that the border cuts, ``touching`` one that could not be parted from another. Where nothing can be found, an
+        empty list and a `UserWarning` that says why.
+
+    Raises:
+        InputError: Not such an image.
+        ValueError: ``um_per_px`` not positive.
+    """
+    found = search_field(image, um_per_px)
+    if found.reason:
+        warnings.warn(f"no heads found: {found.reason}", UserWarning, stacklevel=2)
+    return found.heads
+
+
+def search_field(image: UInt8Array | Image.Image, um_per_px: float | None = None) -> FieldSearch:
+    """As `find_heads`, with the scale that was found and, in place of a warning, the reason for an empty list."""
+    if um_per_px is not None and not um_per_px > 0:
+        raise ValueError(f"um_per_px={um_per_px}: expected micrometres per pixel, more than 0")
+    rgb = as_rgb(image)
+    if min(rgb.shape[:2]) < LEAST_SIDE:
+        raise InputError(
+            f"image: {rgb.shape[1]}×{rgb.shape[0]} pixels; expected a field of at least {LEAST_SIDE}×{LEAST_SIDE}; "
+            "measure a crop with `measure`"
+        )
+    coarse = cv2.resize(rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    green = cv2.extractChannel(coarse, 1)
+    ground = find_ground(green)
+    dark = 255 - cv2.divide(green, ground.light, scale=255, dtype=cv2.CV_8U)
+    dark[ground.surround] = 0
+    if reason := _unusable(dark, green, ground):
+        return FieldSearch([], None, reason)
+    length = head_length(dark, ground, um_per_px and 2 * um_per_px)
+    if length is None:
+        return FieldSearch([], None, "no dark compact objects of one size stand out from the background")
+    if 2 * length < LEAST_LENGTH:
+        return FieldSearch(
+            [], 2 * length, f"the heads are about {2 * length:.0f} px long, expected at least {LEAST_LENGTH}"
+        )
+    working = _WORKING_LENGTH / length
+    small = cv2.resize(dark, None, fx=working, fy=working, interpolation=cv2.INTER_AREA)
+    chosen, owner = head_regions(small, _WORKING_LENGTH, ground.noise)
+    if not chosen:
+        return FieldSearch([], None, "no object has the shape of a head")
+    scale = (rgb.shape[1] / small.shape[1], rgb.shape[0] / small.shape[0])
+    heads = [
+        _measured(rgb, ground, owner, number + 1, region, scale, um_per_px, 2 * length)
+        for number, region in enumerate(chosen)
+    ]
+    heads = [head for head in heads if head.center is not None]
+    return FieldSearch(_in_reading_order(heads), float(np.median([head.length for head in heads])) if heads else None)
+
+
+def _unusable(dark: UInt8Array, green: UInt8Array, ground: Ground) -> str:
+    """Why heads can't be found on such a field, or nothing."""
+    if ground.share < _LEAST_SHARE:
+        return "no even background: this is no field of a stained smear, or too crowded"
+    if ground.level < 60:
+        return "bright objects on a dark background: expected a stained smear in bright field"
+    if np.percentile(dark, 99.9) < 255 * _STAINED:
+        return "nothing is stained: no object stands out from the background"
+    return ""
+
+
+def _measured(
+    rgb: UInt8Array,
+    ground: Ground,
+    owner: NDArray[np.int32],
+    number: int,
+    region: Region,
+    scale: tuple[float, float],
+    um_per_px: float | None,
+    length: float,
+) -> HeadMorphology:
+    """Measure one region in a window in which all else is background."""
+    height, width = rgb.shape[:2]
+    side = round(_WINDOW * length)
+    center = ((region.center[0] + 0.5) * scale[0] - 0.5, (region.center[1] + 0.5) * scale[1] - 0.5)
+    left, top = round(center[0] - side / 2), round(center[1] - side / 2)
+    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
+    inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+    to_small = np.array(
+        [[1 / scale[0], 0, (left + 0.5) / scale[0] - 0.5], [0, 1 / scale[1], (top + 0.5) / scale[1] - 0.5]]
+    )
+    sampling = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    own = cv2.warpAffine((owner == number).astype(np.float32), to_small, (side, side), flags=sampling) >= 0.5
+    row = min(int(center[1] / 2), ground.light.shape[0] - 1)
+    column = min(int(center[0] / 2), ground.light.shape[1] - 1)
+    window = np.full((side, side), round(float(ground.light[row, column])), np.uint8)
+    window[inside] = np.where(own[inside], rgb[y0:y1, x0:x1, 1], window[inside])
+    found = measure(window, um_per_px)
+    return _in_field(found, (left, top), (x0, y0, x1, y1), (height, width))
+
+
+def _in_field(
+    found: HeadMorphology, corner: tuple[int, int], visible: tuple[int, int, int, int], size: tuple[int, int]
+) -> HeadMorphology:
+    """What was measured in a window, in the field's coordinates."""
+    if found.center is None or found.box is None:
+        return found
+    left, top = corner
+    x0, y0, x1, y1 = visible
+    inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+    mask, neck = np.zeros((2, *size), dtype=bool)
+    mask[y0:y1, x0:x1] = found.mask[inside]
+    neck[y0:y1, x0:x1] = found.neck[inside]
+    box = (
+        max(found.box[0] + left, 0),
+        max(found.box[1] + top, 0),
+        min(found.box[2] + left, size[1]),
+        min(found.box[3] + top, size[0]),
+    )
+    flags = set(found.flags) - {"touches_border", "two_heads"}
+    if box[0] <= 1 or box[1] <= 1 or box[2] >= size[1] - 1 or box[3] >= size[0] - 1:
+        flags.add("touches_border")
+    return replace(
+        found,
+        mask=mask,
+        neck=neck,
+        contour=found.contour + np.array(corner, dtype=np.float32),
+        center=(found.center[0] + left, found.center[1] + top),
+        box=box,
+        flags=frozenset(flags),
+    )
+
+
+def _in_reading_order(heads: list[HeadMorphology]) -> list[HeadMorphology]:
+    """From top to bottom in lines half a head high, in a line from left to right."""
+    if not heads:
+        return []
+    line = float(np.median([head.length or 1 for head in heads])) / 2
+
+    def center(head: HeadMorphology) -> tuple[float, float]:
+        return head.center or (0.0, 0.0)
+
+    rest = sorted(heads, key=lambda head: center(head)[1])
+    out: list[HeadMorphology] = []
+    while rest:
+        last = center(rest[0])[1] + line
+        row = [head for head in rest if center(head)[1] <= last]
+        out += sorted(row, key=lambda head: center(head)[0])
+        rest = rest[len(row) :]
+    return out

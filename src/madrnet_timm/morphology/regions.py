@@ -1,0 +1,87 @@
+"""Dark regions of a field at one threshold: their place, their axes, how much like an ellipse they are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..opencv import cv2
+
+__all__ = ["Region", "describe", "regions_at"]
+
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected dark region, in pixels of the image that it was found on.
+
+    Attributes:
+        mask: ``(h, w)`` uint8, 0 or 1, within its box.
+        box: ``(x0, y0, x1, y1)``, x1 and y1 exclusive.
+        area: Pixels.
+        center: Centroid ``(x, y)``.
+        length: Long axis of the ellipse with the same second moments.
+        width: Its short axis.
+        fill: Area over that of the ellipse; 1 for an ellipse.
+        solidity: Area over that of the convex hull, by the outline.
+    """
+
+    mask: NDArray[np.uint8]
+    box: tuple[int, int, int, int]
+    area: float
+    center: tuple[float, float]
+    length: float
+    width: float
+    fill: float
+    solidity: float
+
+    @property
+    def aspect_ratio(self) -> float:
+        return self.length / self.width
+
+
+def describe(mask: NDArray[np.uint8], corner: tuple[int, int]) -> Region | None:
+    """The region of a mask of one connected part, whose window's corner lies at ``(x, y)``; None of an empty mask."""
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if not contours:
+        return None
+    outline = max(contours, key=cv2.contourArea) if len(contours) > 1 else contours[0]
+    moments = cv2.moments(mask, binaryImage=True)
+    area = moments["m00"]
+    xx, yy, xy = moments["mu20"] / area + 1 / 12, moments["mu02"] / area + 1 / 12, moments["mu11"] / area
+    spread = float(np.hypot((xx - yy) / 2, xy))
+    length, width = 4 * np.sqrt((xx + yy) / 2 + spread), 4 * np.sqrt(max((xx + yy) / 2 - spread, 1 / 12))
+    hull = cv2.contourArea(cv2.convexHull(outline))
+    x, y = corner
+    height, columns = mask.shape
+    return Region(
+        mask,
+        (x, y, x + columns, y + height),
+        area,
+        (x + moments["m10"] / area, y + moments["m01"] / area),
+        float(length),
+        float(width),
+        float(area / (np.pi / 4 * length * width)),
+        float(cv2.contourArea(outline) / hull) if hull > 0 else 1.0,
+    )
+
+
+def regions_at(binary: NDArray[np.uint8], least_area: float, most_area: float = np.inf) -> list[Region]:
+    """The 4-connected regions of a binary image with an area in the range, holes filled."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=4)
+    out = []
+    for label in range(1, count):
+        x, y, width, height, area = stats[label].tolist()
+        if not least_area <= area <= most_area:
+            continue
+        mask = (labels[y : y + height, x : x + width] == label).astype(np.uint8)
+        region = describe(_filled(mask), (x, y))
+        if region is not None:
+            out.append(region)
+    return out
+
+
+def _filled(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(np.zeros_like(mask), contours, -1, 1, cv2.FILLED)
