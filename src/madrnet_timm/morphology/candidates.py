@@ -9,13 +9,10 @@ from ..opencv import cv2
 from .parting import part
 from .regions import Region, regions_at
 
-__all__ = ["head_regions"]
+__all__ = ["candidates", "nearest", "opening"]
 
 _LEVELS = (0.13, 0.2, 0.28, 0.38, 0.5, 0.65, 0.8)
 _OPENING = 0.22  # of the head's length: what is thinner is no head
-_LEAST_SCORE = 0.3
-_SURE = 0.8  # score of those that tell how dark heads are
-_PALE = 0.6  # of the heads' darkness: paler ones are debris
 
 
 @dataclass
@@ -27,6 +24,12 @@ class _Node:
 
 def _ramp(value: float, zero: float, one: float) -> float:
     return min(max((value - zero) / (one - zero), 0.0), 1.0)
+
+
+def opening(length: float) -> NDArray[np.uint8]:
+    """The disc that takes tails away, but no head of this length."""
+    diameter = max(round(_OPENING * length) | 1, 3)
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
 
 
 def headness(region: Region, length: float) -> float:
@@ -45,8 +48,7 @@ def headness(region: Region, length: float) -> float:
 
 def _tree(dark: NDArray[np.uint8], length: float, noise: float) -> list[_Node]:
     """Regions at each level, each below the one that holds it; the roots."""
-    diameter = max(round(_OPENING * length) | 1, 3)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
+    kernel = opening(length)
     area = 0.5 * length**2
     roots: list[_Node] = []
     below: NDArray[np.int32] | None = None
@@ -84,40 +86,30 @@ def _best(node: _Node, length: float) -> tuple[float, list[Region]]:
     return score, chosen
 
 
-def head_regions(dark: NDArray[np.uint8], length: float, noise: float) -> tuple[list[Region], NDArray[np.int32]]:
-    """Heads of a field, and for each pixel the number (from 1) of the nearest one, 0 where that is no head."""
+def candidates(dark: NDArray[np.uint8], length: float, noise: float) -> list[Region]:
+    """Dark regions that may each be a head, none overlapping another.
+
+    Args:
+        dark: Part of the light that is absorbed, ``(h, w)``, 0 to 255.
+        length: Of the field's heads in pixels.
+        noise: Of the background, as a fraction of the light.
+    """
     chosen: list[Region] = []
     for root in _tree(dark, length, noise):
         chosen += _best(root, length)[1]
-    owner = _owner(dark.shape, chosen)
-    scores = np.array([headness(region, length) for region in chosen])
-    depth = np.array([_darkness(dark, region) for region in chosen])
-    sure = scores > _SURE
-    if not sure.any():
-        return [], np.zeros(dark.shape, np.int32)
-    heads = (scores >= _LEAST_SCORE) & (depth > _PALE * np.median(depth[sure & (depth > 0.5 * depth[sure].max())]))
-    numbers = np.concatenate([[0], np.where(heads, np.cumsum(heads), 0)]).astype(np.int32)
-    return [region for region, head in zip(chosen, heads, strict=True) if head], numbers[owner]
+    return chosen
 
 
-def _darkness(dark: NDArray[np.uint8], region: Region) -> float:
-    """How dark the darkest fifth of a region is at least."""
-    x0, y0, x1, y1 = region.box
-    return float(np.percentile(dark[y0:y1, x0:x1][region.mask > 0], 80))
-
-
-def _owner(shape: tuple[int, ...], chosen: list[Region]) -> NDArray[np.int32]:
-    free = np.ones(shape, np.uint8)
-    for region in chosen:
-        x0, y0, x1, y1 = region.box
-        free[y0:y1, x0:x1][region.mask > 0] = 0
-    if not chosen:
-        return np.zeros(shape, np.int32)
+def nearest(shape: tuple[int, ...], regions: list[Region]) -> NDArray[np.int32]:
+    """For each pixel of an image ``(h, w)`` the number, from 1, of the region that is nearest to it; 0 without any."""
     seeds = np.zeros(shape, np.int32)
-    for number, region in enumerate(chosen, 1):
+    for number, region in enumerate(regions, 1):
         x0, y0, x1, y1 = region.box
         seeds[y0:y1, x0:x1][region.mask > 0] = number
-    _, nearest = cv2.distanceTransformWithLabels(free, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    lookup = np.zeros(int(nearest.max()) + 1, np.int32)
-    lookup[nearest[free == 0]] = seeds[free == 0]
-    return lookup[nearest]
+    if not regions:
+        return seeds
+    free = (seeds == 0).astype(np.uint8)
+    _, pixel = cv2.distanceTransformWithLabels(free, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    lookup = np.zeros(int(pixel.max()) + 1, np.int32)
+    lookup[pixel[seeds > 0]] = seeds[seeds > 0]
+    return lookup[pixel]

@@ -9,9 +9,10 @@ from PIL import Image
 
 from ..errors import InputError
 from ..opencv import cv2
-from .candidates import head_regions
+from .candidates import candidates
 from .ground import Ground, find_ground
 from .head import HeadMorphology, measure
+from .judge import describe_candidates, judge
 from .pixels import as_rgb
 from .regions import Region
 from .scale import head_length
@@ -95,13 +96,17 @@ def search_field(image: UInt8Array | Image.Image, um_per_px: float | None = None
         )
     working = _WORKING_LENGTH / length
     small = cv2.resize(dark, None, fx=working, fy=working, interpolation=cv2.INTER_AREA)
-    chosen, owner = head_regions(small, _WORKING_LENGTH, ground.noise)
+    absorbed = 255 - cv2.divide(coarse, cv2.merge([ground.light] * 3), scale=255, dtype=cv2.CV_8U)
+    absorbed = cv2.resize(absorbed, small.shape[::-1], interpolation=cv2.INTER_AREA)
+    places = candidates(small, _WORKING_LENGTH, ground.noise)
+    described, owner = describe_candidates(small, absorbed, places, _WORKING_LENGTH)
+    chosen = judge(described, _WORKING_LENGTH, (small.shape[1], small.shape[0]))
     if not chosen:
         return FieldSearch([], None, "no object has the shape of a head")
     scale = (rgb.shape[1] / small.shape[1], rgb.shape[0] / small.shape[0])
     heads = [
-        _measured(rgb, ground, owner, number + 1, region, scale, um_per_px, 2 * length)
-        for number, region in enumerate(chosen)
+        _measured(rgb, ground, owner, candidate.number, candidate.region, scale, um_per_px, 2 * length)
+        for candidate in chosen
     ]
     heads = [head for head in heads if head.center is not None]
     return FieldSearch(_in_reading_order(heads), float(np.median([head.length for head in heads])) if heads else None)

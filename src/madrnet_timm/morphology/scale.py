@@ -27,7 +27,7 @@ def head_length(dark: NDArray[np.uint8], ground: Ground, um_per_px: float | None
     Returns:
         None where there is no compact dark region.
     """
-    low, high = _LEAST_LENGTH, _LARGEST * min(dark.shape)
+    low, high = float(_LEAST_LENGTH), _LARGEST * min(dark.shape)
     if um_per_px is not None:
         low, high = max(low, _HUMAN[0] / um_per_px), min(high, _HUMAN[1] / um_per_px)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
