@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import InputError
 from ..evaluation.prevalence import NormalShare, normal_share
 from .results import Results
+from .screen import NO_SPERM
 
 __all__ = ["HeadCount", "count_slides", "doubts", "normal_class", "share_of"]
 
@@ -25,7 +26,8 @@ class HeadCount:
         copies: Number of rows that do not count, since an earlier one of the table has the same pixels.
         shared: Number of images that do not count, since they are on the first slide, too.
         border: Heads at the border of their field, of which a part may be missing: in no other list.
-        no_head: Images that show no head: of the model's class for that, or with the flag ``no_head``.
+        no_head: Images that show no head: of the model's class for that, or with the flag ``no_head`` or
+            ``no_sperm``.
         doubtful: Heads with `doubts`.
         decided: The other heads.
     """
@@ -118,7 +120,7 @@ def _divided(results: Results, rows: Sequence[Row], copies: int, shared: int) ->
     for row in rows:
         if not row["counted"]:
             count.border.append(row)
-        elif row["prediction"] == results.info.no_head_class or "no_head" in row["flags"].split():
+        elif row["prediction"] == results.info.no_head_class or {"no_head", NO_SPERM} & set(row["flags"].split()):
             count.no_head.append(row)
         else:
             (count.doubtful if doubts(row) else count.decided).append(row)
