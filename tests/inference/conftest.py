@@ -10,11 +10,18 @@ from torch import nn
 
 import madrnet_timm  # noqa: F401
 from madrnet_timm.data.domain import domain_features
+from madrnet_timm.data.reading import pixel_sha256
 from madrnet_timm.data.synthetic import draw_head
+from madrnet_timm.data.synthetic_field import FieldStyle, draw_field
 from madrnet_timm.evaluation.calibration import Calibration
 from madrnet_timm.evaluation.domain import domain_ranges
 from madrnet_timm.hub import save_model_folder
 from madrnet_timm.hub.model_info import ModelInfo
+from madrnet_timm.inference import Classifier
+from madrnet_timm.inference.field_record import FieldRecord
+from madrnet_timm.inference.predict import prediction_row
+from madrnet_timm.inference.predicted import Predicted
+from madrnet_timm.inference.results import read_results, write_results
 from madrnet_timm.morphology import measure
 
 NAMES = ["Normal", "Tapered", "Pyriform", "Amorphous"]
@@ -75,3 +82,39 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "broken.png").write_bytes(b"nothing")
     Image.new("RGB", (1600, 1200), "pink").save(folder / "field.png")
     return folder
+
+
+def _field_rows(path, field, classifier, side):
+    """A row for each head of a drawn field, by its true box."""
+    height, width = field.image.shape[:2]
+    for number, head in enumerate(field.heads, 1):
+        left, top = (
+            round(min(max(middle - side / 2, 0), end - side))
+            for middle, end in zip(head.center, (width, height), strict=True)
+        )
+        (found,) = classifier([field.image[top : top + side, left : left + side]])
+        row = prediction_row(str(path), found, pixel_sha256(field.image))
+        row |= dict(zip(("x0", "y0", "x1", "y1"), map(int, head.box), strict=True))
+        x, y = map(float, head.center)
+        yield row | {"head": number, "center_x": x, "center_y": y, "counted": not head.touches_border}
+
+
+@pytest.fixture(scope="session")
+def field_table(model_dir, tmp_path_factory):
+    """The table of three drawn fields with six heads each, two of them at the border, and of one without a head."""
+    folder, side, classifier = tmp_path_factory.mktemp("fields"), 130, Classifier(model_dir)
+    found, style = Predicted(), FieldStyle(stain="rose", head_length=48)
+    for number in range(4):
+        field = draw_field(number, (900, 700), heads=4 * (number < 3), at_border=2 * (number < 3), style=style)
+        path = folder / f"field{number}.png"
+        Image.fromarray(field.image).save(path)
+        rows = list(_field_rows(path, field, classifier, side))
+        found.rows += rows
+        found.fields.append(
+            FieldRecord(
+                str(path), None, 900, 700, len(rows), sum(not row["counted"] for row in rows), 48.0, side, None, "",
+                "" if rows else "nothing that looks like a head", pixel_sha256(field.image),
+            )
+        )  # fmt: skip
+    write_results(folder / "slide.csv", found, classifier, command="madrnet predict fields --output slide.csv")
+    return read_results(folder / "slide.csv")

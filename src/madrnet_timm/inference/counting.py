@@ -9,9 +9,8 @@ from typing import Any
 from ..errors import InputError
 from ..evaluation.prevalence import NormalShare, normal_share
 from .results import Results
-from .screen import NO_SPERM
 
-__all__ = ["HeadCount", "count_slides", "doubts", "normal_class", "share_of"]
+__all__ = ["HeadCount", "Row", "count_slides", "doubts", "normal_class", "share_of", "shows_no_head"]
 
 Row = dict[str, Any]
 
@@ -26,8 +25,7 @@ class HeadCount:
         copies: Number of rows that do not count, since an earlier one of the table has the same pixels.
         shared: Number of images that do not count, since they are on the first slide, too.
         border: Heads at the border of their field, of which a part may be missing: in no other list.
-        no_head: Images that show no head: of the model's class for that, or with the flag ``no_head`` or
-            ``no_sperm``.
+        no_head: Images that show no head: of the model's class for that, or with the flag ``no_head``.
         doubtful: Heads with `doubts`.
         decided: The other heads.
     """
@@ -59,6 +57,11 @@ def doubts(row: Row) -> list[str]:
     """Why the class of a head is not to be counted without a look; empty where there is no reason."""
     found = (row["abstain"], row["out_of_domain"], not row["ok"])
     return [reason for reason, there in zip(_REASONS, found, strict=True) if there]
+
+
+def shows_no_head(row: Row, no_head_class: str | None) -> bool:
+    """Whether the machine sees no head: by the flag ``no_head``, or by the model's class for that."""
+    return row["prediction"] == no_head_class or "no_head" in row["flags"].split()
 
 
 def share_of(rows: Sequence[Row], normal: str | None) -> NormalShare | None:
@@ -120,7 +123,7 @@ def _divided(results: Results, rows: Sequence[Row], copies: int, shared: int) ->
     for row in rows:
         if not row["counted"]:
             count.border.append(row)
-        elif row["prediction"] == results.info.no_head_class or {"no_head", NO_SPERM} & set(row["flags"].split()):
+        elif shows_no_head(row, results.info.no_head_class):
             count.no_head.append(row)
         else:
             (count.doubtful if doubts(row) else count.decided).append(row)

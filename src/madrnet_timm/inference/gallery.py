@@ -1,18 +1,11 @@
 """Images of a report: outline and axes of some heads, and what speaks for their class."""
 
-import base64
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from ..data.reading import pixel_sha256, read_image
 from ..errors import InputError
 from ..hub.lookup import published_folder
 from ..hub.model_folder import folder_digest
@@ -22,6 +15,7 @@ from ..progress import progress
 from .classifier import Classifier
 from .explain import attention_overlays
 from .results import Results
+from .stored_images import StoredImages, data_address
 
 __all__ = ["Card", "chosen_rows", "known_classifier", "make_cards"]
 
@@ -87,39 +81,20 @@ def known_classifier(results: Results) -> Classifier:
     return Classifier(folder)
 
 
-def _image_of(results: Results, row: Row) -> NDArray[np.uint8]:
-    """The image of a row, which must have the very pixels that were classified."""
-    if not row["pixel_sha256"]:
-        raise InputError("the table does not say which pixels it was; predict again")
-    path = results.image_path(row["file"])
-    if path is None:
-        raise InputError("the image is not there any more")
-    image = read_image(path, crop=True)
-    if pixel_sha256(image) != row["pixel_sha256"]:
-        raise InputError("the image is not, or no longer, the one that was classified")
-    return image
-
-
-def _data_address(image: NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _card(results: Results, row: Row, classifier: Classifier | None) -> Card:
+def _card(stored: StoredImages, row: Row, classifier: Classifier | None) -> Card:
     try:
-        image = _image_of(results, row)
+        image = stored.head(row)
     except InputError as error:
         return Card(row, missing=str(error))
     prepared = None if classifier is None else classifier.prepare(image)
     head = measure(image) if prepared is None else prepared.head
     scale = max(round(_SIDE / max(image.shape[:2])), 1)
-    outline = _data_address(draw_overlay(image, head, scale)[: scale * image.shape[0]])
+    outline = data_address(draw_overlay(image, head, scale)[: scale * image.shape[0]], _QUALITY)
     if classifier is None or prepared is None or "no_head" in row["flags"]:
         return Card(row, outline)
     maps = attention_overlays(classifier, [prepared])[0]
     stage = "reversible" if "reversible" in maps else next(iter(maps))
-    return Card(row, outline, _data_address(maps[stage]))
+    return Card(row, outline, data_address(maps[stage], _QUALITY))
 
 
 def make_cards(results: Results, rows: Sequence[Row], classifier: Classifier | None) -> list[Card]:
@@ -130,4 +105,5 @@ def make_cards(results: Results, rows: Sequence[Row], classifier: Classifier | N
         rows: Some of its rows.
         classifier: The model that made it; without it there are no attention maps.
     """
-    return [_card(results, row, classifier) for row in progress(rows, len(rows), "drawing", "image", shown_from=5)]
+    stored = StoredImages(results)
+    return [_card(stored, row, classifier) for row in progress(rows, len(rows), "drawing", "image", shown_from=5)]

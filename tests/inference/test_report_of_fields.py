@@ -1,0 +1,167 @@
+"""The report of a table of fields, as a file and in a real browser (skipped without one): corrected by clicking."""
+
+import dataclasses
+import json
+import re
+import time
+
+import pytest
+
+from madrnet_timm.inference import Classifier
+from madrnet_timm.inference.counting import count_slides
+from madrnet_timm.inference.report import Origin, write_report
+from madrnet_timm.inference.report.review import read_reviews, reviewed_count, with_review
+from madrnet_timm.inference.report.words import percent
+
+from .test_report import Page
+
+
+@pytest.fixture(scope="module")
+def classifier(model_dir):
+    return Classifier(model_dir)
+
+
+@pytest.fixture
+def page(field_table, classifier, tmp_path):
+    write_report([field_table], tmp_path / "slide.html", classifier=classifier, origin=Origin(operator="A. B."))
+    return tmp_path / "slide.html"
+
+
+def test_each_field_has_a_box_for_each_head(field_table, page):
+    found = Page(page)
+    heads = [row for row in field_table.rows if row["counted"]]
+    assert (len(heads), len(field_table.rows)) == (12, 18)
+    boxes = {
+        tuple(int(found[name]) for name in ("x", "y", "width", "height"))
+        for tag, found in found.elements
+        if tag == "rect" and float(found["y"]).is_integer() and "fill" not in found
+    }
+    expected = {(r["x0"], r["y0"], r["x1"] - r["x0"], r["y1"] - r["y0"]) for r in field_table.rows}
+    assert boxes == expected
+    assert found.count("svg", viewbox="0 0 900 700") == 4
+    targets = {found["id"] for tag, found in found.elements if found.get("class") == "head"}
+    links = {found["href"][1:] for tag, found in found.elements if tag == "a" and found.get("class") == "box"}
+    assert links == targets == {f"s0r{number}" for number, row in enumerate(field_table.rows, 1) if row["counted"]}
+    assert "6 heads at the border of a field are in no figure" in found.text
+    assert "In 1 field nothing was found" in found.text
+    assert "field3.png: nothing that looks like a head" in found.text
+    assert "Field 3, field2.png: 4 heads, 2 at the border" in found.text
+    assert "Command madrnet predict fields --output slide.csv" in found.text
+
+
+def test_too_many_heads_for_a_page_count_all_the_same(field_table, classifier, tmp_path, monkeypatch):
+    from madrnet_timm.inference.report import images
+
+    monkeypatch.setattr(images, "_MOST_HEADS", 5)
+    monkeypatch.setattr(images, "_MOST_FIELDS", 2)
+    sure = [row | {"abstain": False, "out_of_domain": "", "ok": True, "flags": ""} for row in field_table.rows]
+    write_report([dataclasses.replace(field_table, rows=sure)], tmp_path / "r.html", classifier=classifier)
+    found = Page(tmp_path / "r.html")
+    assert sum(f.get("class") == "head" for _, f in found.elements) == 5
+    assert "Here are the first 5; 7 more would be too many for a page" in found.text
+    assert "2 fields more would be too many for a page" in found.text
+    data = re.search(r'<script type="application/json" id="heads">(.*?)</script>', (tmp_path / "r.html").read_text())
+    assert sum(json.loads(data[1])[0]["rest"]) == 7
+
+
+def live(browser, name):
+    return browser.find_element("css selector", f'[data-live="{name}"]').get_attribute("textContent")
+
+
+def click(browser, head, title):
+    button = browser.find_element("css selector", f'#{head} button[title="{title}"]')
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)  # not below the bar at the bottom
+    button.click()
+
+
+def test_corrections_by_clicking(field_table, classifier, page, browser, tmp_path):
+    from selenium.webdriver.support.ui import Select
+
+    folder = str(tmp_path / "saved")
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": folder})
+    browser.get(page.as_uri())
+    assert browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)") == []
+    tally = browser.find_element("id", "tally")
+    assert tally.text.startswith("0 checked, 0 changed, 0 struck out")
+    assert not browser.find_element("css selector", ".person-says").is_displayed()
+
+    names = list(field_table.info.label_names)
+    counted = [(f"s0r{n}", n, row) for n, row in enumerate(field_table.rows, 1) if row["counted"]]
+    judged = {}
+    for index, (head, number, row) in enumerate(counted[:4]):  # another class, struck out, confirmed, changed and back
+        other = names[(names.index(row["prediction"]) + 1) % 4]
+        title = (other, "strike out: does not count", row["prediction"], other)[index]
+        click(browser, head, title)
+        if index == 3:
+            click(browser, head, title)
+        else:
+            judged[number] = (other, None, row["prediction"])[index]
+    assert tally.text.startswith("3 checked, 1 changed, 1 struck out")
+    said = [browser.find_element("css selector", f"#{head} .person").text for head, _, _ in counted[:4]]
+    assert said == [f"person: {judged[counted[0][1]]}", "struck out", "confirmed", ""]
+    box = browser.find_element("css selector", f"#{counted[0][0].replace('r', 'b')} tspan")
+    assert box.get_attribute("textContent") == judged[counted[0][1]][0]
+
+    def expected(judged):
+        from madrnet_timm.inference.report.review import Review
+
+        known = with_review(field_table, Review(judged))
+        return reviewed_count(count_slides([known])[0], known, "Normal")
+
+    def figures():
+        return {name: live(browser, name) for name in ("share", "share-normal", "share-total", "own-total", "judged")}
+
+    def figures_of(count):
+        share = count.share
+        return {
+            "share": percent(share.share), "share-normal": str(share.normal), "share-total": str(share.total),
+            "own-total": str(count.own.total), "judged": str(count.judged),
+        }  # fmt: skip
+
+    assert figures() == figures_of(expected(judged))
+    assert live(browser, "agreement") == "50.0 %"
+    assert live(browser, "share-high") == percent(expected(judged).share.high)
+
+    shown = Select(browser.find_element("id", "filter"))
+    shown.select_by_value("open")
+    assert sum(one.is_displayed() for one in browser.find_elements("css selector", ".head")) == len(counted) - 3
+    shown.select_by_value("all")
+
+    browser.find_element("id", "save").click()
+    saved = tmp_path / "saved" / "slide.reviewed.csv"
+    until = time.monotonic() + 20
+    while not saved.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    (review,) = read_reviews([saved], [field_table])
+    assert (review.judged, review.reviewers) == (judged, ("A. B.",))
+
+    # taken back, the page says the same, with scripts and without; and it can be gone on with
+    again = tmp_path / "again.html"
+    write_report([field_table], again, classifier=classifier, reviewed=[saved])
+    browser.get(again.as_uri())
+    assert figures() == figures_of(expected(judged))
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    browser.get(again.as_uri())
+    assert figures() == figures_of(expected(judged))
+    assert browser.find_element("css selector", ".person-says").is_displayed()
+    assert not browser.find_element("id", "correct").is_displayed()
+    assert browser.find_elements("css selector", ".choices") == []
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    browser.get(again.as_uri())
+    browser.find_element("id", "confirm").click()
+    browser.switch_to.alert.accept()
+    rest = {n: row["prediction"] for _, n, row in counted if "no_head" not in row["flags"]}
+    assert figures() == figures_of(expected(rest | judged))
+    assert f"{len(rest | judged)} checked" in browser.find_element("id", "tally").text
+    text = Page(again).text
+    assert "Corrections of a person slide.reviewed.csv (SHA-256" in text
+    assert "Checked by A. B." in text
+
+
+def test_nothing_is_wider_than_a_telephone(page, browser):
+    for width in (390, 1100):
+        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width == 390}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        browser.get(page.as_uri())
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
