@@ -28,12 +28,12 @@ def main() -> None:
     recipe = PRESETS["quick"].with_options(
         {"epochs": args.epochs, "pipeline": model.pipeline, "img_size": model.data_config["input_size"][-1]}
     )
-    options = RunConfig(
+    config = RunConfig(
         model.architecture, "folder", args.output, data_dir=args.data_dir, weights=args.weights, recipe=recipe
     )
-    metrics = train(options)
-    print(f"accuracy on the fold held out: {metrics['accuracy']:.3f}")
-    for name, accuracy in metrics["controls"].items():
+    metrics = train(config)
+    print(f"accuracy on the fold held out: {metrics.accuracy:.3f}")
+    for name, accuracy in metrics.controls.items():
         print(f"control, {name}: {accuracy:.3f}")
     print(f"classify with it: madrnet predict {args.data_dir} --model {args.output / 'model'}")
 

@@ -14,7 +14,7 @@ from madrnet_timm.training.train import train
 def test_nearly_all_heads_that_it_has_never_seen_are_right(seed, tmp_path):
     """On the fold held out, whose heads differ with the seed, and on heads drawn anew."""
     metrics = train(options(tmp_path / "run", parser().parse_args(["quickstart"]).epochs, seed))
-    assert metrics["accuracy"] >= 0.95
+    assert metrics.accuracy >= 0.95
     others = load("synthetic", count=25, seed=1)
     names = class_names(others)
     predictions = Classifier(tmp_path / "run" / "model")(list(images_of(others)))

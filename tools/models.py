@@ -9,7 +9,6 @@ a busy machine does little harm.
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -56,16 +55,14 @@ def main() -> None:
 
 def result(name: str) -> dict[str, Any]:
     """A row of ``results.csv``: timm's columns, and what is needed to judge the figure."""
-    from madrnet_timm.evaluation.intervals import wilson_interval
-    from madrnet_timm.evaluation.summary import held_out_images
+    from madrnet_timm.evaluation.results import Summary
     from madrnet_timm.hub.model_folder import ModelFolder
     from madrnet_timm.models.pretrained import published_models
 
     entry, folder = published_models()[name], ModelFolder(ROOT / "hub" / name)
-    summary = json.loads((folder.path / "summary.json").read_text(encoding="utf-8"))
-    images = held_out_images(summary)
-    low, high = wilson_interval(summary["right"], images)
-    accuracy = summary["right"] / images
+    summary = Summary.read(folder.path / "summary.json")
+    low, high = summary.wilson
+    accuracy = summary.right / summary.images
     return {
         "model": name,
         "img_size": folder.data_config["input_size"][-1],
@@ -73,10 +70,10 @@ def result(name: str) -> dict[str, Any]:
         "top1_err": f"{100 - 100 * accuracy:.3f}",
         "top1_low": f"{100 * low:.3f}",
         "top1_high": f"{100 * high:.3f}",
-        "f1": f"{100 * summary['pooled']['f1']:.3f}",
+        "f1": f"{100 * summary.pooled.f1:.3f}",
         "dataset": folder.info.dataset,
-        "images": images,
-        "seeds": summary["seeds"],
+        "images": summary.images,
+        "seeds": len(summary.seeds),
         "param_count": f"{(entry.parameters or 0) / 1e6:.2f}",
         "crop_pct": folder.data_config["crop_pct"],
         "interpolation": folder.data_config["interpolation"],

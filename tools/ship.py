@@ -67,9 +67,9 @@ def same_classes(shipment: "Shipment", target: Path) -> tuple[int, int]:
     from madrnet_timm.progress import progress
     from madrnet_timm.training.stored import cross_validated_config
 
-    options = cross_validated_config(shipment.output)
-    records = load(options.dataset, options.data_dir, skip_unreadable=options.skip_unreadable)
-    full, stored = Classifier(shipment.final or options.output), Classifier(target)
+    config = cross_validated_config(shipment.output)
+    records = load(config.dataset, config.data_dir, skip_unreadable=config.skip_unreadable)
+    full, stored = Classifier(shipment.final or config.output), Classifier(target)
     images = progress(images_of(records), len(records), "comparing", "image", shown_from=100)
     views = [full.prepare(image).view for image in images]
     first, second = (classifier.probabilities(views).argmax(axis=1) for classifier in (full, stored))

@@ -74,30 +74,30 @@ def store_run(results: Path, name: str, output: Path, title: str) -> None:
     from madrnet_timm.training.training_command import training_command
 
     _check_title(results, name, title)
-    done, options = CrossValidation.read(output), cross_validated_config(output)
+    done, config = CrossValidation.read(output), cross_validated_config(output)
     rows, found = done.predictions, done.summary
-    seeds = {row["seed"] for row in found["folds"]}
+    seeds = set(found.seeds)
     before, epochs_before = (_stored_rows(results / f"{part}.csv") for part in (name, f"{name}-epochs"))
     stay, epochs_stay = ([row for row in part if int(row["seed"]) not in seeds] for part in (before, epochs_before))
     if stay:
         stored = {int(row["seed"]) for row in before}
         command = read_yaml(results / "runs.yaml")[name]["command"]
-        if training_command(options, sorted(stored), f"runs/{name}") != command:
+        if training_command(config, sorted(stored), f"runs/{name}") != command:
             raise InputError(
                 f"{output}: lacks seeds that are stored as {name} and was not trained as they were ({command}); choose "
                 "another name"
             )
         seeds |= stored
         rows = sorted([*stay, *rows], key=lambda row: int(row["seed"]))
-    entry = {
+    entry: dict[str, Any] = {
         "title": title,
-        "dataset": options.dataset,
-        "protocol": options.protocol,
-        "command": training_command(options, sorted(seeds), f"runs/{name}"),
-        "classes": list(found["pooled"]["per_class"]),
+        "dataset": config.dataset,
+        "protocol": config.protocol,
+        "command": training_command(config, sorted(seeds), f"runs/{name}"),
+        "classes": found.pooled.names,
     }
-    trained = sorted({row["fold"] for row in found["folds"]})
-    if isinstance(options.folds, int) and options.protocol != "session" and len(trained) < options.folds:
+    trained = sorted({fold.fold for fold in found.folds})
+    if isinstance(config.folds, int) and config.protocol != "session" and len(trained) < config.folds:
         entry["folds"] = trained
     epochs = sorted([*epochs_stay, *done.epochs], key=lambda row: int(row["seed"]))
     _write(results, name, rows, entry)
@@ -115,8 +115,8 @@ def _draw(results: Path, name: str, done: "CrossValidation") -> None:
     if f"results/{curves}" in pages:
         done.draw_learning_curves(results / curves)
     if f"results/{confusion}" in pages:
-        pooled = done.summary["pooled"]
-        confusion_matrix_figure(pooled["confusion_matrix"], list(pooled["per_class"]), results / confusion)
+        pooled = done.summary.pooled
+        confusion_matrix_figure(pooled.confusion_matrix, pooled.names, results / confusion)
 
 
 def store_table(results: Path, name: str, table: Path, title: str, like: str, command: str) -> None:

@@ -12,6 +12,7 @@ import yaml
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.comparison import compare_predictions
 from madrnet_timm.evaluation.controls import CONTROLS
+from madrnet_timm.evaluation.results import Summary
 from madrnet_timm.evaluation.summary import summarize_predictions
 from madrnet_timm.files import read_csv
 
@@ -43,7 +44,7 @@ def predictions(name: str) -> list[dict[str, str]]:
 
 
 @cache
-def summary(name: str, seeds: tuple[int, ...] | None = None) -> dict[str, Any]:
+def summary(name: str, seeds: tuple[int, ...] | None = None) -> Summary:
     """Figures of a stored run, over all its seeds or over some."""
     rows = [row for row in predictions(name) if seeds is None or int(row["seed"]) in seeds]
     return summarize_predictions(rows, read_runs()[name]["classes"])
@@ -55,7 +56,7 @@ def against(first: str, second: str) -> Any:
     return compare_predictions(predictions(first), predictions(second))
 
 
-def controls(name: str) -> dict[str, dict[str, Any]]:
+def controls(name: str) -> dict[str, Summary]:
     """Summary of each control on the folds of a stored run.
 
     Raises:

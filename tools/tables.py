@@ -1,9 +1,10 @@
 """Tables of stored runs: accuracies beside the paper's, classes, folds, epochs, parameters, the runs themselves."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import mean, stdev
-from typing import Any
+
+from madrnet_timm.evaluation.results import Summary
 
 from .stored import against, controls, in_order, predictions, read_paper, read_runs, summary
 
@@ -16,17 +17,17 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     return "\n".join(lines + ["| " + " | ".join("" if c is None else str(c) for c in row) + " |" for row in rows])
 
 
-def mean_sd(found: Mapping[str, Any], key: str = "accuracy") -> str:
+def mean_sd(found: Summary, key: str = "accuracy") -> str:
     """Per cent, mean ± standard deviation over folds."""
-    return f"{100 * found['mean'][key]:.1f} ± {100 * found['sd'][key]:.1f}"
+    return f"{100 * found.mean[key]:.1f} ± {100 * found.sd[key]:.1f}"
 
 
-def seeds_of(found: Mapping[str, Any]) -> str:
-    return ", ".join(str(seed) for seed in sorted({row["seed"] for row in found["folds"]}))
+def seeds_of(found: Summary) -> str:
+    return ", ".join(map(str, found.seeds))
 
 
 def wilson(name: str) -> str:
-    low, high = summary(name)["wilson"]
+    low, high = summary(name).wilson
     return f"[{100 * low:.1f}, {100 * high:.1f}]"
 
 
@@ -40,7 +41,7 @@ def difference(first: str, second: str) -> list[str]:
 
 def folds_of(name: str) -> list[str]:
     """Accuracy of each fold in per cent, seed by seed."""
-    return [f"{100 * row['accuracy']:.1f}" for row in summary(name)["folds"]]
+    return [f"{100 * fold.figures['accuracy']:.1f}" for fold in summary(name).folds]
 
 
 def overview() -> str:
@@ -48,13 +49,13 @@ def overview() -> str:
     rows: list[list[Cell]] = []
     for name in read_paper()["overview"]["runs"]:
         found = summary(name)
-        right = f"{found['right']:.4g} of {found['images']}"
+        right = f"{found.right:.4g} of {found.images}"
         title = read_runs()[name]["title"]
         rows.append([f"`{name}`", title, seeds_of(found), mean_sd(found), right, wilson(name)])
     for name in read_paper()["overview"]["controls"]:
         for control, found in controls(name).items():
-            low, high = (100 * value for value in found["wilson"])
-            right = f"{found['right']:.4g} of {found['images']}"
+            low, high = (100 * value for value in found.wilson)
+            right = f"{found.right:.4g} of {found.images}"
             title = f"control on the folds of `{name}`"
             rows.append([control, title, seeds_of(found), mean_sd(found), right, f"[{low:.1f}, {high:.1f}]"])
     return table(("run", "what it is", "seeds", "accuracy, %", "right", "Wilson interval, %"), rows)
@@ -68,8 +69,8 @@ def accuracy(key: str) -> str:
     for name in own:
         found = summary(name)
         cells = [mean_sd(found, kind) for kind in ("accuracy", "precision", "recall", "f1")]
-        cells[0] += f" (± {100 * found['t_half_width']['accuracy']:.1f}) {wilson(name)}"
-        below = round(100 * found["mean"]["accuracy"] - given["paper"], 1) + 0.0  # no -0.0
+        cells[0] += f" (± {100 * found.t_half_width['accuracy']:.1f}) {wilson(name)}"
+        below = round(100 * found.mean["accuracy"] - given["paper"], 1) + 0.0  # no -0.0
         rows.append([f"`{name}`", seeds_of(found), *cells, f"{below:+.1f}", *difference(own[0], name)])
     for control, found in controls(own[0]).items():
         rows.append([f"control: {control}", None, mean_sd(found), *[None] * 6])
@@ -80,11 +81,11 @@ def accuracy(key: str) -> str:
 def folds(key: str) -> str:
     """Every fold of a table's runs."""
     names = read_paper()[key]["runs"]
-    seeds = sorted({row["seed"] for name in names for row in summary(name)["folds"]})
+    seeds = sorted({seed for name in names for seed in summary(name).seeds})
     rows = []
     for name in names:
-        found = summary(name)["folds"]
-        by_seed = [", ".join(f"{100 * row['accuracy']:.1f}" for row in found if row["seed"] == seed) for seed in seeds]
+        found = [(fold.seed, f"{100 * fold.figures['accuracy']:.1f}") for fold in summary(name).folds]
+        by_seed = [", ".join(accuracy for of, accuracy in found if of == seed) for seed in seeds]
         rows.append([f"`{name}`", *by_seed])
     return table(("run", *(f"seed {seed}" for seed in seeds)), rows)
 
@@ -110,7 +111,7 @@ def some_folds(key: str) -> str:
             [
                 f"`{name}`",
                 seeds_of(found),
-                ", ".join(str(row["fold"]) for row in found["folds"]),
+                ", ".join(str(fold.fold) for fold in found.folds),
                 ", ".join(folds_of(name)),
                 f"{sum(own.values())} of {len(own)}",
                 f"[{low:.1f}, {high:.1f}]",
@@ -144,8 +145,9 @@ def classes(key: str) -> str:
     (name,) = read_paper()[key]["runs"]
     rows: list[list[Cell]] = []
     for label, printed in read_paper()[key]["rows"].items():
-        found = summary(name)["pooled"]["per_class"][label]
-        rows.append([label, *(f"{100 * found[kind]:.1f}" for kind in ("precision", "recall", "f1")), *printed])
+        found = summary(name).pooled.per_class[label]
+        figures = (found.precision, found.recall, found.f1)
+        rows.append([label, *(f"{100 * figure:.1f}" for figure in figures), *printed])
     return table(("class", "precision, %", "recall", "F1", "the paper: precision", "recall", "F1"), rows)
 
 
@@ -180,7 +182,7 @@ def protocols() -> str:
     for name, run in read_runs().items():
         if run["protocol"] != "grouped":
             found = summary(name)
-            cells = [f"{100 * found['mean']['accuracy']:.1f}", wilson(name), ", ".join(folds_of(name))]
+            cells = [f"{100 * found.mean['accuracy']:.1f}", wilson(name), ", ".join(folds_of(name))]
             said = [mean_sd(control) for control in controls(name).values()]
             rows.append([f"`{name}`", run["protocol"], seeds_of(found), *cells, *said])
     columns = ("run", "protocol", "seeds", "accuracy, %", "Wilson interval, %", "folds")

@@ -38,11 +38,11 @@ class Setting:
     recipe: dict[str, Any] = field(default_factory=dict)
     plain: bool = False
 
-    def options(self, options: RunConfig) -> RunConfig:
+    def changed(self, config: RunConfig) -> RunConfig:
         """Those of its cross-validation."""
-        model = options.model.removeprefix("madrnet_") if self.plain else options.model
-        kwargs = {} if self.plain else options.model_kwargs | self.kwargs
-        return replace(options, model=model, model_kwargs=kwargs, recipe=replace(options.recipe, **self.recipe))
+        model = config.model.removeprefix("madrnet_") if self.plain else config.model
+        kwargs = {} if self.plain else config.model_kwargs | self.kwargs
+        return replace(config, model=model, model_kwargs=kwargs, recipe=replace(config.recipe, **self.recipe))
 
 
 SETTINGS = {
@@ -69,7 +69,7 @@ def row(name: str, output: Path) -> str:
     from madrnet_timm.training.stored import CrossValidation, compare_runs
 
     summary = CrossValidation.read(output / name).summary
-    accuracy, f1 = (f"{100 * summary['mean'][k]:.1f} ± {100 * summary['sd'][k]:.1f}" for k in ("accuracy", "f1"))
+    accuracy, f1 = (f"{100 * summary.mean[k]:.1f} ± {100 * summary.sd[k]:.1f}" for k in ("accuracy", "f1"))
     against = "" if name == "full" else str(compare_runs(output / "full", output / name))
     return f"| {SETTINGS[name].title} | {accuracy} | {f1} | {against} |"
 
@@ -92,13 +92,13 @@ def main() -> None:
     from madrnet_timm.training.cross_validation import cross_validate
     from madrnet_timm.training.run_checks import check
 
-    options, seeds = from_arguments(args), sorted(set(args.seeds))
+    config, seeds = from_arguments(args), sorted(set(args.seeds))
     names = list(dict.fromkeys(("full", *(name for study in args.study for name in STUDIES[study]))))
     for name in names:  # before the first is trained
-        check(SETTINGS[name].options(options))
+        check(SETTINGS[name].changed(config))
     for name in names:
         print(f"{SETTINGS[name].title}: {args.output / name}", flush=True)
-        print(cross_validate(SETTINGS[name].options(replace(options, output=args.output / name)), seeds), flush=True)
+        print(cross_validate(SETTINGS[name].changed(replace(config, output=args.output / name)), seeds), flush=True)
     for study in args.study:
         print(f"\n{study}\n\n| | accuracy, % | F1 | against MADRNet, points (95 % t) |\n|---|---|---|---|")
         print("\n".join(row(name, args.output) for name in STUDIES[study]))

@@ -82,12 +82,12 @@ def main() -> None:
     rows = held_out_predictions(args.run)
     if args.seed not in {row["seed"] for row in rows}:
         raise InputError(f"--seed {args.seed}: {args.run} has the seeds {sorted({row['seed'] for row in rows})}")
-    options = replace(cross_validated_config(args.run), seed=args.seed)
-    if options.recipe.pipeline == "raw":
+    config = replace(cross_validated_config(args.run), seed=args.seed)
+    if config.recipe.pipeline == "raw":
         raise InputError(f"{args.run}: heads of the pipeline raw are not aligned, and their mean says nothing")
-    if not options.model.startswith("madrnet_"):
-        raise InputError(f"{args.run}: {options.model} has no R and no P; expected a madrnet_*")
-    records, folds, _ = options.divided_records()
+    if not config.model.startswith("madrnet_"):
+        raise InputError(f"{args.run}: {config.model} has no R and no P; expected a madrnet_*")
+    records, folds, _ = config.divided_records()
     names, labels = class_names(records), np.array(records["label"])
     images = list(images_of(records))
     views: dict[str, list[Any]] = {name: [] for name in names}  # in the order of the classes

@@ -10,7 +10,6 @@ that a running average opens where it fits badly. The table goes to choices.csv
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +29,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """The first is the default; each of the others differs from it in one argument."""
 
 
-def outputs_gap(options: RunConfig) -> dict[str, float]:
+def outputs_gap(config: RunConfig) -> dict[str, float]:
     """Held-out accuracy and cross entropy of a finished fold, with running and with batch statistics in R's norms."""
     import numpy as np
     import torch
@@ -39,9 +38,9 @@ def outputs_gap(options: RunConfig) -> dict[str, float]:
     from madrnet_timm.data.sources import images_of
     from madrnet_timm.inference import Classifier
 
-    records, folds, _ = options.divided_records()
-    held_out = records.select(np.flatnonzero(folds == options.fold))
-    classifier = Classifier(options.output / "model")
+    records, folds, _ = config.divided_records()
+    held_out = records.select(np.flatnonzero(folds == config.fold))
+    classifier = Classifier(config.output / "model")
     model: Any = classifier.model
     x, labels = classifier.tensors(list(images_of(held_out))), torch.tensor(held_out["label"])
     out = {}
@@ -85,16 +84,17 @@ def main() -> None:
     args = parser.parse_args()
     args.output = args.output or Path("runs/choices")
 
+    from madrnet_timm.evaluation.results import Metrics
     from madrnet_timm.files import write_csv
     from madrnet_timm.training.cross_validation import cross_validate, fold_configs
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, kwargs in SETTINGS.items():
         output = args.output / name.replace(" ", "-").replace(",", "")
-        options = replace(from_arguments(args, output=output), model_kwargs=dict(args.model_kwargs) | kwargs)
-        print(f"{name}\n{cross_validate(options)}", flush=True)
-        for run in fold_configs(options):
-            accuracy = json.loads((run.output / "metrics.json").read_text(encoding="utf-8"))["accuracy"]
+        config = replace(from_arguments(args, output=output), model_kwargs=dict(args.model_kwargs) | kwargs)
+        print(f"{name}\n{cross_validate(config)}", flush=True)
+        for run in fold_configs(config):
+            accuracy = Metrics.read(run.output / "metrics.json").accuracy
             rows.append({"setting": name, "fold": run.fold, "accuracy": accuracy} | outputs_gap(run))
         write_csv(args.output / "choices.csv", rows)
     print(markdown(rows))

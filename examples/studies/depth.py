@@ -33,7 +33,7 @@ def depth_figure(results: Path, path: Path) -> None:
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     top, memory, parameters = figure.subplots(1, 3)
     found = [summarize_predictions(read_csv(results / f"{name}.csv"), runs[name]["classes"]) for name in rows.values()]
-    mean, sd = ([100 * f[key]["accuracy"] for f in found] for key in ("mean", "sd"))
+    mean, sd = ([100 * getattr(f, key)["accuracy"] for f in found] for key in ("mean", "sd"))
     top.errorbar(depths, mean, sd, marker="o", capsize=3)
     top.set(ylabel="accuracy, %, ± sd over folds")
     top.set_title("HuSHeM, EfficientNet-Lite0, 80 px, 16 epochs", fontsize=10)

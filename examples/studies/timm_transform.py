@@ -8,12 +8,26 @@ image: seed, fold, file, label, prediction, probabilities.
 """
 
 import argparse
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from madrnet_timm.command import run_command
 from madrnet_timm.commands.arguments import add_chosen_seeds
+
+
+def probabilities(folder: Path, images: Iterable[Any], classes: Sequence[str]) -> Any:
+    """What a model says of images that timm's transform prepares, ``(images, classes)``."""
+    import timm
+    import torch
+    from PIL import Image
+
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+    order = [model.pretrained_cfg["label_names"].index(name) for name in classes]
+    with torch.inference_mode():
+        logits = model(torch.stack([transform(Image.fromarray(image)) for image in images]))
+    return logits.softmax(dim=1).double().numpy()[:, order]
 
 
 def main() -> None:
@@ -23,35 +37,18 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".csv or .parquet")
     args = parser.parse_args()
 
-    import numpy as np
-    import timm
-    import torch
-    from PIL import Image
-    from tqdm import tqdm
-
-    from madrnet_timm.data.sources import class_names, images_of
+    from madrnet_timm.errors import InputError
     from madrnet_timm.evaluation.summary import summarize_predictions, summary_table
     from madrnet_timm.files import check_table_name, write_table
-    from madrnet_timm.training.stored import cross_validated_config, held_out_predictions
+    from madrnet_timm.training.ensemble import Ensemble
 
     check_table_name(args.output)
-    options = cross_validated_config(args.run)
-    places = sorted({(row["seed"], row["fold"]) for row in held_out_predictions(args.run, args.seeds)})
-    rows: list[dict[str, Any]] = []
-    for seed, fold in tqdm(places, desc="predicting", disable=None):
-        records, folds, _ = replace(options, seed=seed).divided_records()
-        held_out, names = records.select(np.flatnonzero(folds == fold)), class_names(records)
-        folder = args.run / f"seed{seed}-fold{fold}" / "model"
-        model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-        transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
-        images = torch.stack([transform(Image.fromarray(image)) for image in images_of(held_out)])
-        with torch.inference_mode():
-            probabilities = model(images).softmax(dim=1).double().numpy()
-        for file, label, row in zip(held_out["file"], held_out["label"], probabilities, strict=True):
-            found = {"seed": seed, "fold": fold, "file": file, "label": names[label]}
-            found["prediction"] = names[int(row.argmax())]
-            rows.append(found | {f"p_{name}": round(float(p), 6) for name, p in zip(names, row, strict=True)})
-    print(summary_table(summarize_predictions(rows, names)))
+    if args.run.is_file():
+        raise InputError(f"{args.run}: a table; expected the output of madrnet cross-validate, which has the models")
+    ensemble = Ensemble([args.run], args.seeds)
+    ensemble.replace_with(probabilities)
+    rows = ensemble.rows()
+    print(summary_table(summarize_predictions(rows, ensemble.names)))
     write_table(args.output, rows)
 
 

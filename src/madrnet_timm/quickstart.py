@@ -44,7 +44,7 @@ def quickstart(output: Path, epochs: int) -> None:
     _ask_published()
     print(f"2. Train {_MODEL}, a small network, on drawn heads of four shapes, a fifth of them held out")
     metrics = train(options(output, epochs))
-    print(f"   right on {100 * metrics['accuracy']:.0f} % of the heads held out")
+    print(f"   right on {100 * metrics.accuracy:.0f} % of the heads held out")
     print(f"3. Load {output / 'model'} through timm")
     model = timm.create_model(f"local-dir:{output / 'model'}", pretrained=True)
     print(f"   {model.pretrained_cfg['architecture']}: {', '.join(model.pretrained_cfg['label_names'])}")

@@ -39,20 +39,10 @@ def test_a_control_that_is_better_than_the_model_is_said():
     assert "“shape and stain” is right on 75.0 %, the model on 75.0 %" in better_control(0.75, controls)
     rows = [{"seed": 0, "fold": n % 2, "label": "ab"[n % 2], "prediction": "aabb"[n % 4]} for n in range(8)]
     for shape, said in ((0.4, False), (0.9, True)):
-        more = {(0, fold): {"control background": 0.3, "control shape and stain": shape} for fold in (0, 1)}
-        table = summary_table(summarize_predictions(rows, "ab", more))
+        controls = {(0, fold): {"background": 0.3, "shape and stain": shape} for fold in (0, 1)}
+        table = summary_table(summarize_predictions(rows, "ab", controls))
+        assert "control background: 30.0 ± 0.0 %" in table
         assert ("The control “shape and stain” is right on 90.0 %, the model on 50.0 %" in table) is said
-
-
-def test_summaries_of_the_time_of_pictures_are_read():
-    """Files that are stored under the first name of the key; new ones are written as images."""
-    from madrnet_timm.evaluation.summary import held_out_images, summarize_predictions
-
-    rows = [{"seed": n % 2, "fold": n // 4, "label": "ab"[n // 2 % 2], "prediction": "a"} for n in range(8)]
-    written = summarize_predictions(rows, "ab")
-    assert "pictures" not in written
-    assert held_out_images(written) == 4
-    assert held_out_images({"pictures": 216, "right": 201.3}) == 216
 
 
 def test_a_background_that_tells_the_class_is_found(tmp_path):

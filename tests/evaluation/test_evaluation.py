@@ -1,6 +1,7 @@
 """Metrics against counting by hand, intervals against scipy and known values, figures as PNG files."""
 
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from scipy import stats
 from madrnet_timm.evaluation.calibration import expected_calibration_error
 from madrnet_timm.evaluation.figures import confusion_matrix_figure, learning_curves_figure
 from madrnet_timm.evaluation.intervals import t_interval, wilson_interval
-from madrnet_timm.evaluation.metrics import ClassificationMetrics, classification_metrics, probability_metrics
+from madrnet_timm.evaluation.metrics import ClassificationMetrics, classification_metrics, with_probabilities
+from madrnet_timm.evaluation.results import ClassMetrics
 
 NAMES = ["Normal", "Tapered", "Pyriform"]
 REFERENCES = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -28,41 +30,43 @@ def test_auc_by_counting_pairs():
         )
         pairs = [(a > b) + 0.5 * (a == b) for a in members for b in others]
         areas.append(sum(pairs) / len(pairs))
-    found = probability_metrics(p, labels)
-    assert found["auc"] == pytest.approx(sum(areas) / 3)
-    assert found["calibration_error"] == expected_calibration_error(p, labels)
-    two = probability_metrics(p, [0, 1] * 6)  # nobody is of the third class
-    assert two["auc"] != pytest.approx(sum(areas) / 3)
-    assert "auc" not in probability_metrics(p, [1] * 12)
+    before = classification_metrics(p.argmax(1), labels, NAMES)
+    found = with_probabilities(before, p, labels)
+    assert found.auc == pytest.approx(sum(areas) / 3)
+    assert found.calibration_error == expected_calibration_error(p, labels)
+    assert found.confusion_matrix == before.confusion_matrix
+    two = with_probabilities(before, p, [0, 1] * 6)  # nobody is of the third class
+    assert two.auc != pytest.approx(sum(areas) / 3)
+    assert with_probabilities(before, p, [1] * 12).auc is None
 
 
 def test_metrics_by_counting():
     out = classification_metrics(PREDICTIONS, REFERENCES, NAMES)
-    assert out["confusion_matrix"] == [[2, 1, 1], [1, 2, 0], [0, 1, 2]]
-    assert out["accuracy"] == pytest.approx(6 / 10)
+    assert out.confusion_matrix == ((2, 1, 1), (1, 2, 0), (0, 1, 2))
+    assert out.accuracy == pytest.approx(6 / 10)
     precision, recall = [2 / 3, 2 / 4, 2 / 3], [2 / 4, 2 / 3, 2 / 3]
     f1 = [2 * p * r / (p + r) for p, r in zip(precision, recall, strict=True)]
-    assert out["precision"] == pytest.approx(sum(precision) / 3)
-    assert out["recall"] == pytest.approx(sum(recall) / 3)
-    assert out["f1"] == pytest.approx(sum(f1) / 3)
+    assert out.precision == pytest.approx(sum(precision) / 3)
+    assert out.recall == pytest.approx(sum(recall) / 3)
+    assert out.f1 == pytest.approx(sum(f1) / 3)
     for i, name in enumerate(NAMES):
-        assert out["per_class"][name] == pytest.approx(
+        assert asdict(out.per_class[name]) == pytest.approx(
             {"precision": precision[i], "recall": recall[i], "f1": f1[i], "support": REFERENCES.count(i)}
         )
 
 
 def test_class_that_is_absent_counts_as_zero():
     out = classification_metrics([0, 0], [0, 0], NAMES)
-    assert out["accuracy"] == 1
-    assert out["recall"] == pytest.approx(1 / 3)
-    assert out["per_class"]["Pyriform"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
+    assert out.accuracy == 1
+    assert out.recall == pytest.approx(1 / 3)
+    assert out.per_class["Pyriform"] == ClassMetrics(precision=0, recall=0, f1=0, support=0)
 
 
 def test_metric_in_batches_is_the_metric_of_all():
     metric = ClassificationMetrics(NAMES, keep_in_memory=True)
     metric.add_batch(predictions=np.array(PREDICTIONS[:7]), references=np.array(REFERENCES[:7]))
     metric.add_batch(predictions=np.array(PREDICTIONS[7:]), references=np.array(REFERENCES[7:]))
-    assert metric.compute() == classification_metrics(PREDICTIONS, REFERENCES, NAMES)
+    assert metric.compute() == classification_metrics(PREDICTIONS, REFERENCES, NAMES).to_dict()
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 5), (5, 5), (8, 200), (16, 400), (208, 216)])

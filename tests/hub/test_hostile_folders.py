@@ -14,6 +14,7 @@ import torch
 
 from madrnet_timm.errors import InputError
 from madrnet_timm.hub import load_backbone_weights, load_model_weights
+from madrnet_timm.hub.description import Description
 from madrnet_timm.hub.model_config import ModelConfig
 from madrnet_timm.hub.model_folder import ModelFolder, save_model_folder
 from madrnet_timm.hub.model_info import ModelInfo
@@ -288,9 +289,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
         model.classifier.bias[0] = np.nan
     config = timm.data.resolve_model_data_config(model)
     with pytest.raises(InputError, match=r"classifier\.bias has 1 of 4 numbers that are not finite"):
-        save_model_folder(
-            model, tmp_path / "m", label_names=list("abcd"), data_config=config, info=ModelInfo(), card=""
-        )
+        save_model_folder(model, tmp_path / "m", Description("x", list("abcd"), config, ModelInfo()), card="")
     assert not (tmp_path / "m").exists()
 
 

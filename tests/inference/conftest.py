@@ -16,6 +16,7 @@ from madrnet_timm.data.synthetic_field import FieldStyle, draw_field
 from madrnet_timm.evaluation.calibration import Calibration
 from madrnet_timm.evaluation.domain import domain_ranges
 from madrnet_timm.hub import save_model_folder
+from madrnet_timm.hub.description import DataConfig, Description
 from madrnet_timm.hub.model_info import ModelInfo
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.field_record import FieldRecord
@@ -52,17 +53,16 @@ def write_model(path: Path, seed: int = 0) -> Path:
         calibration=Calibration(1.5, 0.4, 0.98, 200, 0.9, 0.98, 0.02),
         domain=domain_ranges([domain_features(image, measure(image)) for image in heads]),
     )
+    data_config: DataConfig = {
+        "input_size": (3, 64, 64), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5),
+        "interpolation": "bicubic", "crop_pct": 1.0,
+    }  # fmt: skip
     save_model_folder(
         build_model(seed),
         path,
-        label_names=NAMES,
-        data_config={
-            "input_size": (3, 64, 64), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5),
-            "interpolation": "bicubic", "crop_pct": 1.0,
-        },
-        info=info,
+        Description("madrnet_test_resnet", NAMES, data_config, info),
         card="---\nlicense: apache-2.0\nlibrary_name: timm\n---\n\n# A model\n",
-    )  # fmt: skip
+    )
     return path
 
 

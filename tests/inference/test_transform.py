@@ -17,6 +17,7 @@ import madrnet_timm
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
 from madrnet_timm.hub import save_model_folder
+from madrnet_timm.hub.description import Description
 from madrnet_timm.hub.model_folder import ModelFolder
 from madrnet_timm.hub.model_info import ModelInfo
 from madrnet_timm.inference import Classifier
@@ -44,14 +45,9 @@ def raw(heads):
 @pytest.fixture
 def plain_dir(tmp_path):
     """A plain timm model's folder."""
-    save_model_folder(
-        timm.create_model("test_resnet", num_classes=2),
-        tmp_path / "plain",
-        label_names=["Normal", "Tapered"],
-        data_config=timm.data.resolve_data_config({"input_size": (3, 64, 64)}),
-        info=ModelInfo(pipeline="head-only"),
-        card="",
-    )
+    data_config = timm.data.resolve_data_config({"input_size": (3, 64, 64)})
+    description = Description("test_resnet", ["Normal", "Tapered"], data_config, ModelInfo(pipeline="head-only"))
+    save_model_folder(timm.create_model("test_resnet", num_classes=2), tmp_path / "plain", description, card="")
     return tmp_path / "plain"
 
 

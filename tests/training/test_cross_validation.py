@@ -155,9 +155,9 @@ def test_a_table_is_stored_with_the_folds_of_a_run(two, tmp_path):
 def test_a_single_fold_has_no_spread():
     said = [{"seed": 0, "fold": 2, "label": label, "prediction": "a"} for label in "aab"]
     summary = summarize_predictions(said, ["a", "b"])
-    assert summary["mean"]["accuracy"] == pytest.approx(2 / 3)
-    assert math.isnan(summary["sd"]["accuracy"])
-    assert math.isnan(summary["t_half_width"]["accuracy"])
+    assert summary.mean["accuracy"] == pytest.approx(2 / 3)
+    assert math.isnan(summary.sd["accuracy"])
+    assert math.isnan(summary.t_half_width["accuracy"])
 
 
 def test_seeds_divide_anew(two):

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from madrnet_timm.data.reading import images_below
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.calibration import calibrate
+from madrnet_timm.hub.description import Description
 from madrnet_timm.hub.model_folder import ModelFolder, save_model_folder
 from madrnet_timm.hub.model_info import ModelInfo
 from madrnet_timm.inference import Classifier
@@ -230,7 +231,7 @@ def test_a_model_does_not_keep_the_names_of_the_weights_it_began_with(architectu
     model = timm.create_model(architecture, num_classes=4)
     assert model.pretrained_cfg["tag"] == before
     config = timm.data.resolve_model_data_config(model)
-    save_model_folder(model, tmp_path / "m", label_names=list("abcd"), data_config=config, info=ModelInfo(), card="")
+    save_model_folder(model, tmp_path / "m", Description(architecture, list("abcd"), config, ModelInfo()), card="")
     saved = json.loads((tmp_path / "m" / "config.json").read_text())["pretrained_cfg"]
     assert saved["tag"] == after
     assert saved.get("label_names") is None  # they stand at the top level

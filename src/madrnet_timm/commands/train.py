@@ -62,17 +62,17 @@ def _train(args: argparse.Namespace) -> int:
     from ..evaluation.controls import better_control
     from ..training.train import train, train_on_all
 
-    options = from_arguments(args, teachers=tuple(args.teachers))
-    if options.fold is None:
-        train_on_all(options)
-        PartialState().print(f"trained on every image; nothing was measured; {options.output}")
+    config = from_arguments(args, teachers=tuple(args.teachers))
+    if config.fold is None:
+        train_on_all(config)
+        PartialState().print(f"trained on every image; nothing was measured; {config.output}")
         return 0
-    metrics = train(options)
+    metrics = train(config)
     show = PartialState().print  # by the first process alone, which is known once the training has set Accelerate up
-    controls = ", ".join(f"{name} {value:.3f}" for name, value in metrics["controls"].items())
-    show(f"fold {options.fold}: accuracy {metrics['accuracy']:.3f}, F1 {metrics['f1']:.3f}; {options.output}")
+    controls = ", ".join(f"{name} {value:.3f}" for name, value in metrics.controls.items())
+    show(f"fold {config.fold}: accuracy {metrics.accuracy:.3f}, F1 {metrics.f1:.3f}; {config.output}")
     show(f"controls on the same fold: {controls}")
-    if hint := better_control(metrics["accuracy"], metrics["controls"]):
+    if hint := better_control(metrics.accuracy, metrics.controls):
         show(hint)
     return 0
 

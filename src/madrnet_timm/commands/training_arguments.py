@@ -92,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def from_arguments(args: argparse.Namespace, **overrides: Any) -> RunConfig:
-    """Options from parsed arguments; ``overrides`` win."""
+    """The config that parsed arguments ask for; ``overrides`` win."""
     settle_dataset(args)
     given = vars(args) | overrides
     recipe = PRESETS[args.recipe].with_options(given)

@@ -1,6 +1,7 @@
 """Classification metrics of the paper's tables, as one `evaluate.Metric`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import datasets
@@ -10,70 +11,62 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from .calibration import expected_calibration_error
+from .results import ClassMetrics, Metrics
 
-__all__ = ["FIGURES", "ClassificationMetrics", "classification_metrics", "probability_metrics"]
-
-FIGURES = ("accuracy", "precision", "recall", "f1")
-"""Of all classes together, in the order of the tables."""
+__all__ = ["ClassificationMetrics", "classification_metrics", "with_probabilities"]
 
 
 def classification_metrics(
     predictions: Sequence[int], references: Sequence[int], class_names: Sequence[str]
-) -> dict[str, Any]:
+) -> Metrics:
     """Accuracy, macro precision, recall and F1, the same per class, and the confusion matrix.
+
+    A class that was never predicted has precision 0.
 
     Args:
         predictions: Class ids.
         references: Class ids.
         class_names: Name of each class id.
-
-    Returns:
-        ``accuracy``, ``precision``, ``recall``, ``f1`` (macro, fractions of 1); ``per_class``: for each class name
-        ``precision``, ``recall``, ``f1`` and ``support``; ``confusion_matrix``: rows are references, columns
-        predictions. A class that was never predicted has precision 0.
     """
     ids = list(range(len(class_names)))
     precision, recall, f1, support = precision_recall_fscore_support(
         references, predictions, labels=ids, zero_division=0.0
     )
-    return {
-        "accuracy": float(np.mean(np.asarray(predictions) == np.asarray(references))),
-        "precision": float(precision.mean()),
-        "recall": float(recall.mean()),
-        "f1": float(f1.mean()),
-        "per_class": {
-            name: {
-                "precision": float(precision[i]),
-                "recall": float(recall[i]),
-                "f1": float(f1[i]),
-                "support": int(support[i]),
-            }
+    return Metrics(
+        accuracy=float(np.mean(np.asarray(predictions) == np.asarray(references))),
+        precision=float(precision.mean()),
+        recall=float(recall.mean()),
+        f1=float(f1.mean()),
+        per_class={
+            name: ClassMetrics(float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
             for i, name in enumerate(class_names)
         },
-        "confusion_matrix": confusion_matrix(references, predictions, labels=ids).tolist(),
-    }
+        confusion_matrix=tuple(map(tuple, confusion_matrix(references, predictions, labels=ids).tolist())),
+    )
 
 
-def probability_metrics(probabilities: ArrayLike, references: Sequence[int]) -> dict[str, float]:
-    """Figures that need more than the predicted class.
+def with_probabilities(metrics: Metrics, probabilities: ArrayLike, references: Sequence[int]) -> Metrics:
+    """Metrics with the figures that need more than the predicted class.
+
+    ``auc`` is the mean over the classes of the area under the curve of one against the rest, of the classes that some
+    but not all images have; None without any. ``calibration_error`` is `expected_calibration_error`.
 
     Args:
+        metrics: Of the same images.
         probabilities: Of each image and class, ``(n, classes)``.
         references: Class ids ``(n,)``.
-
-    Returns:
-        ``auc``: mean over the classes of the area under the curve of one against the rest, of the classes that some but
-        not all images have; missing without any. ``calibration_error``: `expected_calibration_error`.
     """
     p, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(references)
     wanted = [label for label in range(p.shape[1]) if 0 < (labels == label).sum() < len(labels)]
     areas = [roc_auc_score(labels == label, p[:, label]) for label in wanted]
-    found = {"auc": float(np.mean(areas))} if areas else {}
-    return found | {"calibration_error": expected_calibration_error(p, labels)}
+    auc = float(np.mean(areas)) if areas else None
+    return replace(metrics, auc=auc, calibration_error=expected_calibration_error(p, labels))
 
 
 class ClassificationMetrics(evaluate.Metric):
     """`classification_metrics` with the interface of `evaluate`: ``add_batch``, ``compute``, ``combine``.
+
+    What ``compute`` gives is `Metrics.to_dict`.
 
     Args:
         class_names: Name of each class id.
@@ -92,4 +85,4 @@ class ClassificationMetrics(evaluate.Metric):
         )
 
     def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, Any]:
-        return classification_metrics(predictions, references, self.class_names)
+        return classification_metrics(predictions, references, self.class_names).to_dict()

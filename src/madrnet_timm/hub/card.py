@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..evaluation.controls import better_control
 from ..evaluation.intervals import wilson_interval
 from .cost import Cost
+from .description import Description
 from .model_info import ModelInfo
 
 __all__ = ["ANYWHERE", "Card", "check_license"]
@@ -33,14 +34,9 @@ class Card:
     """All that a model card says.
 
     Attributes:
-        name: Published name; of others, the architecture.
-        architecture: timm name.
-        label_names: Name of each class id.
-        img_size: Side of the images that the network takes, pixels.
-        info: What was trained and measured.
+        description: Of the model; without a licence the card names none.
         cost: Of one image.
         command: How to train it again, as Markdown.
-        license: Identifier of the weights' licence, as the Hub knows it; the card names none without it.
         place: How to load it: a published name, or `ANYWHERE`.
         note: How to read the figures.
         where: What the controls were measured on.
@@ -48,14 +44,9 @@ class Card:
         figure: Name of the image of the confusion matrix beside the card, where there is one.
     """
 
-    name: str
-    architecture: str
-    label_names: Sequence[str]
-    img_size: int
-    info: ModelInfo
+    description: Description
     cost: Cost
     command: str
-    license: str | None = None
     place: str = ANYWHERE
     note: str = ""
     where: str = "the same fold"
@@ -67,14 +58,22 @@ class Card:
         return f"---\n{self._front_matter()}\n---\n\n{self._body()}"
 
     @property
+    def _info(self) -> ModelInfo:
+        return self.description.info
+
+    @property
+    def _labels(self) -> Sequence[str]:
+        return self.description.label_names
+
+    @property
     def _dataset(self) -> str:
         """Title of the data set."""
-        return SOURCES[self.info.dataset].title if self.info.dataset in SOURCES else self.info.dataset
+        return SOURCES[self._info.dataset].title if self._info.dataset in SOURCES else self._info.dataset
 
     def _front_matter(self) -> str:
         from huggingface_hub import EvalResult, ModelCardData
 
-        matrix = self.info.confusion_matrix
+        matrix = self._info.confusion_matrix
         figures = _figures(matrix) if matrix else {}
         results = [
             EvalResult(
@@ -90,11 +89,11 @@ class Card:
             if key in figures
         ]
         data = ModelCardData(
-            base_model=self.info.base_model,
+            base_model=self._info.base_model,
             library_name="timm",
-            license=self.license,
+            license=self.description.license,
             metrics=list(figures) or None,
-            model_name=self.name,
+            model_name=self.description.name,
             pipeline_tag="image-classification",
             tags=_TAGS,
             eval_results=results or None,
@@ -106,27 +105,27 @@ class Card:
             "The figures below come from one collection of images. Expect less in another laboratory, and measure it "
             "there."
         )
-        measured = self.info.confusion_matrix is not None
+        measured = self._info.confusion_matrix is not None
         return _TEMPLATE.read_text(encoding="utf-8").format(
-            name=self.name,
+            name=self.description.name,
             dataset=self._dataset,
             what=self._what(),
-            classes=", ".join(self.label_names),
-            labels=list(self.label_names),
+            classes=", ".join(self._labels),
+            labels=list(self._labels),
             place=self.place if self.place != ANYWHERE else f"local-dir:{ANYWHERE}",
             folder=self.place,
             facts=self._facts(),
             datasets="\n".join(self._dataset_rows()),
-            protocol=self._learned_before() + (self.info.protocol or ""),
+            protocol=self._learned_before() + (self._info.protocol or ""),
             expect=expect if measured else "Nobody has measured how often it is right.",
             results=self._results() if measured else _NOTHING_MEASURED,
             doubt=self._doubt(),
             command=self.command,
-            probabilities="calibrated probabilities" if self.info.calibration else "probabilities",
+            probabilities="calibrated probabilities" if self._info.calibration else "probabilities",
         )
 
     def _results(self) -> str:
-        info, matrix = self.info, self.info.confusion_matrix or ()
+        info, matrix = self._info, self._info.confusion_matrix or ()
         figures, images = _figures(matrix), info.held_out or 0
         right = figures["accuracy"] * images
         low, high = wilson_interval(right, images)
@@ -141,7 +140,7 @@ class Card:
             ),
             per_class="\n".join(
                 f"| {name} | {p:.3f} | {r:.3f} | {f:.3f} | {n} |"
-                for name, p, r, f, n in zip(self.label_names, *_by_class(matrix), strict=True)
+                for name, p, r, f, n in zip(self._labels, *_by_class(matrix), strict=True)
             ),
             where=self.where,
             controls=", ".join(f"{name} {100 * value:.1f} %" for name, value in info.controls.items()),
@@ -151,25 +150,27 @@ class Card:
         return text.rstrip()
 
     def _what(self) -> str:
-        if self.architecture.startswith("madrnet_"):
-            return f'MADRNet (Yang et al., "{_PAPER}") around timm\'s {self.architecture.removeprefix("madrnet_")}.'
-        return f"Plain timm {self.architecture}, trained as a baseline for MADRNet."
+        architecture = self.description.architecture
+        if architecture.startswith("madrnet_"):
+            return f'MADRNet (Yang et al., "{_PAPER}") around timm\'s {architecture.removeprefix("madrnet_")}.'
+        return f"Plain timm {architecture}, trained as a baseline for MADRNet."
 
     def _facts(self) -> str:
+        side = self.description.img_size
         rows = {
-            "input": f"RGB, {self.img_size} × {self.img_size} pixels, prepared by the pipeline `{self.info.pipeline}`",
+            "input": f"RGB, {side} × {side} pixels, prepared by the pipeline `{self._info.pipeline}`",
             "parameters": f"{self.cost.parameters / 1e6:.2f} million",
             "multiplications (GMACs)": f"{self.cost.gmacs:.2f}",
             "activations": f"{self.cost.macts:.2f} million",
-            "base model": f"`{self.info.base_model}`" if self.info.base_model else "none named",
+            "base model": f"`{self._info.base_model}`" if self._info.base_model else "none named",
         }
         return "\n".join(f"| {key} | {value} |" for key, value in rows.items()) + (self.speed and f"\n{self.speed}")
 
     def _dataset_rows(self) -> list[str]:
         rows = []
         for role, key in [
-            ("trained and measured" if self.info.confusion_matrix else "trained", self.info.dataset),
-            *(("learned before: initial weights or teachers", k) for k in self.info.learned_before),
+            ("trained and measured" if self._info.confusion_matrix else "trained", self._info.dataset),
+            *(("learned before: initial weights or teachers", k) for k in self._info.learned_before),
         ]:
             source = SOURCES.get(key)
             if source is not None and source.doi:
@@ -180,23 +181,23 @@ class Card:
         return rows
 
     def _learned_before(self) -> str:
-        titles = [SOURCES[key].title if key in SOURCES else key for key in self.info.learned_before]
+        titles = [SOURCES[key].title if key in SOURCES else key for key in self._info.learned_before]
         return f"Its initial weights or its teachers had learned from {', '.join(titles)}. " if titles else ""
 
     def _matrix(self) -> str:
         rows = [
-            "| reference | " + " | ".join(self.label_names) + " |",
-            "|---" * (len(self.label_names) + 1) + "|",
+            "| reference | " + " | ".join(self._labels) + " |",
+            "|---" * (len(self._labels) + 1) + "|",
             *(
                 f"| {name} | " + " | ".join(map(str, row)) + " |"
-                for name, row in zip(self.label_names, self.info.confusion_matrix or (), strict=True)
+                for name, row in zip(self._labels, self._info.confusion_matrix or (), strict=True)
             ),
         ]
         image = [f"![confusion matrix]({self.figure})", ""] if self.figure else []
         return "\n".join([*image, *rows])
 
     def _doubt(self) -> str:
-        calibration = self.info.calibration
+        calibration = self._info.calibration
         if calibration is None:
             return ""
         return (

@@ -10,6 +10,7 @@ from timm.models import get_pretrained_cfg
 
 from ..errors import InputError
 from ..values import Values, read_json
+from .description import DataConfig
 from .model_args import is_architecture, read_model_args
 from .model_info import ModelInfo
 from .notes import noted_pipeline, with_pipeline
@@ -40,8 +41,8 @@ class ModelConfig:
     info: ModelInfo
 
     @property
-    def data_config(self) -> dict[str, Any]:
-        """Input size, mean, std, interpolation and crop, in timm's words."""
+    def data_config(self) -> DataConfig:
+        """How its images are prepared."""
         return resolve_data_config(pretrained_cfg=dict(self.pretrained_cfg))
 
     @classmethod

@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..evaluation.calibration import Calibration
 from ..files import as_csv, read_csv, replacing_folder, sha256_of, write_text
 from ..models import MADRNet
+from .description import DataConfig, Description
 from .model_config import ModelConfig
 from .model_info import ModelInfo
 from .notes import with_pipeline
@@ -101,9 +102,15 @@ class ModelFolder:
         return list(self.config.label_names)
 
     @property
-    def data_config(self) -> dict[str, Any]:
-        """Input size, mean, std, interpolation and crop, in timm's words."""
+    def data_config(self) -> DataConfig:
+        """How its images are prepared."""
         return self.config.data_config
+
+    @property
+    def description(self) -> Description:
+        """All that it says of the model."""
+        cfg = self.config.pretrained_cfg
+        return Description(self.architecture, self.label_names, self.data_config, self.info, cfg["license"], cfg["tag"])
 
     @property
     def calibration(self) -> Calibration | None:
@@ -169,13 +176,8 @@ class ModelFolder:
 def save_model_folder(
     model: nn.Module,
     path: str | Path,
-    *,
-    label_names: Sequence[str],
-    data_config: Mapping[str, Any],
-    info: ModelInfo,
+    description: Description,
     card: str,
-    license: str | None = None,
-    tag: str | None = None,
     seen: Collection[str] | None = None,
     precision: str = "float32",
     beside: Sequence[Path] = (),
@@ -187,13 +189,8 @@ def save_model_folder(
     Args:
         model: A MADRNet or a plain timm model made by `timm.create_model`.
         path: The folder.
-        label_names: Name of each class id.
-        data_config: Input size, mean, std, interpolation and crop that the model was trained with, in the words of
-            `timm.data.resolve_model_data_config`.
-        info: What timm's format has no key for.
+        description: What it says of the model.
         card: Text of the model card, README.md.
-        license: Identifier of the weights' licence, such as ``apache-2.0``.
-        tag: Of a published name.
         seen: See `ModelFolder.seen`.
         precision: One of `PRECISIONS`, of matrices and kernels; norms and biases stay as they are. Whatever it is, the
             model that is loaded has float32.
@@ -204,13 +201,15 @@ def save_model_folder(
     """
     check_numbers(model.state_dict(), path)
     cfg: Any = model.pretrained_cfg
+    labels, info, data_config = list(description.label_names), description.info, description.data_config
     overrides: dict[str, Any] = {}
     # not those of the weights that it began with
-    fresh: dict[str, Any] = {"label_names": None, "license": license, "notes": with_pipeline({}, info.pipeline)}
+    fresh: dict[str, Any] = {"label_names": None, "license": description.license}
+    fresh["notes"] = with_pipeline({}, info.pipeline)
     if isinstance(model, MADRNet):
         overrides["pretrained_backbone"] = False  # the weights are in the folder: the backbone's must not be fetched
-        fresh["tag"] = tag  # other architectures of timm may be built by it
-    more = {"label_names": list(label_names), "pretrained_cfg": fresh} | info.to_config()
+        fresh["tag"] = description.tag  # other architectures of timm may be built by it
+    more = {"label_names": labels, "pretrained_cfg": fresh} | info.to_config()
     model = model.to(memory_format=torch.contiguous_format)  # safetensors takes no channels_last
     with replacing_folder(Path(path)) as folder:
         save_for_hf(
@@ -227,7 +226,7 @@ def save_model_folder(
             "format": "pt",
             "madrnet_timm": info.version or "unknown",
             "architecture": cfg["architecture"],
-            "label_names": json.dumps(list(label_names)),
+            "label_names": json.dumps(labels),
             "input_size": json.dumps(list(data_config["input_size"])),
             "pipeline": info.pipeline,
         }

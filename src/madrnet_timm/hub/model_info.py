@@ -37,7 +37,7 @@ class ModelInfo:
         confusion_matrix: Of the same, rows are the reference; each image counts once per seed.
         controls: Accuracy of the controls on the same.
         held_out: Number of them.
-        auc: Of the same, see `probability_metrics`.
+        auc: Of the same, see `madrnet_timm.evaluation.metrics.with_probabilities`.
         calibration_error: Of the same, not calibrated.
         calibration: By them.
     """

@@ -95,11 +95,10 @@ def cross_validate(config: RunConfig, seeds: Sequence[int] = (0,)) -> str:
 
 def _write(output: Path, done: CrossValidation) -> None:
     """What the folds say together."""
-    write_csv(output / "summary.csv", done.summary["folds"])
-    write_text(output / "summary.json", json.dumps(done.summary, indent=2) + "\n")
+    write_csv(output / "summary.csv", [fold.to_dict() for fold in done.summary.folds])
+    write_text(output / "summary.json", json.dumps(done.summary.to_dict(), indent=2) + "\n")
     write_csv(output / "predictions.csv", done.predictions)
     with replacing(output / "learning_curves.png") as path:
         done.draw_learning_curves(path)
     with replacing(output / "confusion_matrix.png") as path:
-        pooled = done.summary["pooled"]
-        confusion_matrix_figure(pooled["confusion_matrix"], list(pooled["per_class"]), path)
+        confusion_matrix_figure(done.summary.pooled.confusion_matrix, done.summary.pooled.names, path)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..data.folds import LEFT_OUT
 from ..data.sources import class_names, normal_class
 from ..errors import InputError
-from .leakage import models_before, seen_by, start_of
+from .leakage import initial_model, models_before, seen_by
 from .run_checks import check_fold
 from .run_config import RunConfig
 
@@ -108,8 +108,8 @@ def check_unseen(config: RunConfig, held_out: Collection[str]) -> set[str]:
                 f"{config.fold} holds out; start from a model that never saw them"
             )
         return seen
-    start = start_of(config)
-    seen = seen_by(start, config.dataset, held_out) if start is not None else set()
+    initial = initial_model(config)
+    seen = seen_by(initial, config.dataset, held_out) if initial is not None else set()
     if seen:
         file, model = config.backbone_weights, config.weights
         given = f"--weights {model}" if model is not None else f"--backbone-weights {file}"

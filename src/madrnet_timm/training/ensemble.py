@@ -58,6 +58,19 @@ class Ensemble:
         Raises:
             InputError: The images or folds have changed since.
         """
+        self._predict(predict)
+        self._sums = {key: total / 2 for key, total in self._sums.items()}
+
+    def replace_with(self, predict: _Predict) -> None:
+        """Take what the runs' models say in another way in the place of what the runs have stored.
+
+        Raises:
+            InputError: The images or folds have changed since.
+        """
+        self._sums = {key: np.zeros(len(self.names)) for key in self._sums}
+        self._predict(predict)
+
+    def _predict(self, predict: _Predict) -> None:
         for seed, fold in progress(self._places, len(self._places), "predicting", "fold"):
             records, folds = self._divided(seed)
             held_out = records.select(np.flatnonzero(folds == fold))
@@ -65,7 +78,6 @@ class Ensemble:
             for run in self.runs:
                 found = predict(run / f"seed{seed}-fold{fold}" / "model", images, self.names)
                 self._add(seed, fold, held_out["file"], found)
-        self._sums = {key: total / 2 for key, total in self._sums.items()}
 
     def add_measured(self) -> None:
         """Add one model more, the control "shape and stain", fitted to the training images of each fold.
@@ -99,8 +111,8 @@ class Ensemble:
     def _divide(self, seed: int) -> tuple["Dataset", NDArray[np.int64]]:
         """The records and their folds, as they were when the first output was trained."""
         run = next(run for run in self.runs if not run.is_file())
-        options = cross_validated_config(run)
-        records, folds, _ = replace(options, seed=seed).divided_records()
+        config = cross_validated_config(run)
+        records, folds, _ = replace(config, seed=seed).divided_records()
         now = {
             (seed, int(fold), file): pixels
             for fold, file, pixels in zip(folds, records["file"], records["pixel_sha256"], strict=True)
@@ -108,7 +120,7 @@ class Ensemble:
         then = {key: row["pixel_sha256"] for key, row in self._table[run].items() if key[0] == seed}
         if {key: pixels for key, pixels in now.items() if key[:2] in self._places} != then:
             raise InputError(
-                f"{run}: its images or folds (--data-dir {options.data_dir}, --folds {options.folds}) have changed "
+                f"{run}: its images or folds (--data-dir {config.data_dir}, --folds {config.folds}) have changed "
                 "since it was trained; put them back"
             )
         return records, folds

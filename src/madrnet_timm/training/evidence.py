@@ -1,9 +1,8 @@
 """What was measured of a model, on which images: the part of a model folder that others have to trust."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from ..data.folds import PROTOCOLS, divided_groups
 from ..data.sources import SOURCES
 from ..evaluation.calibration import Calibration, calibrate
+from ..evaluation.results import Metrics
 from ..hub.model_info import ModelInfo
 from .division import Division
 from .run_config import RunConfig
@@ -23,7 +23,7 @@ class Evidence:
     """Figures and how they came about.
 
     Attributes:
-        metrics: Result of `classification_metrics` on held-out images, and the ``controls`` on the same.
+        metrics: On held-out images, with the controls on the same.
         protocol: What was trained and measured on which images.
         calibration: By the held-out images.
         images: Number of held-out images, each counted once whatever the number of seeds.
@@ -31,7 +31,7 @@ class Evidence:
         note: How to read the figures.
     """
 
-    metrics: Mapping[str, Any]
+    metrics: Metrics
     protocol: str
     calibration: Calibration
     images: int
@@ -43,18 +43,18 @@ class Evidence:
         return replace(
             info,
             protocol=self.protocol,
-            accuracy=self.metrics["accuracy"],
-            confusion_matrix=tuple(map(tuple, self.metrics["confusion_matrix"])),
-            controls=self.metrics["controls"],
+            accuracy=self.metrics.accuracy,
+            confusion_matrix=self.metrics.confusion_matrix,
+            controls=self.metrics.controls,
             held_out=self.images,
-            auc=self.metrics.get("auc"),
-            calibration_error=self.metrics.get("calibration_error"),
+            auc=self.metrics.auc,
+            calibration_error=self.metrics.calibration_error,
             calibration=self.calibration,
         )
 
 
 def evidence_of_fold(
-    config: RunConfig, division: Division, metrics: Mapping[str, Any], probabilities: NDArray[np.float32]
+    config: RunConfig, division: Division, metrics: Metrics, probabilities: NDArray[np.float32]
 ) -> Evidence:
     """What a held-out fold says.
 

@@ -1,4 +1,4 @@
-"""The model that a training starts from."""
+"""The model that a training begins with, and its initial weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from .run_config import RunConfig
 __all__ = ["base_model_of", "create_model"]
 
 
-def _load_start(model: Any, config: RunConfig) -> None:
+def _load_initial_weights(model: Any, config: RunConfig) -> None:
     if config.backbone_weights is not None:
         load_backbone_weights(model, config.backbone_weights)
     if config.weights is not None:
@@ -84,7 +84,7 @@ def create_model(config: RunConfig, names: Sequence[str]) -> nn.Module:
             f"--model {config.model} with --img-size {recipe.img_size} and --model-kwargs {config.model_kwargs} "
             f"can't be made: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
         ) from error
-    _load_start(model, config)
+    _load_initial_weights(model, config)
     if is_madrnet and config.hybrid:
         model.set_embedding_training(True)
     return model.to(memory_format=torch.channels_last)

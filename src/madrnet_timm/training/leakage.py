@@ -11,7 +11,7 @@ from ..hub.model_folder import ModelFolder, model_folder_of
 from .run_config import RunConfig
 from .run_folder import RunFolder
 
-__all__ = ["Experience", "experience_before", "models_before", "seen_by", "seen_pixels", "start_of"]
+__all__ = ["Experience", "experience_before", "initial_model", "models_before", "seen_by", "seen_pixels"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Experience:
     pixels: Collection[str]
 
 
-def start_of(config: RunConfig) -> Path | None:
-    """Model folder whose weights a training starts from; none for weights that belong to no model folder.
+def initial_model(config: RunConfig) -> Path | None:
+    """Model folder of a training's initial weights; none for weights that belong to no model folder.
 
     Raises:
         InputError: See `find_model`.
@@ -39,17 +39,17 @@ def start_of(config: RunConfig) -> Path | None:
 
 
 def models_before(config: RunConfig) -> list[Path]:
-    """Model folders of a training's start and teachers.
+    """Model folders of a training's initial weights and of its teachers.
 
     Raises:
         InputError: See `find_model`.
     """
-    start = start_of(config)
-    return [*([] if start is None else [start]), *map(find_model, config.teachers)]
+    initial = initial_model(config)
+    return [*([] if initial is None else [initial]), *map(find_model, config.teachers)]
 
 
 def experience_before(config: RunConfig) -> Experience:
-    """What a training's start and its teachers have seen.
+    """What a training's initial weights and its teachers have seen.
 
     Raises:
         InputError: See `find_model` and `ModelFolder`.
@@ -61,8 +61,8 @@ def experience_before(config: RunConfig) -> Experience:
 def _learned_from(config: RunConfig) -> list[str | Path]:
     """Models that a run's weights came from and those that taught it, as `find_model` takes them; some may be gone."""
     file = config.backbone_weights
-    starts = [config.weights, model_folder_of(file) if file else None]
-    return [*(start for start in starts if start), *config.teachers]
+    initial = [config.weights, model_folder_of(file) if file else None]
+    return [*(model for model in initial if model), *config.teachers]
 
 
 def _experience(model: Path) -> Iterator[tuple[Collection[str], Collection[str]]]:

@@ -15,8 +15,10 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from tqdm import tqdm
 
-from ..evaluation.metrics import FIGURES, ClassificationMetrics
+from ..evaluation.metrics import ClassificationMetrics
+from ..evaluation.results import FIGURES, Metrics
 from ..files import beside_path, replacing_folder, settle_folder, write_csv
+from ..values import Values
 from .batch_loss import BatchLoss
 from .finite import check_finite, check_loss, check_weights
 from .optimizer import create_scheduler
@@ -45,11 +47,11 @@ class HeldOut:
     """What a model says of the images that it is measured on.
 
     Attributes:
-        metrics: See `classification_metrics`.
+        metrics: On those.
         probabilities: ``(images, classes)``, in the order of the records.
     """
 
-    metrics: dict[str, Any]
+    metrics: Metrics
     probabilities: NDArray[np.float32]
 
 
@@ -130,7 +132,7 @@ class Loop:
             probability, label, index = (value.cpu().numpy() for value in gathered)
             probabilities[index] = probability
             metric.add_batch(predictions=probability.argmax(axis=1), references=label)
-        return HeldOut(metric.compute(), probabilities)
+        return HeldOut(Metrics.taken(Values(metric.compute(), "metrics")), probabilities)
 
     def _train_epoch(self, epoch: int, bar: tqdm) -> dict[str, float]:
         setup, accelerator, recipe = self.setup, self.setup.accelerator, self.setup.config.recipe
@@ -155,13 +157,13 @@ class Loop:
         means = {name: accelerator.reduce(value, "mean") / steps for name, value in sums.items()}
         return {name: float(value) for name, value in means.items()}
 
-    def _note(self, epoch: int, losses: Mapping[str, float], metrics: Mapping[str, Any], bar: tqdm) -> None:
+    def _note(self, epoch: int, losses: Mapping[str, float], metrics: Metrics, bar: tqdm) -> None:
         """Put an epoch on the screen, into the history, and to the tracker."""
         setup = self.setup
-        row = {"epoch": epoch + 1, **losses, **{name: metrics[name] for name in FIGURES}}
+        row = {"epoch": epoch + 1, **losses, **{name: getattr(metrics, name) for name in FIGURES}}
         if setup.criterion.log_weights:
             row |= {f"weight_{name}": value for name, value in setup.criterion.weights().items()}
-        row |= {f"f1_{name}": figures["f1"] for name, figures in metrics["per_class"].items()}
+        row |= {f"f1_{name}": figures.f1 for name, figures in metrics.per_class.items()}
         self.history.append(row)
         if setup.accelerator.is_main_process:
             bar.write(_epoch_line(row, setup.config.recipe.epochs, setup.config.fold is not None))

@@ -7,7 +7,7 @@ from ..data.sources import SOURCES
 from ..hub.model_folder import ModelFolder
 from ..hub.timm_weights import timm_repository
 from .division import Division
-from .leakage import seen_pixels, start_of
+from .leakage import initial_model, seen_pixels
 from .run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def opening_lines(config: RunConfig, division: Division, batch: int, threads: st
         threads: In words.
     """
     title, count = SOURCES[config.dataset].title, len(division.train_records)
-    lines = [f"model: {config.model}, starts from {_start(config)}"]
+    lines = [f"model: {config.model}, starts from {_initial_weights(config)}"]
     if config.teachers:
         lines.append(f"following {', '.join(config.teachers)} (distillation)")
     lines.append(f"training on {count} images of {title}: {_classes(division.train_records, division.names)}")
@@ -49,11 +49,11 @@ def _classes(records: "Dataset", names: list[str]) -> str:
     return ", ".join(f"{counts[label]} {name}" for label, name in enumerate(names))
 
 
-def _start(config: RunConfig) -> str:
+def _initial_weights(config: RunConfig) -> str:
     if config.pretrained_backbone:
         return f"timm's weights of the backbone ({timm_repository(config.model) or 'as timm has them'})"
-    start = start_of(config)
-    saw = "" if start is None else f" ({_saw(ModelFolder(start))})"
+    initial = initial_model(config)
+    saw = "" if initial is None else f" ({_saw(ModelFolder(initial))})"
     if config.weights is not None:
         return f"the weights of {config.weights}, all but its classifier{saw}"
     if config.backbone_weights is not None:

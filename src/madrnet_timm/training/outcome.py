@@ -16,6 +16,7 @@ from ..files import replacing, write_csv, write_text
 from ..hub import save_model_folder
 from ..hub.card import Card
 from ..hub.cost import Cost
+from ..hub.description import DataConfig, Description
 from ..hub.model_info import ModelInfo
 from .division import Division
 from .evidence import Evidence
@@ -39,7 +40,7 @@ class Outcome:
         folder: Of the run.
         division: Of its data.
         model: In eval mode.
-        data_config: How its images are prepared, in timm's words.
+        data_config: How its images are prepared.
         before: What its initial weights and its teachers have seen.
         cost: Of the model.
     """
@@ -48,19 +49,19 @@ class Outcome:
     folder: RunFolder
     division: Division
     model: nn.Module
-    data_config: Mapping[str, Any]
+    data_config: DataConfig
     before: Experience
     cost: Cost
 
     def write(self, history: Sequence[Mapping[str, float]], evidence: Evidence, probabilities: np.ndarray) -> None:
         """Write everything; ``probabilities`` are those of the held-out images, in the order of the records."""
         folder, metrics = self.folder, evidence.metrics
-        write_text(folder.metrics, json.dumps(metrics, indent=2) + "\n")
+        write_text(folder.metrics, json.dumps(metrics.to_dict(), indent=2) + "\n")
         write_csv(folder.predictions, self._prediction_rows(probabilities))
         with replacing(folder.learning_curves) as path:
             learning_curves_figure(history, path)
         with replacing(folder.confusion_matrix) as path:
-            confusion_matrix_figure(metrics["confusion_matrix"], self.division.names, path)
+            confusion_matrix_figure(metrics.confusion_matrix, self.division.names, path)
         self.save_model(evidence)
 
     def save_model(self, evidence: Evidence | None) -> None:
@@ -72,30 +73,23 @@ class Outcome:
             info = replace(info, protocol=f"Trained on all {images} images of {title}; none was held out.")
         else:
             info = evidence.added_to(info)
-        figure = self.folder.confusion_matrix
+        description = Description(config.model, division.names, self.data_config, info, config.license)
+        figures = [self.folder.confusion_matrix] if self.folder.confusion_matrix.is_file() else []
         card = Card(
-            name=config.model,
-            architecture=config.model,
-            label_names=division.names,
-            img_size=self.data_config["input_size"][-1],
-            info=info,
-            cost=self.cost,
-            command=HOW_TO_TRAIN,
-            license=config.license,
+            description,
+            self.cost,
+            HOW_TO_TRAIN,
             note="" if evidence is None else evidence.note,
             where="" if evidence is None else evidence.where,
-            figure=figure.name if figure.is_file() else None,
+            figure=figures[0].name if figures else None,
         )
         save_model_folder(
             self.model,
             self.folder.model,
-            label_names=division.names,
-            data_config=self.data_config,
-            info=info,
-            card=card.text(),
-            license=config.license,
+            description,
+            card.text(),
             seen={*division.train_records["pixel_sha256"], *self.before.pixels},
-            beside=[figure] if figure.is_file() else (),
+            beside=figures,
         )
 
     def _info(self) -> ModelInfo:

@@ -17,6 +17,7 @@ from ..data.images import ImageDataset, View, start_worker
 from ..data.normalization import normalized
 from ..errors import InputError
 from ..hub.cost import Cost, cost_of
+from ..hub.description import DataConfig
 from ..losses import HybridLoss
 from .division import Division, divide
 from .initial_weights import create_model
@@ -78,7 +79,7 @@ class Setup:
         config: Config of the run.
         folder: Its run folder, which has been begun.
         division: Which images are trained on, and which are measured on.
-        data_config: How the images are prepared, in timm's words.
+        data_config: How the images are prepared.
         accelerator: Knows the device and the other processes.
         images: The prepared images.
         model: The model as Accelerate wraps it.
@@ -93,7 +94,7 @@ class Setup:
     config: RunConfig
     folder: RunFolder
     division: Division
-    data_config: dict[str, Any]
+    data_config: DataConfig
     accelerator: Accelerator
     images: Images
     model: Any
@@ -187,16 +188,16 @@ def _create_accelerator(config: RunConfig) -> Accelerator:
     return accelerator
 
 
-def _data_config(model: nn.Module, config: RunConfig) -> dict[str, Any]:
+def _data_config(model: nn.Module, config: RunConfig) -> DataConfig:
     """Size, mean, std and crop of the images; mean and std are those of the backbone's weights, from its config."""
     size = config.recipe.img_size
-    found = resolve_data_config({"input_size": (3, size, size)}, model=model)
+    found: DataConfig = resolve_data_config({"input_size": (3, size, size)}, model=model)
     if config.recipe.pipeline != "raw":
         found["crop_pct"] = 1.0  # the aligned pipelines frame the head themselves
     return found
 
 
-def _create_teachers(config: RunConfig, division: Division, data_config: dict[str, Any]) -> Teachers | None:
+def _create_teachers(config: RunConfig, division: Division, data_config: DataConfig) -> Teachers | None:
     if not config.teachers:
         return None
     held_out = [] if config.fold is None else division.test_records["pixel_sha256"]
@@ -214,7 +215,7 @@ def _mixed_views(config: RunConfig, crop_pct: float) -> list[View]:
 def _prepare_images(
     config: RunConfig,
     division: Division,
-    data_config: dict[str, Any],
+    data_config: DataConfig,
     others: Sequence[View],
     batch: int,
     on_gpu: bool,

@@ -1,7 +1,5 @@
 """From a cross-validation to a model that is given to others: trained on all images, small, with its figures."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,11 @@ import yaml
 from ..data.folds import divided_groups
 from ..errors import InputError
 from ..evaluation.calibration import calibrate
-from ..evaluation.summary import controls_of
+from ..evaluation.results import Summary
 from ..files import read_csv, sha256_of, write_text
 from ..hub.card import ANYWHERE, Card
-from ..hub.cost import cost_of
+from ..hub.cost import Cost, cost_of
+from ..hub.description import Description
 from ..hub.lookup import find_model
 from ..hub.model_folder import PRECISIONS, ModelFolder, save_model_folder
 from ..models.pretrained import Published
@@ -32,6 +31,8 @@ REVISION = "v0.1.0"
 EXTRAS = ("summary.json", "predictions.csv", "confusion_matrix.png")
 MODELS = "src/madrnet_timm/models/models.yaml"
 
+_WHERE = "the same folds"
+
 _OWN = {"fold", "folds", "seed", "data_dir", "license"}
 """Options in which a final training may differ from a cross-validation without being another."""
 
@@ -46,34 +47,33 @@ def evidence_of(output: Path, note: str = "") -> Evidence:
     Raises:
         InputError: See `CrossValidation.read`.
     """
-    done, options = CrossValidation.read(output), cross_validated_config(output)
-    summary, rows = done.summary, done.predictions
-    names = list(summary["pooled"]["per_class"])
+    done, config = CrossValidation.read(output), cross_validated_config(output)
+    summary, rows, names = done.summary, done.predictions, done.summary.pooled.names
     probabilities = np.array([[float(row[f"p_{name}"]) for name in names] for row in rows])
     calibration = calibrate(probabilities, [names.index(row["label"]) for row in rows])
-    seeds = sorted({row["seed"] for row in summary["folds"]})
-    folds = len(summary["folds"]) // len(seeds)
+    seeds = summary.seeds
+    folds = len(summary.folds) // len(seeds)
     places = read_csv(RunFolder(output / f"seed{seeds[0]}-fold0").folds)
     divided = divided_groups(*([int(row[key]) for row in places] for key in ("group", "fold")))
     return Evidence(
-        metrics=summary["pooled"] | {"controls": controls_of(summary)},
+        metrics=replace(summary.pooled, controls=summary.controls),
         protocol=(
             "Trained on all images after a cross-validation of the same recipe, whose figures these are: "
-            f"{folds} folds; {describe_folds(replace(options, seed=seeds[0]), divided, seeds)}. {note}{note and ' '}"
+            f"{folds} folds; {describe_folds(replace(config, seed=seeds[0]), divided, seeds)}. {note}{note and ' '}"
             "Temperature and threshold of the calibration come from the same held-out images. The model itself has "
             "seen all of them, so that no figure of its own can be given on them."
         ),
-        calibration=replace(calibration, images=summary["images"]),
-        images=summary["images"],
-        where="the same folds",
+        calibration=replace(calibration, images=summary.images),
+        images=summary.images,
+        where=_WHERE,
         note=_note(summary),
     )
 
 
-def _note(summary: Mapping[str, Any]) -> str:
+def _note(summary: Summary) -> str:
     """How the figures of a cross-validation vary."""
-    mean, sd, half = (100 * summary[key]["accuracy"] for key in ("mean", "sd", "t_half_width"))
-    seeds = len({row["seed"] for row in summary["folds"]})
+    mean, sd, half = (100 * part["accuracy"] for part in (summary.mean, summary.sd, summary.t_half_width))
+    seeds = len(summary.seeds)
     times = f" The tables count each image {seeds} times, once per seed." if seeds > 1 else ""
     return f"Mean over the folds {mean:.1f} ± {sd:.1f} % (95 % t interval ± {half:.1f}).{times}"
 
@@ -136,53 +136,48 @@ def ship(shipment: Shipment) -> Path:
             ``models``; or see `train`.
     """
     output, name = shipment.output, shipment.name
-    options, evidence = cross_validated_config(output), evidence_of(output, shipment.note)
-    shipment.check(options.model)
-    if options.teachers and shipment.final is None:
+    config, evidence = cross_validated_config(output), evidence_of(output, shipment.note)
+    shipment.check(config.model)
+    if config.teachers and shipment.final is None:
         raise InputError(
             f"{output}: distilled, and its teachers were trained on folds of their own, none on all images; train the "
             "final model on all images with teachers that were, too, and give it with --final"
         )
     if shipment.final is None:
-        final = RunFolder(options.output)
-        train_on_all(replace(options, resume=final.config.exists()), evidence)  # a finished run writes its folder anew
+        final = RunFolder(config.output)
+        train_on_all(replace(config, resume=final.config.exists()), evidence)  # a finished run writes its folder anew
         folder = ModelFolder(final.model)
     else:
         folder = ModelFolder(find_model(shipment.final))
-    if folder.architecture != options.model or folder.label_names != list(evidence.metrics["per_class"]):
-        raise InputError(f"--final {shipment.final}: {folder.architecture}; expected {options.model}, of these classes")
-    train, license = _train_command(shipment, options), options.license or folder.config.pretrained_cfg["license"]
+    if folder.architecture != config.model or folder.label_names != evidence.metrics.names:
+        raise InputError(f"--final {shipment.final}: {folder.architecture}; expected {config.model}, of these classes")
     info = evidence.added_to(folder.info)
-    info = replace(info, base_model=shipment.base_model or info.base_model)
-    model, target = folder.load(), shipment.hub / name
-    img_size = folder.data_config["input_size"][-1]
-    card = Card(
-        name, folder.architecture, folder.label_names, img_size, info, cost_of(model, img_size),
-        command=f"```bash\n{train}\n```", license=license, place=name if shipment.models is not None else ANYWHERE,
-        note=evidence.note, where=evidence.where, figure="confusion_matrix.png",
-    )  # fmt: skip
-    save_model_folder(
-        model,
-        target,
-        label_names=folder.label_names,
-        data_config=folder.data_config,
-        info=info,
-        card=card.text(),
-        license=license,
+    description = replace(
+        folder.description,
+        info=replace(info, base_model=shipment.base_model or info.base_model),
+        license=config.license or folder.description.license,
         tag=name.split(".")[1],
-        seen=folder.seen,
-        precision=shipment.precision,
-        beside=[output / file for file in EXTRAS],
     )
+    model, target, train = folder.load(), shipment.hub / name, _train_command(shipment, config)
+    place = name if shipment.models is not None else ANYWHERE
+    card = _card(description, cost_of(model, description.img_size), train, evidence.note, place)
+    files = [output / file for file in EXTRAS]
+    save_model_folder(model, target, description, card.text(), folder.seen, shipment.precision, files)
     if shipment.models is not None:
         write_entry(shipment.models, _entry(name, ModelFolder(target), card.cost.parameters, train))
     return target
 
 
-def _train_command(shipment: Shipment, options: RunConfig) -> str:
+def _card(description: Description, cost: Cost, train: str, note: str, place: str, speed: str = "") -> Card:
+    """The card of a model with the figures of a cross-validation; ``note`` says how they vary."""
+    command = f"```bash\n{train}\n```"
+    return Card(description, cost, command, place, note, _WHERE, speed, figure="confusion_matrix.png")
+
+
+def _train_command(shipment: Shipment, config: RunConfig) -> str:
     """How to make it again; where the reader's files lie is left to the reader."""
     seeds = sorted({seed_and_fold(path)[0] for path in shipment.output.glob("seed*-fold*")})
-    words = [training_command(options, seeds, "runs/ship"), "&& python -m tools.ship runs/ship --name", shipment.name]
+    words = [training_command(config, seeds, "runs/ship"), "&& python -m tools.ship runs/ship --name", shipment.name]
     words += ["--final runs/final"] if shipment.final is not None else []
     words += [f"--precision {shipment.precision}"] if shipment.precision != "fp16" else []
     words += [f"--models {MODELS}"] if shipment.models is not None else []
@@ -210,9 +205,9 @@ def _without_paths(value: Any) -> str:
 
 def _entry(name: str, folder: ModelFolder, parameters: int, train: str) -> Published:
     """What ``models.yaml`` says of a model folder."""
-    config, info, license = folder.data_config, folder.info, folder.config.pretrained_cfg["license"]
+    config, info, license = folder.data_config, folder.info, folder.description.license
     cfg: dict[str, Any] = {"num_classes": len(folder.label_names), "label_names": folder.label_names}
-    cfg |= {key: list(config[key]) for key in ("input_size", "mean", "std")}
+    cfg |= {"input_size": list(config["input_size"]), "mean": list(config["mean"]), "std": list(config["std"])}
     cfg |= {"interpolation": config["interpolation"], "crop_pct": config["crop_pct"]}
     return Published(
         name=name,
@@ -255,18 +250,15 @@ def published_card(path: Path, published: Published, speed: str = "") -> str:
         speed: Rows of a Markdown table: time for one image.
 
     Raises:
-        InputError: No model folder.
+        InputError: No model folder, or a ``summary.json`` that is none.
     """
-    folder, summary = ModelFolder(path), json.loads((path / "summary.json").read_text(encoding="utf-8"))
-    pooled, img_size = summary["pooled"], folder.data_config["input_size"][-1]
+    folder, summary = ModelFolder(path), Summary.read(path / "summary.json")
     info = replace(
         folder.info,
         base_model=published.base_model,
-        auc=pooled.get("auc"),
-        calibration_error=pooled.get("calibration_error"),
+        auc=summary.pooled.auc,
+        calibration_error=summary.pooled.calibration_error,
     )
-    return Card(
-        published.name, folder.architecture, folder.label_names, img_size, info, cost_of(folder.outline(), img_size),
-        command=f"```bash\n{published.train}\n```", license=folder.config.pretrained_cfg["license"],
-        place=published.name, note=_note(summary), where="the same folds", speed=speed, figure="confusion_matrix.png",
-    ).text()  # fmt: skip
+    description = replace(folder.description, info=info, tag=published.name.split(".")[1])
+    cost = cost_of(folder.outline(), description.img_size)
+    return _card(description, cost, published.train, _note(summary), published.name, speed).text()

@@ -1,6 +1,5 @@
 """What a cross-validation has stored: its runs' configs, predictions, histories and controls, each read once."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -13,6 +12,7 @@ from ..errors import InputError
 from ..evaluation.comparison import Comparison, compare_predictions
 from ..evaluation.figures import mean_curves_figure
 from ..evaluation.predictions import listed, read_predictions
+from ..evaluation.results import Metrics, Summary
 from ..evaluation.summary import summarize_predictions
 from ..files import read_csv
 from .run_config import RunConfig
@@ -44,7 +44,7 @@ class StoredRun:
     seed: int
     fold: int
     config: RunConfig
-    metrics: dict[str, Any]
+    metrics: Metrics
     predictions: list[dict[str, Any]]
     history: list[dict[str, Any]]
 
@@ -53,12 +53,12 @@ class StoredRun:
         """Read a run folder.
 
         Raises:
-            InputError: The run is not finished.
+            InputError: The run is not finished, or one of its files is not what a run writes.
         """
         run, (seed, fold) = RunFolder(path), seed_and_fold(path)
         if not all(file.exists() for file in (run.metrics, run.predictions, run.history)):
             raise InputError(f"{path}: not a finished run; run the command again to finish it, with --seeds {seed}")
-        metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+        metrics = Metrics.read(run.metrics)
         return cls(seed, fold, run.read_config(), metrics, read_csv(run.predictions), read_csv(run.history))
 
 
@@ -117,13 +117,10 @@ class CrossValidation:
         ]
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         """See `summarize_predictions`."""
-        controls = {
-            (run.seed, run.fold): {f"control {k}": v for k, v in run.metrics.get("controls", {}).items()}
-            for run in self.runs
-        }
-        return summarize_predictions(self.predictions, list(self.runs[-1].metrics["per_class"]), controls)
+        controls = {(run.seed, run.fold): run.metrics.controls for run in self.runs}
+        return summarize_predictions(self.predictions, self.runs[-1].metrics.names, controls)
 
     def draw_learning_curves(self, path: Path) -> None:
         """Figs. 5 and 6: loss and held-out accuracy of all runs, as PNG."""

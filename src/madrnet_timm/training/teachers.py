@@ -1,12 +1,13 @@
 """Teachers of a distillation: models whose training never saw what the student is measured on."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
 
 from ..data.images import View
 from ..errors import InputError
+from ..hub.description import DataConfig
 from ..hub.lookup import find_model
 from ..hub.model_folder import ModelFolder
 from .leakage import seen_by
@@ -59,7 +60,7 @@ def check_teachers(
     return folders
 
 
-def _view(pipeline: str, data_config: Mapping[str, Any]) -> View:
+def _view(pipeline: str, data_config: DataConfig) -> View:
     return pipeline, data_config["crop_pct"] if pipeline == "raw" else 1.0
 
 
@@ -75,7 +76,7 @@ class Teachers:
         pipeline: Theirs.
     """
 
-    def __init__(self, folders: Sequence[ModelFolder], data_config: Mapping[str, Any], pipeline: str) -> None:
+    def __init__(self, folders: Sequence[ModelFolder], data_config: DataConfig, pipeline: str) -> None:
         student = _view(pipeline, data_config)
         theirs = [_view(folder.pipeline, folder.data_config) for folder in folders]
         self.others = sorted(set(theirs) - {student})
@@ -85,9 +86,9 @@ class Teachers:
         for folder in folders:
             self.models.append(folder.load())
             mean, std, own_mean, own_std = (
-                torch.tensor(source[key], dtype=torch.float32).view(1, -1, 1, 1)
+                torch.tensor(numbers, dtype=torch.float32).view(1, -1, 1, 1)
                 for source in (data_config, folder.data_config)
-                for key in ("mean", "std")
+                for numbers in (source["mean"], source["std"])
             )
             # the student's normalisation undone and the teacher's done, in one step
             self.changes.append((std / own_std, (mean - own_mean) / own_std))

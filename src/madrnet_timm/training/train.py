@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
 
 from ..evaluation.controls import Controls
-from ..evaluation.metrics import probability_metrics
+from ..evaluation.metrics import with_probabilities
+from ..evaluation.results import Metrics
 from .evidence import Evidence, evidence_of_fold
 from .loop import Loop
 from .outcome import Outcome
@@ -17,21 +18,21 @@ from .threads import few_threads
 __all__ = ["train", "train_on_all"]
 
 
-def train(config: RunConfig) -> dict[str, Any]:
+def train(config: RunConfig) -> Metrics:
     """Train one fold and write its run folder.
 
     Returns:
-        The metrics on the held-out fold, see `classification_metrics` and `probability_metrics`, and the ``controls``
-        on the same.
+        The metrics on the held-out fold, with the controls on the same.
 
     Raises:
         InputError: A user's mistake, found before training starts; or a disk that can't be written, later.
     """
     with _running(config) as loop:
         held_out = loop.fit()
-        metrics, division = held_out.metrics, loop.setup.division
-        metrics |= probability_metrics(held_out.probabilities, division.test_records["label"])
-        metrics["controls"] = Controls(division.records).accuracies(division.trained, division.tested)
+        division = loop.setup.division
+        labels = division.test_records["label"]
+        controls = Controls(division.records).accuracies(division.trained, division.tested)
+        metrics = with_probabilities(replace(held_out.metrics, controls=controls), held_out.probabilities, labels)
         if loop.setup.accelerator.is_main_process:
             evidence = evidence_of_fold(config, division, metrics, held_out.probabilities)
             _outcome(loop).write(loop.history, evidence, held_out.probabilities)

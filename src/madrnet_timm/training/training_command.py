@@ -13,7 +13,7 @@ __all__ = ["training_command"]
 
 
 def training_command(config: RunConfig, seeds: Sequence[int], output: str) -> str:
-    """How to cross-validate such options again; where the reader's files lie is left to the reader."""
+    """How to cross-validate such a config again; where the reader's files lie is left to the reader."""
     teachers = [Path(teacher).parts[-2] for teacher in config.teachers]  # outputs of cross-validations
     precision = config.mixed_precision
     verb = "distill" if teachers else "cross-validate"
