@@ -1,6 +1,7 @@
 """Temperature, threshold, calibration error; share of normal heads: against formulas and simulation."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from madrnet_timm.evaluation.prevalence import (
     rogan_gladen,
     sensitivity_specificity,
 )
+from madrnet_timm.files import read_csv
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
 def simulated(temperature, n=4000, classes=4, seed=0):
@@ -37,6 +41,43 @@ def test_calibration_finds_the_temperature_that_was_put_in():
     found = calibrate(sharp, labels)
     assert found.temperature == pytest.approx(2.5, rel=0.06)
     assert found.calibration_error < 0.03 < expected_calibration_error(sharp, labels)
+
+
+def test_a_temperature_stays_moderate_where_every_image_is_right():
+    """The likelihood alone has no maximum there."""
+    found = []
+    for images in (40, 400):
+        labels = np.arange(images) % 4
+        p = np.full((images, 4), 0.02)
+        p[np.arange(images), labels] = 0.94
+        found.append(calibrate(p, labels).temperature)
+    assert 0.3 < found[1] < found[0] < 0.8  # the surer, the more images say so
+
+
+def log_loss(p, labels, temperature):
+    return -np.log(np.clip(tempered(p, temperature)[np.arange(len(labels)), labels], 1e-7, None)).mean()
+
+
+@pytest.mark.parametrize("run", ["hushem-b0", "hushem-mixed", "hushem-small-both", "hushem-teachers"])
+def test_the_temperature_of_one_fold_fits_the_others(run):
+    """Better than none, and than the one of highest likelihood; of each run one fold or more has every image right."""
+    rows = [row for row in read_csv(RESULTS / f"{run}.csv") if row["seed"] == "0"]
+    names = sorted(key.removeprefix("p_") for key in rows[0] if key.startswith("p_"))
+    p = np.array([[float(row[f"p_{name}"]) for name in names] for row in rows])
+    labels, folds = np.array([names.index(row["label"]) for row in rows]), np.array([row["fold"] for row in rows])
+    losses = {"fitted": [], "none": [], "likeliest": []}
+    for fold in np.unique(folds):
+        own, others = folds == fold, folds != fold
+        tried = np.exp(np.linspace(-2, 2, 201))
+        temperatures = {
+            "fitted": calibrate(p[own], labels[own]).temperature,
+            "none": 1.0,
+            "likeliest": tried[np.argmin([log_loss(p[own], labels[own], t) for t in tried])],
+        }
+        for name, temperature in temperatures.items():
+            losses[name].append(log_loss(p[others], labels[others], temperature))
+    means = {name: np.mean(values) for name, values in losses.items()}
+    assert means["fitted"] < 0.98 * min(means["none"], means["likeliest"])
 
 
 def test_threshold_gives_the_wanted_accuracy():

@@ -13,6 +13,9 @@ LOWEST = 1e-7
 
 _BINS = 10
 
+_SPREAD = 0.5
+"""Standard deviation of the logarithm of a temperature before anything is measured; its mean is 0."""
+
 
 def softmax(logits: ArrayLike) -> NDArray[np.float64]:
     """Probabilities of logits ``(n, classes)``."""
@@ -42,7 +45,7 @@ class Calibration:
     """What held-out images say about a model's probabilities.
 
     Attributes:
-        temperature: That makes them fit best (by likelihood).
+        temperature: That makes them fit best, see `calibrate`.
         threshold: Lowest calibrated probability of the chosen class at which the model decides; below it abstains.
         wanted_accuracy: Accuracy wanted of the images on which it decides.
         images: Number of held-out images.
@@ -67,6 +70,11 @@ class Calibration:
 def calibrate(probabilities: ArrayLike, labels: ArrayLike, wanted_accuracy: float = 0.98) -> Calibration:
     """Fit temperature and threshold on held-out images.
 
+    The temperature is the most probable one, by the likelihood of the labels and a normal prior of its logarithm: two
+    in three temperatures lie between 0.6 and 1.65 before anything is measured. Where every image is right, the
+    likelihood alone would call for a temperature of 0, and where few are wrong, it is too sure. With many images the
+    prior counts for nothing.
+
     The threshold is the lowest at which the wanted accuracy holds on the images above it; where none does, the one
     with the highest accuracy. It is told from the same images that its accuracy is given for, so that the accuracy
     is a little flattering.
@@ -82,9 +90,9 @@ def calibrate(probabilities: ArrayLike, labels: ArrayLike, wanted_accuracy: floa
 
     def loss(log_temperature: float) -> float:
         chosen = tempered(p, np.exp(log_temperature))[np.arange(len(y)), y]
-        return -float(np.log(np.clip(chosen, LOWEST, None)).mean())
+        return (log_temperature / _SPREAD) ** 2 / 2 - float(np.log(np.clip(chosen, LOWEST, None)).sum())
 
-    temperature = round(float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x)), 4)
+    temperature = round(float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x)), 4)
     fitted = tempered(p, temperature)
     confidence, right = fitted.max(axis=1), fitted.argmax(axis=1) == y
     order = np.argsort(-confidence, kind="stable")
