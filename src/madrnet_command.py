@@ -1,8 +1,12 @@
-"""The command ``madrnet`` up to its verb: help and version come at once, PyTorch is imported for a verb alone."""
+"""The command ``madrnet`` up to its verb: help and version come at once, PyTorch only to a verb that asks a network."""
 
 import argparse
+import os
 import platform
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, NoReturn
 
@@ -26,7 +30,10 @@ VERBS = {
     "models": "list the models with published weights, and where they are",
     "publish": "put a model on the Hugging Face Hub",
 }
-"""Each verb and its line of help, as its module in `madrnet_timm.commands` has it."""
+"""Each verb and its line of help."""
+
+_WITHOUT_NETWORK = {"measure", "data", "compare"}
+_SILENCE = 1.0  # seconds
 
 
 class _Version(argparse.Action):
@@ -56,15 +63,32 @@ def command_parser() -> tuple[argparse.ArgumentParser, Any]:
     return parser, parser.add_subparsers(required=True, metavar="VERB")
 
 
+@contextmanager
+def _telling(line: str) -> Iterator[None]:
+    """Tell on a terminal what is waited for, once that takes a while."""
+    timer = threading.Timer(_SILENCE, print, (line,), {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    if sys.stderr is not None and sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def main() -> None:
     """Run ``madrnet`` with the arguments of the command line and exit with its status."""
-    if not VERBS.keys() & set(sys.argv[1:]):
+    words = set(sys.argv[1:])
+    if not VERBS.keys() & words:
         parser, verbs = command_parser()
         for name, line in VERBS.items():
             verbs.add_parser(name, help=line)
         parser.parse_args()  # exits: there is no verb
+    if words & {"-h", "--help"} or next(word for word in sys.argv[1:] if word in VERBS) in _WITHOUT_NETWORK:
+        os.environ["MADRNET_WITHOUT_MODELS"] = "1"
     try:
-        from madrnet_timm.cli import main as run_verb
+        with _telling("loading PyTorch and timm ..."):
+            from madrnet_timm.cli import main as run_verb
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)

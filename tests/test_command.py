@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import json
 import os
 import re
@@ -51,6 +52,40 @@ finally:
         assert (run.returncode, run.stderr) == (0, "")
         assert shown in run.stdout
         assert run.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "words", [["measure", "CROP"], ["data", "stats"], ["compare", "TABLE", "TABLE"], ["train", "--help"]], ids=" ".join
+)
+def test_what_asks_no_network_imports_no_pytorch(words, crops, tmp_path):
+    script = """
+import sys
+import madrnet_command
+try:
+    madrnet_command.main()
+finally:
+    print(sorted({"torch", "timm"} & set(sys.modules)))
+"""
+    rows = [f"0,{n % 2},{n},{'ab'[n % 2]},a" for n in range(6)]
+    (tmp_path / "table.csv").write_text("\n".join(["seed,fold,file,label,prediction", *rows]))
+    given = {"CROP": crops / "00.png", "TABLE": tmp_path / "table.csv"}
+    run = subprocess.run(
+        [sys.executable, "-c", script, *(given.get(word, word) for word in words)],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert len(run.stdout.splitlines()) > 1
+    assert run.stdout.splitlines()[-1] == "[]", run.stderr
+
+
+@pytest.mark.parametrize(("terminal", "seconds", "told"), [(True, 0.3, True), (True, 0, False), (False, 0.3, False)])
+def test_what_takes_a_while_is_told_on_a_terminal(terminal, seconds, told, monkeypatch):
+    monkeypatch.setattr(madrnet_command, "_SILENCE", 0.1)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with madrnet_command._telling("loading ..."):
+        time.sleep(seconds)
+    time.sleep(0.2)
+    assert sys.stderr.getvalue() == ("loading ...\n" if told else "")
 
 
 def test_the_quick_help_is_that_of_the_real_verbs():

@@ -8,14 +8,15 @@ Importing the package registers ``madrnet_<architecture>`` for every timm archit
     model = timm.create_model("madrnet_resnet50", num_classes=4)
 
 `create_transform` prepares images as a model's weights were trained.
+
+With ``MADRNET_WITHOUT_MODELS=1`` in the environment nothing is registered, and neither PyTorch nor timm imported, which
+takes seconds: for programs that only measure, and for those verbs of ``madrnet`` that ask no network.
 """
 
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from . import models
-from .models.pretrained import set_weights_finder, set_weights_listener
 
 if TYPE_CHECKING:
     from .inference.transform import Transform
@@ -30,16 +31,18 @@ def _find_weights(name: str) -> Path:
     return find_weights(name)
 
 
-set_weights_finder(_find_weights)
-
-
 def _weights_loaded(model: Any, cache_dir: str | Path | None) -> None:
     from .hub.preparation import weights_loaded
 
     weights_loaded(model, cache_dir)
 
 
-set_weights_listener(_weights_loaded)
+if os.environ.get("MADRNET_WITHOUT_MODELS") != "1":
+    from . import models
+    from .models.pretrained import set_weights_finder, set_weights_listener
+
+    set_weights_finder(_find_weights)
+    set_weights_listener(_weights_loaded)
 
 
 def create_transform(model: Any, pipeline: str | None = None) -> "Transform":

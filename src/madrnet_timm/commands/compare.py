@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from madrnet_command import VERBS
+
 from .arguments import add_chosen_seeds
 
 __all__ = ["add_parser"]
@@ -13,7 +15,7 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     compare = verbs.add_parser(
         "compare",
-        help="two cross-validations, paired",
+        help=VERBS["compare"],
         description="Is the second of two cross-validations better? On the same images and folds, paired: the exact "
         "McNemar test on the images (one that several seeds predicted counts as right where most of them were), and "
         "the paired t interval of the folds' accuracies.",

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from madrnet_command import VERBS
+
 from ..cli import run_verb
 from ..command import check_extra
 from .arguments import add_training_seeds
@@ -30,7 +32,7 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     cross_validate = verbs.add_parser(
         "cross-validate",
-        help="train on every fold in turn and sum up",
+        help=VERBS["cross-validate"],
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from madrnet_command import VERBS
+
 from ..data.manifest import MANIFESTS
 from .arguments import add_table, check_table, put_table
 from .data_arguments import add_data_arguments, add_fold_arguments, settle_dataset
@@ -13,9 +15,7 @@ __all__ = ["add_parser"]
 
 def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
-    data = verbs.add_parser("data", help="fetch, verify, divide and describe data sets").add_subparsers(
-        required=True, metavar="VERB"
-    )
+    data = verbs.add_parser("data", help=VERBS["data"]).add_subparsers(required=True, metavar="VERB")
     fetch = data.add_parser(
         "download",
         help="fetch HuSHeM or SMIDS and check every image",

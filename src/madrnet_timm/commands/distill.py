@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from madrnet_command import VERBS
+
 from ..cli import run_verb
 from ..command import check_extra
 from .arguments import add_refused, add_training_seeds
@@ -16,7 +18,7 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     distill = verbs.add_parser(
         "distill",
-        help="cross-validated models into a smaller one",
+        help=VERBS["distill"],
         description="Distil one cross-validated MADRNet, or several, into a smaller one, and measure what that gains. "
         "The student is cross-validated twice on the same folds: alone, and following its teachers' probabilities and "
         "embeddings (on each fold those of the teachers that never saw its images). Several teachers are an ensemble. "

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from madrnet_command import VERBS
+
 from ..command import check_extra
 from ..errors import InputError
 from .arguments import add_chosen_seeds
@@ -28,7 +30,7 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     ensemble = verbs.add_parser(
         "ensemble",
-        help="several cross-validations as one model",
+        help=VERBS["ensemble"],
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from madrnet_command import VERBS
+
 from ..errors import InputError
 from ..progress import progress
 from .arguments import add_images, add_model, report_skipped, say_found
@@ -15,7 +17,7 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     explain = verbs.add_parser(
         "explain",
-        help="what a model looks at",
+        help=VERBS["explain"],
         description="Grad-CAM++ of the predicted class after the backbone, after R and in P; one PNG file per image.",
         epilog="Example: madrnet explain crops/ --model runs/crops/model --output maps",
     )

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from madrnet_command import VERBS
+
 from ..errors import InputError
 from .arguments import add_model
 
@@ -14,7 +16,7 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     export = verbs.add_parser(
         "export",
-        help="a model as ONNX",
+        help=VERBS["export"],
         description="Write a model as one ONNX file with any batch size, after ONNX Runtime gave the same logits as "
         "PyTorch. Its metadata has the labels, the calibration, and how images are prepared, which is not in the "
         "graph: `madrnet prepare` writes prepared images.",

@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from madrnet_command import VERBS
+
 if TYPE_CHECKING:
     from ..models.pretrained import Published
 
@@ -13,7 +15,7 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     models = verbs.add_parser(
         "models",
-        help="list the models with published weights, and where they are",
+        help=VERBS["models"],
         description="List the published models: data that they were trained and measured on, share of held-out images "
         "that are right with its 95 % interval, size of the weights, and where they are found. A name is looked for in "
         "$MADRNET_HUB_DIR, in hub/ of a checkout, in the Hub's cache, and then on the Hub, from which it is fetched "

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from madrnet_command import VERBS
+
 from ..errors import InputError
 from ..progress import progress
 from .arguments import add_images, add_model, report_skipped
@@ -15,7 +17,7 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     prepare = verbs.add_parser(
         "prepare",
-        help="images as a model's network sees them, for other programs",
+        help=VERBS["prepare"],
         description="Write each image as it is prepared for a model, by its pipeline and in its size, before mean and "
         "std: what a program needs that has the ONNX file of `madrnet export` alone.",
         epilog="Exit status: 0; 1 if some images could not be read (the others are prepared); 2 after a mistake in the "

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from madrnet_command import VERBS
+
 from .arguments import MODEL_HELP
 
 __all__ = ["add_parser"]
@@ -12,7 +14,7 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     publish = verbs.add_parser(
         "publish",
-        help="put a model on the Hugging Face Hub",
+        help=VERBS["publish"],
         description="Upload a model folder: weights as safetensors, config.json, model card. What is there "
         "already is not uploaded again; an upload that was cut off goes on with the same command.",
         epilog="Log in with `hf auth login` first. Example: madrnet publish runs/hushem --repo me/my-model --dry-run",

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from madrnet_command import VERBS
+
 from ..cli import run_verb
 from ..command import check_extra
 from .training_arguments import add_arguments, from_arguments
@@ -27,7 +29,7 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     train = verbs.add_parser(
         "train",
-        help="train on all folds but one and measure on that",
+        help=VERBS["train"],
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

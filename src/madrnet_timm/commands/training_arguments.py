@@ -26,7 +26,13 @@ def _keyword(text: str) -> tuple[str, Any]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of a run to a parser."""
-    what = parser.add_argument_group("what is trained")
+    _add_model(parser.add_argument_group("what is trained"))
+    _add_data(parser.add_argument_group("data"))
+    _add_run(parser.add_argument_group("run"))
+    _add_recipe(parser.add_argument_group("recipe"))
+
+
+def _add_model(what: argparse._ActionsContainer) -> None:
     what.add_argument(
         "--model", default="madrnet_tf_efficientnet_lite0", help="timm name, with or without madrnet_ (%(default)s)"
     )
@@ -43,17 +49,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--weights",
         metavar="MODEL",
-        help=f"model to start from, all but its classifier: {MODEL_HELP}",
+        help=f"model whose weights are the initial ones, all but its classifier's: {MODEL_HELP}",
     )
     what.add_argument(
         "--pretrained-backbone", action="store_true", help="let timm fetch the backbone's weights from the Hub"
     )
     what.add_argument(
         "--leave-out-seen", action="store_true",
-        help="measure without those held-out images that the model it starts from (or a teacher) was trained on",
+        help="measure without those held-out images that the model of its initial weights or a teacher learned from",
     )  # fmt: skip
 
-    data = parser.add_argument_group("data")
+
+def _add_data(data: argparse._ActionsContainer) -> None:
     add_data_arguments(data)
     add_fold_arguments(data)
     data.add_argument(
@@ -61,7 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the class of normal heads, for the aspect ratio constraint and the report (Normal, in any case)",
     )  # fmt: skip
 
-    run = parser.add_argument_group("run")
+
+def _add_run(run: argparse._ActionsContainer) -> None:
     run.add_argument("--output", type=Path, default=None, metavar="DIR", help="folder of the run")
     run.add_argument(
         "--license", metavar="ID", help="licence of the weights on the model card: apache-2.0, cc-by-4.0, ... (none)"
@@ -72,7 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes that change the images while this one trains; the result is the same (0; on a GPU up to 8)",
     )  # fmt: skip
 
-    recipe = parser.add_argument_group("recipe")
+
+def _add_recipe(recipe: argparse._ActionsContainer) -> None:
     recipe.add_argument(
         "--recipe", default="quick", choices=tuple(PRESETS),
         help="preset: quick (2 CPU cores) or paper (Table I); the options below change it (%(default)s)",

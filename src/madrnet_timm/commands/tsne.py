@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from madrnet_command import VERBS
+
 from ..progress import progress
 from .arguments import add_model
 from .data_arguments import add_data_arguments, settle_dataset
@@ -16,7 +18,7 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     points = verbs.add_parser(
         "tsne",
-        help="t-SNE of the embeddings of a data set, as an image",
+        help=VERBS["tsne"],
         description="t-SNE of the embeddings of a data set. Where the model lies in a run (runs/heads/model), the "
         "images that it was trained on are pale.",
         epilog="Example: madrnet tsne --data-dir HuSHeM --model runs/hushem/seed0-fold0 --output tsne.png",

@@ -13,7 +13,6 @@ from ..evaluation.comparison import Comparison, compare_predictions
 from ..evaluation.figures import mean_curves_figure
 from ..evaluation.predictions import listed, read_predictions
 from ..evaluation.results import Metrics, Summary
-from ..evaluation.summary import summarize_predictions
 from ..files import read_csv
 from .run_config import RunConfig
 from .run_folder import RunFolder
@@ -118,7 +117,9 @@ class CrossValidation:
 
     @cached_property
     def summary(self) -> Summary:
-        """See `summarize_predictions`."""
+        """See `madrnet_timm.evaluation.summary.summarize_predictions`."""
+        from ..evaluation.summary import summarize_predictions  # late: it imports scikit-learn
+
         controls = {(run.seed, run.fold): run.metrics.controls for run in self.runs}
         return summarize_predictions(self.predictions, self.runs[-1].metrics.names, controls)
 
