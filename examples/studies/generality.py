@@ -85,26 +85,18 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
-    args = arguments()
+def heads_of(args: argparse.Namespace, classifier: Any) -> tuple[Any, list[str]]:
+    """The records of heads that the model has not seen, and of each whether it is ``normal`` or ``abnormal``.
 
-    import numpy as np
-    import torch
-    from tqdm import tqdm
-
-    from madrnet_timm.data.sources import SOURCES, class_names, drop_conflicts, images_of, load, normal_class
+    Raises:
+        InputError: One of the two has no class of normal heads; there are normal heads or others alone; see
+            `without_seen`.
+    """
+    from madrnet_timm.data.sources import SOURCES, class_names, drop_conflicts, load, normal_class
     from madrnet_timm.errors import InputError
-    from madrnet_timm.files import check_table_name, write_table
-    from madrnet_timm.inference import Classifier
     from madrnet_timm.training.leakage import seen_by
 
-    if args.output is not None:
-        check_table_name(args.output)
-    if args.batch_size < 2:
-        raise InputError(f"--batch-size {args.batch_size}: expected at least 2, for the batch norms' statistics")
-    classifier = Classifier(args.model)
-    model: Any = classifier.model
-    info, names, source = classifier.folder.info, classifier.label_names, SOURCES[args.dataset]
+    info, names = classifier.folder.info, classifier.label_names
     records, _ = drop_conflicts(load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable))
     own = class_names(records)
     normal_here = normal_class(own, args.normal_class)
@@ -112,19 +104,24 @@ def main() -> None:
         if normal_of_it not in classes:
             raise InputError(f"{what}: no class of normal heads among {', '.join(classes)}; name it (--normal-class)")
     records = without_seen(records, seen_by(classifier.folder.path, args.dataset, records["pixel_sha256"]), args)
-    assert info.normal_class is not None  # it is among the names
-    normal_label = names.index(info.normal_class)
-    records = records.select([i for i, label in enumerate(records["label"]) if own[label] != source.no_head])
+    no_head = SOURCES[args.dataset].no_head
+    records = records.select([i for i, label in enumerate(records["label"]) if own[label] != no_head])
     labels = ["normal" if own[label] == normal_here else "abnormal" for label in records["label"]]
     if len(set(labels)) < 2:
         raise InputError(f"--dataset {args.dataset}: expected normal heads and others, there are {set(labels)} alone")
-    views = [
-        classifier.prepare(image).view
-        for image in tqdm(images_of(records), total=len(records), desc="images", disable=None)
-    ]
+    return records, labels
+
+
+def probabilities_of_normal(classifier: Any, views: Sequence[Any], batch_size: int) -> tuple[list[float], list[float]]:
+    """Probability of a normal head for each view: as the model is, and after its norms are adapted to the views."""
+    import numpy as np
+    import torch
+    from tqdm import tqdm
+
+    model, info, names = classifier.model, classifier.folder.info, classifier.label_names
     # in the order of the files, which is that of the classes, each batch would have the statistics of one class
     order = np.random.default_rng(0).permutation(len(views))
-    parts = np.array_split(order, max(1, len(order) // args.batch_size))  # as large, for each counts the same
+    parts = np.array_split(order, max(1, len(order) // batch_size))  # as large, for each counts the same
     batches = [torch.from_numpy(classifier.normalized([views[i] for i in part])) for part in parts]
 
     def normal() -> list[float]:
@@ -134,15 +131,35 @@ def main() -> None:
         if info.no_head_class is not None:
             logits[:, names.index(info.no_head_class)] = -torch.inf
         out = np.empty(len(views))
-        out[order] = logits.softmax(1)[:, normal_label].numpy()
+        out[order] = logits.softmax(1)[:, names.index(info.normal_class)].numpy()
         return [round(float(value), 6) for value in out]
 
-    columns = {"normal": normal()}
+    before = normal()
     adapt_norms(model, tqdm(batches, desc="norms", disable=None))
-    columns["normal_adapted"] = normal()
+    return before, normal()
+
+
+def main() -> None:
+    args = arguments()
+
+    from tqdm import tqdm
+
+    from madrnet_timm.data.sources import images_of
+    from madrnet_timm.errors import InputError
+    from madrnet_timm.files import check_table_name, write_table
+    from madrnet_timm.inference import Classifier
+
+    if args.output is not None:
+        check_table_name(args.output)
+    if args.batch_size < 2:
+        raise InputError(f"--batch-size {args.batch_size}: expected at least 2, for the batch norms' statistics")
+    classifier = Classifier(args.model)
+    records, labels = heads_of(args, classifier)
+    images = tqdm(images_of(records), total=len(records), desc="images", disable=None)
+    columns = probabilities_of_normal(classifier, [classifier.prepare(image).view for image in images], args.batch_size)
     rows = [
         {"file": file, "label": label, "normal": before, "normal_adapted": after}
-        for file, label, before, after in zip(records["file"], labels, *columns.values(), strict=True)
+        for file, label, before, after in zip(records["file"], labels, *columns, strict=True)
     ]
     for key, title in (("normal", "as it is"), ("normal_adapted", "norms adapted")):
         found = figures(rows, key)

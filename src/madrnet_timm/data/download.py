@@ -221,6 +221,39 @@ def _data_root(folder: Path, name: str) -> Path:
     raise InputError(f"the archive does not hold the class folders of {SOURCES[name].title} ({expected})")
 
 
+def _free_folder(output: str | Path) -> Path:
+    """The folder for the images, which nothing stands in."""
+    try:
+        output = Path(output).resolve()
+        free = not output.exists() or (output.is_dir() and not any(output.iterdir()))
+    except (OSError, ValueError) as error:  # longer than names can be, with a NUL, not readable
+        raise InputError(f"--output {ascii(str(output))[:80]}: no name for a folder ({error.args[-1]})") from None
+    if not free:
+        raise InputError(f"--output {output}: is not an empty folder; choose another")
+    return output
+
+
+def _put(name: str, archive: Path, source: str, output: Path) -> int:
+    """Unpack an archive and put its images into a folder, if they are those of the manifest; how many there are."""
+    with replacing_folder(output) as folder:
+        unpacked = folder.with_name(f"{folder.name}.archive")
+        shutil.rmtree(unpacked, ignore_errors=True)
+        try:
+            _unpack(archive, unpacked)
+            root = _data_root(unpacked, name)
+            found = verify(name, root)
+            if not found.ok:
+                raise InputError(
+                    f"{source}: not {SOURCES[name].title} as its manifest says: {str(found).replace(chr(10), '; ')}"
+                )
+            for child in sorted(root.iterdir()):
+                if child.name in (SOURCES[name].classes or ()):
+                    os.replace(child, folder / child.name)
+        finally:
+            shutil.rmtree(unpacked, ignore_errors=True)
+    return found.right
+
+
 def download(name: str, source: str, output: str | Path, sha256: str | None = None) -> int:
     """Fetch a data set, check it and put it into a folder.
 
@@ -244,13 +277,7 @@ def download(name: str, source: str, output: str | Path, sha256: str | None = No
     """
     if name not in MANIFESTS:
         raise InputError(f"data set {name!r}: only {' and '.join(MANIFESTS)} can be fetched")
-    try:
-        output = Path(output).resolve()
-        free = not output.exists() or (output.is_dir() and not any(output.iterdir()))
-    except (OSError, ValueError) as error:  # longer than names can be, with a NUL, not readable
-        raise InputError(f"--output {ascii(str(output))[:80]}: no name for a folder ({error.args[-1]})") from None
-    if not free:
-        raise InputError(f"--output {output}: is not an empty folder; choose another")
+    output = _free_folder(output)
     remote = source.lower().startswith(("http://", "https://"))
     address = _web_address(source) if remote else ""
     archive = beside_path(output).with_suffix(".download") if remote else Path(source)
@@ -263,23 +290,7 @@ def download(name: str, source: str, output: str | Path, sha256: str | None = No
     try:
         if sha256 is not None and (found_hash := sha256_of(archive)) != sha256.lower():
             raise InputError(f"{source}: sha256 is {found_hash}, not {sha256}; another file, or tampered with")
-        with replacing_folder(output) as folder:
-            unpacked = folder.with_name(f"{folder.name}.archive")
-            shutil.rmtree(unpacked, ignore_errors=True)
-            try:
-                _unpack(archive, unpacked)
-                root = _data_root(unpacked, name)
-                found = verify(name, root)
-                if not found.ok:
-                    raise InputError(
-                        f"{source}: not {SOURCES[name].title} as its manifest says: {str(found).replace(chr(10), '; ')}"
-                    )
-                for child in sorted(root.iterdir()):
-                    if child.name in (SOURCES[name].classes or ()):
-                        os.replace(child, folder / child.name)
-            finally:
-                shutil.rmtree(unpacked, ignore_errors=True)
+        return _put(name, archive, source, output)
     finally:
         if remote:
             archive.unlink(missing_ok=True)
-    return found.right

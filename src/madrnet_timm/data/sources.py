@@ -28,7 +28,7 @@ from .reading import SUFFIXES, decode, images_below, pixel_sha256
 from .records import Item, Row, cached_rows, computed_rows, in_memory, read_items
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, Features
 
 __all__ = [
     "PROFILES",
@@ -233,8 +233,6 @@ def load(
         InputError: Unknown name; a folder that is missing, empty or not of the data set; images that can't be read,
             all in one message.
     """
-    from datasets import ClassLabel, Features, Image, List, Value
-
     if name not in SOURCES:
         raise InputError(f"data set {name!r}: expected one of {', '.join(SOURCES)}")
     if name == "synthetic" and data_dir is not None:
@@ -245,10 +243,27 @@ def load(
     labels = {item.label for item in kept}
     if gone := [classes[label] for label in {item.label for item in items} - labels]:
         raise InputError(f"{data_dir}: of the class {gone[0]} no image can be read; mend them, or remove its folder")
-    features = Features(
+    records = [
+        {
+            "image": {"bytes": item.data, "path": Path(item.file).name},
+            "label": item.label,
+            "file": item.file,
+            "sha256": hashlib.sha256(item.data).hexdigest(),
+            **row,
+        }
+        for item, row in zip(kept, rows, strict=True)
+    ]
+    return in_memory(records, _features(classes))
+
+
+def _features(classes: Sequence[str]) -> "Features":
+    """The columns of a data set, see `load`."""
+    from datasets import ClassLabel, Features, Image, List, Value
+
+    return Features(
         {
             "image": Image(),
-            "label": ClassLabel(names=classes),
+            "label": ClassLabel(names=list(classes)),
             "file": Value("string"),
             "sha256": Value("string"),
             "pixel_sha256": Value("string"),
@@ -263,17 +278,6 @@ def load(
             "image_height": Value("int32"),
         }
     )
-    records = [
-        {
-            "image": {"bytes": item.data, "path": Path(item.file).name},
-            "label": item.label,
-            "file": item.file,
-            "sha256": hashlib.sha256(item.data).hexdigest(),
-            **row,
-        }
-        for item, row in zip(kept, rows, strict=True)
-    ]
-    return in_memory(records, features)
 
 
 def images_of(dataset: "Dataset") -> Iterator[NDArray[np.uint8]]:

@@ -200,37 +200,25 @@ def save_model_folder(
         InputError: The folder can't be written, or the weights hold numbers that are not finite.
     """
     check_numbers(model.state_dict(), path)
-    cfg: Any = model.pretrained_cfg
-    labels, info, data_config = list(description.label_names), description.info, description.data_config
-    overrides: dict[str, Any] = {}
-    # not those of the weights that it began with
-    fresh: dict[str, Any] = {"label_names": None, "license": description.license}
-    fresh["notes"] = with_pipeline({}, info.pipeline)
+    own: dict[str, Any] = {"label_names": None, "license": description.license}  # not the initial weights'
+    own["notes"] = with_pipeline({}, description.info.pipeline)
     if isinstance(model, MADRNet):
-        overrides["pretrained_backbone"] = False  # the weights are in the folder: the backbone's must not be fetched
-        fresh["tag"] = description.tag  # other architectures of timm may be built by it
-    more = {"label_names": labels, "pretrained_cfg": fresh} | info.to_config()
+        own["tag"] = description.tag  # other architectures of timm may be built by it
+    more = {"label_names": list(description.label_names), "pretrained_cfg": own} | description.info.to_config()
     model = model.to(memory_format=torch.contiguous_format)  # safetensors takes no channels_last
     with replacing_folder(Path(path)) as folder:
         save_for_hf(
             model,
             str(folder),
             model_config=more,
-            model_args=overrides,
+            # the weights are in the folder: the backbone's must not be fetched
+            model_args={"pretrained_backbone": False} if isinstance(model, MADRNet) else {},
             safe_serialization=True,
-            data_config=dict(data_config),
+            data_config=dict(description.data_config),
         )
         weights = _in_precision(model.state_dict(), precision)
         check_numbers(weights, path)
-        about = {
-            "format": "pt",
-            "madrnet_timm": info.version or "unknown",
-            "architecture": cfg["architecture"],
-            "label_names": json.dumps(labels),
-            "input_size": json.dumps(list(data_config["input_size"])),
-            "pipeline": info.pipeline,
-        }
-        save_file(weights, folder / "model.safetensors", metadata=about)  # timm writes no metadata
+        save_file(weights, folder / "model.safetensors", metadata=_metadata(model, description))  # timm writes none
         write_text(folder / "README.md", card)
         if seen:
             write_text(folder / SEEN, as_csv([{"pixel_sha256": value} for value in sorted(seen)]))
@@ -238,6 +226,18 @@ def save_model_folder(
             shutil.copy(file, folder / file.name)
         # safetensors makes its files readable by the owner alone
         shutil.copymode(folder / "README.md", folder / "model.safetensors")
+
+
+def _metadata(model: Any, description: Description) -> dict[str, str]:
+    """Of the weights file."""
+    return {
+        "format": "pt",
+        "madrnet_timm": description.info.version or "unknown",
+        "architecture": model.pretrained_cfg["architecture"],
+        "label_names": json.dumps(list(description.label_names)),
+        "input_size": json.dumps(list(description.data_config["input_size"])),
+        "pipeline": description.info.pipeline,
+    }
 
 
 def _in_precision(state: Mapping[str, torch.Tensor], precision: str) -> dict[str, torch.Tensor]:
