@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from .reading import SUFFIXES, decode, images_below, pixel_sha256
 from .records import Item, Row, cached_rows, computed_rows, in_memory, read_items
 
 if TYPE_CHECKING:
-    from datasets import Dataset, Features
+    from datasets import Dataset
 
 __all__ = [
     "PROFILES",
@@ -233,6 +233,8 @@ def load(
         InputError: Unknown name; a folder that is missing, empty or not of the data set; images that can't be read,
             all in one message.
     """
+    from datasets import Features  # first: where it is not installed, nothing is read
+
     if name not in SOURCES:
         raise InputError(f"data set {name!r}: expected one of {', '.join(SOURCES)}")
     if name == "synthetic" and data_dir is not None:
@@ -253,31 +255,29 @@ def load(
         }
         for item, row in zip(kept, rows, strict=True)
     ]
-    return in_memory(records, _features(classes))
+    return in_memory(records, Features(_columns(classes)))
 
 
-def _features(classes: Sequence[str]) -> "Features":
-    """The columns of a data set, see `load`."""
-    from datasets import ClassLabel, Features, Image, List, Value
+def _columns(classes: Sequence[str]) -> dict[str, Any]:
+    """What each column of a data set holds, see `load`."""
+    from datasets import ClassLabel, Image, List, Value
 
-    return Features(
-        {
-            "image": Image(),
-            "label": ClassLabel(names=list(classes)),
-            "file": Value("string"),
-            "sha256": Value("string"),
-            "pixel_sha256": Value("string"),
-            "group": Value("int32"),
-            "session": Value("int32"),
-            **{measurement: Value("float32") for measurement in MEASUREMENTS},
-            "ok": Value("bool"),
-            "flags": Value("string"),
-            **{profile: List(Value("float32")) for profile in PROFILES},
-            "domain": {name: Value("float64") for name in DOMAIN},
-            "image_width": Value("int32"),
-            "image_height": Value("int32"),
-        }
-    )
+    return {
+        "image": Image(),
+        "label": ClassLabel(names=list(classes)),
+        "file": Value("string"),
+        "sha256": Value("string"),
+        "pixel_sha256": Value("string"),
+        "group": Value("int32"),
+        "session": Value("int32"),
+        **{measurement: Value("float32") for measurement in MEASUREMENTS},
+        "ok": Value("bool"),
+        "flags": Value("string"),
+        **{profile: List(Value("float32")) for profile in PROFILES},
+        "domain": {name: Value("float64") for name in DOMAIN},
+        "image_width": Value("int32"),
+        "image_height": Value("int32"),
+    }
 
 
 def images_of(dataset: "Dataset") -> Iterator[NDArray[np.uint8]]:
