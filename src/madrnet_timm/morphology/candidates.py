@@ -9,7 +9,7 @@ from ..opencv import cv2
 from .parting import part
 from .regions import Region, regions_at
 
-__all__ = ["candidates", "nearest", "opening"]
+__all__ = ["candidates", "headness", "nearest", "opening"]
 
 _LEVELS = (0.13, 0.2, 0.28, 0.38, 0.5, 0.65, 0.8)
 _OPENING = 0.22  # of the head's length: what is thinner is no head

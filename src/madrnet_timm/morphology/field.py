@@ -12,7 +12,7 @@ from ..opencv import cv2
 from .candidates import candidates
 from .ground import Ground, find_ground
 from .head import HeadMorphology, measure
-from .judge import describe_candidates, judge
+from .judge import describe_candidates, doubt, judge
 from .pixels import as_rgb
 from .regions import Region
 from .scale import head_length
@@ -101,8 +101,8 @@ def search_field(image: UInt8Array | Image.Image, um_per_px: float | None = None
     places = candidates(small, _WORKING_LENGTH, ground.noise)
     described, owner = describe_candidates(small, absorbed, places, _WORKING_LENGTH)
     chosen = judge(described, _WORKING_LENGTH, (small.shape[1], small.shape[0]))
-    if not chosen:
-        return FieldSearch([], None, "no object has the shape of a head")
+    if reason := doubt(chosen, described, (small.shape[1], small.shape[0])):
+        return FieldSearch([], None, reason)
     scale = (rgb.shape[1] / small.shape[1], rgb.shape[0] / small.shape[0])
     heads = [
         _measured(rgb, ground, owner, candidate.number, candidate.region, scale, um_per_px, 2 * length)

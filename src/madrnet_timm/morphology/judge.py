@@ -6,18 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..opencv import cv2
-from .candidates import nearest, opening
+from .candidates import headness, nearest, opening
 from .regions import Region, describe
 
-__all__ = ["Candidate", "describe_candidates", "judge"]
+__all__ = ["Candidate", "describe_candidates", "doubt", "is_cut", "judge"]
 
 _OUTLINE = 0.45  # of an object's darkness: where its edge lies
 _CORE = 80  # per cent of an object's pixels that are paler than what counts as its darkness
 
 _PALE = 0.7  # of the heads' darkness: what is paler is debris
 _LEAST_CUT = 0.3  # of a head's area: what of it must be seen at the border
-_MOST_ODD = 23.0  # the sum of squared deviations of a head
-_MOST_OF_ONE = 4.0  # and of one of them what counts
+_MOST_ODD = 21.0  # the sum of squared deviations of a head
+_MOST_OF_ONE = 4.5  # and of one of them what counts
+_SQUARE = 0.87  # squareness of what was drawn on the image
+_ROUND = 1.15  # median aspect ratio of a field's round cells
+_SHARP = 4.0  # median sharpness of a field in focus
 
 UInt8Array = NDArray[np.uint8]
 
@@ -60,7 +63,7 @@ def describe_candidates(
     kernel = opening(length)
     out = []
     for number, region in enumerate(regions, 1):
-        found = _candidate(dark, absorbed, owner, number, region, kernel, round(0.5 * length))
+        found = _candidate(dark, absorbed, owner, number, region, length, kernel)
         if found is not None:
             out.append(found)
     return out, owner
@@ -72,10 +75,11 @@ def _candidate(
     owner: NDArray[np.int32],
     number: int,
     region: Region,
+    length: float,
     kernel: UInt8Array,
-    margin: int,
 ) -> Candidate | None:
     x0, y0, x1, y1 = region.box
+    margin = round(0.5 * length)
     left, top = max(x0 - margin, 0), max(y0 - margin, 0)
     window = np.s_[top : y1 + margin, left : x1 + margin]
     core = np.zeros(dark[window].shape, np.uint8)
@@ -93,6 +97,9 @@ def _candidate(
     outline = describe(mask[y : y + height, x : x + width], (left + x, top + y))
     if outline is None:
         return None
+    if region.area > outline.area and headness(region, length) > headness(outline, length) + 0.2:  # a pale acrosome
+        outline = region
+        mask = core
     inner = cv2.erode(mask, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
     inner = inner if inner.any() else mask > 0
     levels = dark[window][inner]
@@ -157,7 +164,8 @@ class Typical:
 
 def _is_regular(candidate: Candidate, length: float) -> bool:
     region = candidate.region
-    return 0.7 < region.length / length < 1.4 and region.fill > 0.93 and region.solidity > 0.9 and not candidate.green
+    oval = region.fill > 0.93 and region.solidity > 0.9 and region.squareness < _SQUARE
+    return oval and 0.7 < region.length / length < 1.4 and not candidate.green
 
 
 def is_cut(region: Region, size: tuple[int, int]) -> bool:
@@ -168,11 +176,11 @@ def is_cut(region: Region, size: tuple[int, int]) -> bool:
 
 def _is_head(candidate: Candidate, typical: Typical, size: tuple[int, int]) -> bool:
     region = candidate.region
-    if candidate.green or candidate.darkness < _PALE * typical.darkness:
+    if candidate.green or candidate.darkness < _PALE * typical.darkness or region.squareness > _SQUARE:
         return False
     if is_cut(region, size):  # its shape isn't known
         large_enough = region.area > _LEAST_CUT * np.pi / 4 * typical.length * typical.width
-        return bool(large_enough) and _oddness_of_stain(candidate, typical) < _MOST_ODD / 2
+        return bool(large_enough) and _oddness_of_stain(candidate, typical) < _MOST_ODD
     return _oddness_of_shape(region, typical) + _oddness_of_stain(candidate, typical) < _MOST_ODD
 
 
@@ -180,19 +188,19 @@ def _oddness_of_shape(region: Region, typical: Typical) -> float:
     length, width = np.log(region.length / typical.length), np.log(region.width / typical.width)
     return _squares(
         min(length, 0) / 0.15,
-        max(width, 0) / 0.15,
+        max(width, 0) / 0.13,
         min(width, 0) / 0.2,
         min(np.log(region.aspect_ratio / 1.4), 0) / 0.12,
         max(np.log(region.aspect_ratio / 1.8), 0) / 0.15,
-        min(region.fill - 0.97, 0) / 0.03,
-        min(region.solidity - 0.96, 0) / 0.03,
+        min(region.fill - 0.97, 0) / 0.025,
+        min(region.solidity - 0.96, 0) / 0.025,
     )
 
 
 def _oddness_of_stain(candidate: Candidate, typical: Typical) -> float:
     return _squares(
         np.log(candidate.hue / typical.hue) / 0.14,
-        min(np.log(candidate.sharpness / typical.sharpness), 0) / 0.17,
+        min(np.log(candidate.sharpness / typical.sharpness), 0) / 0.2,
         max(candidate.evenness - 0.7, 0) / 0.12,
         min(np.log(candidate.darkness / typical.darkness), 0) / 0.1,
     )
@@ -201,3 +209,30 @@ def _oddness_of_stain(candidate: Candidate, typical: Typical) -> float:
 def _squares(*deviations: float) -> float:
     """Sum of the squares; one deviation alone isn't enough."""
     return float(sum(min(abs(deviation), _MOST_OF_ONE) ** 2 for deviation in deviations))
+
+
+def doubt(heads: list[Candidate], found: list[Candidate], size: tuple[int, int]) -> str:
+    """Why what was taken for the heads of a field can't be heads or can't be measured, in a line; empty where it can.
+
+    Args:
+        heads: What `judge` has chosen.
+        found: All candidates of the field.
+        size: Width and height of the image.
+    """
+    whole = [head for head in heads if not is_cut(head.region, size)]
+    if not whole:
+        return "" if heads else "no object has the shape of a head"
+    if np.median([head.sharpness for head in whole]) < _SHARP:
+        return "the heads are out of focus"
+    if np.median([head.region.aspect_ratio for head in whole]) < _ROUND:
+        return "the dark objects are round: cells, but no heads"
+    darkness, width = (
+        np.median([get(head) for head in whole]) for get in (lambda h: h.darkness, lambda h: h.region.width)
+    )
+    others = [c for c in found if c.darkness > _PALE * darkness and c.region.width > 0.5 * width]
+    fill, solidity = (
+        np.median([get(head.region) for head in whole]) for get in (lambda r: r.fill, lambda r: r.solidity)
+    )
+    if len(heads) < len(others) / 2 and (fill < 0.96 or solidity < 0.94):
+        return "the dark objects have no shape in common: this is no field of a stained smear"
+    return ""

@@ -25,6 +25,7 @@ class Region:
         width: Its short axis.
         fill: Area over that of the ellipse; 1 for an ellipse.
         solidity: Area over that of the convex hull, by the outline.
+        squareness: Area over that of the smallest rectangle around the outline; 0.79 for an ellipse.
     """
 
     mask: NDArray[np.uint8]
@@ -35,6 +36,7 @@ class Region:
     width: float
     fill: float
     solidity: float
+    squareness: float
 
     @property
     def aspect_ratio(self) -> float:
@@ -52,7 +54,8 @@ def describe(mask: NDArray[np.uint8], corner: tuple[int, int]) -> Region | None:
     xx, yy, xy = moments["mu20"] / area + 1 / 12, moments["mu02"] / area + 1 / 12, moments["mu11"] / area
     spread = float(np.hypot((xx - yy) / 2, xy))
     length, width = 4 * np.sqrt((xx + yy) / 2 + spread), 4 * np.sqrt(max((xx + yy) / 2 - spread, 1 / 12))
-    hull = cv2.contourArea(cv2.convexHull(outline))
+    hull = cv2.convexHull(outline)
+    hull_area, sides = cv2.contourArea(hull), cv2.minAreaRect(hull)[1]
     x, y = corner
     height, columns = mask.shape
     return Region(
@@ -63,7 +66,8 @@ def describe(mask: NDArray[np.uint8], corner: tuple[int, int]) -> Region | None:
         float(length),
         float(width),
         float(area / (np.pi / 4 * length * width)),
-        float(cv2.contourArea(outline) / hull) if hull > 0 else 1.0,
+        float(cv2.contourArea(outline) / hull_area) if hull_area > 0 else 1.0,
+        float(area / ((sides[0] + 1) * (sides[1] + 1))),
     )
 
 
