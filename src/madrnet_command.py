@@ -14,9 +14,9 @@ __all__ = ["VERBS", "command_parser", "main"]
 
 VERBS = {
     "quickstart": "the whole way in a minute or two, without any data",
-    "measure": "measure the head in each image",
+    "measure": "measure the heads of fields or crops",
     "data": "fetch, verify, divide and describe data sets",
-    "predict": "classify and measure images of heads",
+    "predict": "classify and measure the heads of fields or crops",
     "report": "one HTML page of a table of predictions",
     "explain": "what a model looks at",
     "tsne": "t-SNE of the embeddings of a data set, as an image",

@@ -7,11 +7,12 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,9 @@ __all__ = [
 
 DIGITS = 6
 """Significant digits of numbers that people read."""
+
+_ROWS_AT_ONCE = 4096
+_KINDS = (bool, int, float, str)
 
 LONGEST_NAME = 255
 """Bytes of a file's name on the usual file systems."""
@@ -177,7 +181,7 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
         np.save(opened, array, allow_pickle=False)
 
 
-def _cells(rows: Sequence[Mapping[str, Any]], digits: int | None) -> Iterator[dict[str, Any]]:
+def _cells(rows: Iterable[Mapping[str, Any]], digits: int | None) -> Iterator[dict[str, Any]]:
     """Rows as they are written: text by `to_cell`, numbers with so many significant digits."""
 
     def cell(value: Any) -> Any:
@@ -191,8 +195,8 @@ def _cells(rows: Sequence[Mapping[str, Any]], digits: int | None) -> Iterator[di
         yield {to_cell(name): cell(value) for name, value in row.items()}
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]], digits: int | None = None, excel: bool = False) -> str:
-    """A table as text; the columns are those of the first row.
+def as_csv(rows: Collection[Mapping[str, Any]], digits: int | None = None, excel: bool = False) -> str:
+    """A table as text; a column is there if one of the rows has it.
 
     Args:
         rows: The table; text is written by `madrnet_timm.cells.to_cell`.
@@ -200,11 +204,36 @@ def as_csv(rows: Sequence[Mapping[str, Any]], digits: int | None = None, excel: 
         excel: Begin with the byte order mark by which Excel knows UTF-8.
     """
     buffer = io.StringIO()
-    buffer.write("\ufeff" * excel)
-    writer = csv.DictWriter(buffer, fieldnames=[to_cell(name) for name in rows[0]], lineterminator="\n")
+    _fill_csv(buffer, rows, _columns(rows), digits, excel)
+    return buffer.getvalue()
+
+
+def _fill_csv(
+    opened: TextIO, rows: Iterable[Mapping[str, Any]], columns: Iterable[str], digits: int | None, excel: bool
+) -> None:
+    opened.write("\ufeff" * excel)
+    writer = csv.DictWriter(opened, fieldnames=[to_cell(name) for name in columns], lineterminator="\n")
     writer.writeheader()
     writer.writerows(_cells(rows, digits))
-    return buffer.getvalue()
+
+
+def _columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, type]:
+    """Name of each column and the type of its values; one that only later rows have stands where it stands in them."""
+    names: list[str] = []
+    kinds: dict[str, type] = {}
+    for row in rows:
+        if not row.keys() <= kinds.keys():
+            place = 0
+            for name in row:
+                if name not in kinds:
+                    names.insert(place, name)
+                    kinds[name] = type(None)
+                place = names.index(name) + 1
+        for name, value in row.items():
+            known = kinds[name]
+            if value is not None and not (known is float or type(value) is known):
+                kinds[name] = next((kind for kind in _KINDS if isinstance(value, kind)), str)
+    return {name: kinds[name] for name in names}
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -245,7 +274,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, as_csv(rows))
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]], excel: bool = False) -> None:
+def write_table(path: Path, rows: Collection[Mapping[str, Any]], excel: bool = False) -> None:
     """Write a table for people and other programs as ``.csv`` or ``.parquet``, by the name's ending.
 
     None is an empty cell or null. Numbers in CSV have `DIGITS` significant digits, those in Parquet all.
@@ -258,15 +287,26 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], excel: bool = Fal
         fill_table(beside, rows, path.suffix, excel)
 
 
-def fill_table(beside: Path, rows: Sequence[Mapping[str, Any]], suffix: str, excel: bool = False) -> None:
-    """What `write_table` writes, to a file of any name; ``suffix`` says whether it is ``.csv`` or ``.parquet``."""
+def fill_table(beside: Path, rows: Collection[Mapping[str, Any]], suffix: str, excel: bool = False) -> None:
+    """What `write_table` writes, to a file of any name; ``suffix`` says whether it is ``.csv`` or ``.parquet``.
+
+    The rows are gone through twice, and no more than some thousand are held at once. A column is there if one of them
+    has it.
+    """
+    kinds = _columns(rows)
     if suffix.lower() == ".csv":
-        beside.write_text(as_csv(rows, DIGITS, excel), encoding="utf-8", newline="")
+        with beside.open("w", encoding="utf-8", newline="") as opened:
+            _fill_csv(opened, rows, kinds, DIGITS, excel)
         return
     import pyarrow
     from pyarrow import parquet
 
-    parquet.write_table(pyarrow.Table.from_pylist(list(_cells(rows, None))), beside)
+    types = {bool: pyarrow.bool_(), int: pyarrow.int64(), float: pyarrow.float64(), str: pyarrow.string()}
+    schema = pyarrow.schema([(to_cell(name), types.get(kind, pyarrow.null())) for name, kind in kinds.items()])
+    with parquet.ParquetWriter(beside, schema) as file:
+        cells = _cells(rows, None)
+        while part := list(islice(cells, _ROWS_AT_ONCE)):
+            file.write_table(pyarrow.Table.from_pylist(part, schema))
 
 
 def check_table_name(path: Path) -> None:

@@ -270,8 +270,8 @@ def test_opencv_has_its_threads_back(heads):
     before = cv2.getNumThreads()
     cv2.setNumThreads(2)
     try:
-        rows, failures = measure_files(image_files([heads]))
-        assert (len(rows), failures, cv2.getNumThreads()) == (3, [], 2)
+        found = measure_files(image_files([heads]))
+        assert (len(found.rows), found.failures, cv2.getNumThreads()) == (3, [], 2)
         measure_dataset(load("synthetic", count=1).select_columns(["image", "file"]), processes=1)
         assert cv2.getNumThreads() == 2
         entered, leave = threading.Event(), threading.Event()

@@ -10,6 +10,7 @@ from madrnet_timm.errors import InputError
 from madrnet_timm.inference.counting import count_slides, normal_class, share_of
 from madrnet_timm.inference.glossary import FLAGS
 from madrnet_timm.inference.results import Results, ResultsInfo
+from madrnet_timm.inference.screen import NO_SPERM
 
 LABELS = ("Normal", "Abnormal", "Debris")
 
@@ -67,6 +68,11 @@ def test_heads_at_the_border_count_for_nothing():
     assert (count.images, count.copies) == (count.decided, 0)
 
 
+def test_what_the_screen_takes_for_no_sperm_is_no_head():
+    (count,) = count_slides([table(row(0), row(1, flags="no_sperm polarity"), row(2, flags="polarity"))])
+    assert ([r["file"] for r in count.no_head], len(count.decided)) == (["head1.png"], 2)
+
+
 def test_a_field_is_copied_with_all_its_heads():
     """Heads of one field have its pixels; the same field under another name has the same heads."""
     heads = [row(number, head=1 + head) for number in range(2) for head in range(3)]
@@ -122,4 +128,4 @@ def test_every_flag_is_in_the_glossary():
     given = set(re.findall(r'flags\.add\("(\w+)"\)', source)) | {"no_head"}
     given |= set(re.findall(r'^ +"(\w+)": ', inspect.getsource(head._flags), re.MULTILINE))
     assert len(given) >= 7
-    assert given == FLAGS.keys()
+    assert given | {NO_SPERM} == FLAGS.keys()

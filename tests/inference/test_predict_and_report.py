@@ -31,7 +31,7 @@ def predicted(madrnet, model_dir, crops, tmp_path_factory):
 
 def test_predict_is_the_model_on_the_prepared_image(predicted, model_dir, crops):
     run, output = predicted
-    assert run.returncode == 1  # two files are skipped
+    assert run.returncode == 1  # a file is skipped
     with output.open(newline="") as opened:
         rows = list(csv.DictReader(opened))
     assert [row["file"] for row in rows] == [str(p) for p in sorted(crops.glob("head*.png"))] + [
@@ -59,10 +59,12 @@ def test_predict_is_the_model_on_the_prepared_image(predicted, model_dir, crops)
 def test_predict_lists_what_it_skips(predicted):
     run, output = predicted
     assert "broken.png: can't read it as an image" in run.stderr
-    assert "field.png: 1600×1200 pixels look like a whole field of view" in run.stderr
+    assert "found 15 images: 1 field of view, 13 crops\n" in run.stderr
+    assert "field.png: " in run.stderr.partition("no heads: ")[2]
     assert "Traceback" not in run.stderr
     info = json.loads(output.with_name("results.csv.json").read_text())
-    assert len(info["skipped"]) == 2
+    assert len(info["skipped"]) == 1
+    assert [(field["width"], field["heads"], bool(field["reason"])) for field in info["fields"]] == [(1600, 0, True)]
     assert (info["normal_class"], info["um_per_px"]) == ("Normal", 0.1)
 
 
@@ -141,7 +143,7 @@ def test_mistakes_are_one_line(madrnet, args, words, model_dir, crops, tmp_path)
     run = madrnet(*(arg.format(crops=crops, model=model_dir) for arg in args))
     assert run.returncode == 2
     assert words.format(crops=crops) in run.stderr
-    assert re.sub(r"^found \d+ images\n", "", run.stderr).count("\n") == 1
+    assert re.sub(r"^found \d+ images.*\n", "", run.stderr).count("\n") == 1
 
 
 def test_damaged_model_folders(model_dir, tmp_path):

@@ -13,13 +13,16 @@ import pytest
 from PIL import Image
 
 from madrnet_timm.data.measuring import measure_files
-from madrnet_timm.data.scale import check_scale_fits
+from madrnet_timm.data.pages import Page, pages_of
+from madrnet_timm.data.scale import SlideScale
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
 from madrnet_timm.files import write_csv
 from madrnet_timm.inference import Classifier
-from madrnet_timm.inference.finished import FinishedRows, finished_path
-from madrnet_timm.inference.predict import predict_files
+from madrnet_timm.inference.field_record import FieldRecord
+from madrnet_timm.inference.finished import FinishedRows, StoredRows, finished_path
+from madrnet_timm.inference.predict import Options, predict_files, predict_pages
+from madrnet_timm.inference.predicted import Outcome
 from madrnet_timm.inference.results import info_path, read_results, write_results
 
 MADE_BY = {"the model": "abc", "--um-per-px": None}
@@ -76,10 +79,11 @@ def test_an_interrupted_prediction_is_taken_up(classifier, heads, tmp_path):
             self.left -= 1
             return super().predict(prepared)
 
+    pages, options = pages_of(heads), Options(SlideScale(), batch_size=3)
     expected = predict_files(heads, classifier, batch_size=3)
     part = finished_path(tmp_path / "r.csv")
     with pytest.raises(KeyboardInterrupt):
-        predict_files(heads, Interrupted(classifier.folder.path), None, 3, FinishedRows(part, MADE_BY))
+        predict_pages(pages, Interrupted(classifier.folder.path), options, FinishedRows(part, MADE_BY))
     assert len(part.read_text().splitlines()) == 1 + 2 * 3
     part.write_bytes(part.read_bytes() + b'{"file": "cut o')  # killed while it wrote
 
@@ -91,7 +95,9 @@ def test_an_interrupted_prediction_is_taken_up(classifier, heads, tmp_path):
             return super().predict(prepared)
 
     again, finished = Counted(classifier.folder.path), FinishedRows(part, MADE_BY, resume=True)
-    assert predict_files(heads, again, None, 3, finished) == expected
+    assert sum(page in finished for page in pages) == 6
+    found = predict_pages(pages, again, options, finished)
+    assert (list(found.rows), len(found.rows), found.skipped) == (expected.rows, len(heads), [])
     assert again.seen == len(heads) - 6
     assert len([json.loads(line) for line in part.read_text().splitlines()]) == 1 + len(heads)
     finished.remove()
@@ -103,13 +109,24 @@ def test_only_the_same_prediction_is_taken_up(tmp_path, heads):
     begun = FinishedRows(part, MADE_BY)
     moved = tmp_path / "moved.png"
     moved.write_bytes(b"x")
-    begun.add([(heads[0], {"file": str(heads[0]), "ok": True}), (moved, "moved.png: no image")])
+    field = FieldRecord("x.tif", 2, 640, 480, 2, 1, 41.5, 115, reason="dark")
+    kept = {
+        Page(heads[0]): Outcome(({"file": str(heads[0]), "ok": True, "length": 0.1},)),
+        Page(moved): Outcome(skipped="moved.png: no image"),
+        Page(heads[2], 2): Outcome(({"file": str(heads[2]), "head": 1}, {"file": str(heads[2]), "head": 2}), field),
+    }
+    for page, outcome in kept.items():
+        begun.add(page, outcome)
     found = FinishedRows(part, MADE_BY, resume=True)
-    assert found.get(heads[0]) == {"file": str(heads[0]), "ok": True}
-    assert found.get(moved) == "moved.png: no image"
+    for again in (begun, found):
+        assert list(again.outcomes(list(kept))) == list(kept.values())
+        assert list(again.outcomes(list(kept)[::-1])) == list(kept.values())[::-1]
+    assert len(StoredRows(found, list(kept))) == len(list(StoredRows(found, list(kept)))) == 3
+    assert Page(moved) in found
     moved.write_bytes(b"other bytes")
-    assert found.get(moved) is None
-    assert found.get(heads[1]) is None
+    assert [page in found for page in (Page(moved), Page(heads[1]), Page(heads[2]), Page(heads[2], 2))] == [
+        False, False, False, True,
+    ]  # fmt: skip
     with pytest.raises(InputError, match=r"begun with --um-per-px None, not 0.1; give the same model and options"):
         FinishedRows(part, MADE_BY | {"--um-per-px": 0.1}, resume=True)
     for content in (b"[]\n", b"{}\n[1]\n", b"\xff\n", b"{\n", b"{}\n" + b"[" * 5000 + b"\n", b'{}\n{"file": "a"}\n'):
@@ -142,7 +159,8 @@ def test_a_full_disk_leaves_the_old_pair_and_the_rows(classifier, heads, tmp_pat
         with pytest.raises(InputError, match=r"r.csv: can't be written"):
             write_results(path, found, classifier)
         finished = FinishedRows(tmp_path / "r.csv.part", MADE_BY)
-        assert predict_files(heads[:3], classifier, finished=finished).rows == found.rows
+        again = predict_pages(pages_of(heads[:3]), classifier, Options(SlideScale()), finished)
+        assert list(again.rows) == found.rows
     assert "no more rows can be kept there" in caplog.text
     assert (path.read_bytes(), info_path(path).read_bytes()) == before
     finished.remove()
@@ -179,10 +197,10 @@ def test_an_overlay_that_finds_no_place_costs_no_row(heads, tmp_path):
     (tmp_path / "overlay").mkdir()
     (tmp_path / "overlay" / "sub").write_bytes(b"")
     (tmp_path / "crops" / "head.png").write_bytes(heads[0].read_bytes())
-    rows, failures = measure_files([tmp_path / "crops" / "head.png", paths[1]], None, tmp_path / "overlay")
-    assert [row["file"] for row in rows] == [str(tmp_path / "crops" / "head.png"), str(paths[1])]
-    assert len(failures) == 1
-    assert "overlay/sub/head.png.png: can't be written" in failures[0]
+    found = measure_files([tmp_path / "crops" / "head.png", paths[1]], None, tmp_path / "overlay")
+    assert [row["file"] for row in found.rows] == [str(tmp_path / "crops" / "head.png"), str(paths[1])]
+    assert len(found.failures) == 1
+    assert "overlay/sub/head.png.png: can't be written" in found.failures[0]
 
 
 @pytest.mark.parametrize(
@@ -190,18 +208,18 @@ def test_an_overlay_that_finds_no_place_costs_no_row(heads, tmp_path):
 )
 def test_a_scale_that_does_not_fit_is_refused(heads, given, meant):
     with pytest.raises(InputError, match=f"those of human sperm have 3 to 7; did you mean {meant}[?]") as error:
-        check_scale_fits(heads, given)
+        SlideScale.of(pages_of(heads), given)
     assert "\n" not in str(error.value)
 
 
 def test_a_scale_that_fits_or_of_few_heads(heads, tmp_path, caplog):
     (tmp_path / "none.png").write_bytes(b"")
     for scale in (None, 0.05, 0.1, 0.2):
-        check_scale_fits([tmp_path / "none.png", *heads], scale)
-    check_scale_fits([tmp_path / "none.png"], 10)
+        SlideScale.of(pages_of([tmp_path / "none.png", *heads]), scale)
+    SlideScale.of(pages_of([tmp_path / "none.png"]), 10)
     assert not caplog.messages
     with caplog.at_level(logging.WARNING):
-        check_scale_fits(heads[:4], 10)
+        SlideScale.of(pages_of(heads[:4]), 10)
     assert "did you mean 0.1?" in caplog.text
 
 

@@ -4,7 +4,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +14,7 @@ __all__ = [
     "MODEL_HELP",
     "add_chosen_seeds",
     "add_images",
+    "add_kind",
     "add_model",
     "add_refused",
     "add_scale",
@@ -35,7 +36,20 @@ MODEL_HELP = (
 
 def add_images(parser: argparse.ArgumentParser) -> None:
     """The images, as positional arguments."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders or patterns")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="image files, folders or patterns; of a TIFF of several pages each"
+    )
+
+
+def add_kind(parser: argparse.ArgumentParser) -> None:
+    """``--input``."""
+    parser.add_argument(
+        "--input",
+        default="auto",
+        choices=("auto", "crop", "field"),
+        help="what the images show: the crop of a single head, or a whole field of view; auto: a field above 800 "
+        "pixels, a crop below 300, between these what the heads found on it tell (%(default)s)",
+    )
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +70,8 @@ def add_scale(parser: argparse.ArgumentParser) -> None:
     """``--um-per-px``."""
     parser.add_argument(
         "--um-per-px", type=number, metavar="X",
-        help="micrometres per pixel, 0.1 or 0,1; one by which heads would not be 2 to 12 µm long is refused",
+        help="micrometres per pixel, 0.1 or 0,1; one by which heads would not be 2 to 12 µm long is refused (what the "
+        "files say: OME-XML, ImageJ, the resolution of a TIFF; else lengths are in pixels)",
     )  # fmt: skip
 
 
@@ -91,7 +106,7 @@ def check_table(args: argparse.Namespace) -> None:
         raise InputError(f"--excel --output {args.output}: only a CSV has a byte order mark; leave --excel out")
 
 
-def put_table(args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> None:
+def put_table(args: argparse.Namespace, rows: Collection[Mapping[str, Any]]) -> None:
     """Write a table to ``--output``; without it as CSV on the screen."""
     from ..files import DIGITS, as_csv, write_table
 
@@ -112,10 +127,11 @@ def check_scale(um_per_px: float | None) -> None:
         raise InputError(f"--um-per-px {um_per_px:g}: expected micrometres per pixel, more than 0, such as 0.1")
 
 
-def say_found(given: Sequence[str], paths: Sequence[Path]) -> None:
-    """Say how many images a search found, before anything is done with them."""
-    if not all(os.path.isfile(name) for name in given):
-        print(f"found {len(paths)} {'image' if len(paths) == 1 else 'images'}", file=sys.stderr)
+def say_found(given: Sequence[str], paths: Sequence[Path], kinds: str = "") -> None:
+    """Say how many images a search found, before anything is done with them, and what they are taken for."""
+    if kinds or not all(os.path.isfile(name) for name in given):
+        number = f"found {len(paths)} {'image' if len(paths) == 1 else 'images'}"
+        print(f"{number}: {kinds}" if kinds else number, file=sys.stderr)
 
 
 def report_skipped(reasons: Sequence[str]) -> int:

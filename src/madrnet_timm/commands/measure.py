@@ -5,8 +5,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from madrnet_command import VERBS
+
 from ..errors import InputError
-from .arguments import add_images, add_scale, add_table, check_scale, check_table, put_table, report_skipped, say_found
+from .arguments import (
+    add_images,
+    add_kind,
+    add_scale,
+    add_table,
+    check_scale,
+    check_table,
+    put_table,
+    report_skipped,
+    say_found,
+)
 
 __all__ = ["add_parser"]
 
@@ -15,17 +27,18 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     measure = verbs.add_parser(
         "measure",
-        help="measure the head in each image",
-        description="Measure the sperm head nearest to the middle of each image: length, width, aspect ratio, angle, "
-        "shape, acrosome, flags, and whether they lie in the ranges of a normal head. Lengths are in pixels, and in "
-        "micrometres where --um-per-px is given.",
+        help=VERBS["measure"],
+        description="Measure the sperm head nearest to the middle of each crop, and every head of each field of view: "
+        "length, width, aspect ratio, angle, shape, acrosome, flags, and whether they lie in the ranges of a normal "
+        "head. Lengths are in pixels, and in micrometres where the scale is known.",
         epilog="Exit status: 0; 1 if some images could not be read (the others are measured); 2 after a mistake in "
-        "the arguments. Example: madrnet measure crops/ --um-per-px 0.1 --output heads.csv --overlay overlays",
+        "the arguments. Example: madrnet measure slide1/ --um-per-px 0.1 --output heads.csv --overlay overlays",
     )
     add_images(measure)
+    add_kind(measure)
     add_scale(measure)
     add_table(measure)
-    measure.add_argument("--overlay", type=Path, metavar="DIR", help="folder for images with outline, axes, acrosome")
+    measure.add_argument("--overlay", type=Path, metavar="DIR", help="folder for images with outlines")
     measure.add_argument("--processes", type=int, metavar="N", help="number of processes (all cores)")
     measure.set_defaults(verb=_measure)
 
@@ -43,9 +56,11 @@ def _measure(args: argparse.Namespace) -> int:
     if args.overlay is not None:
         make_output_folder(args.overlay, "--overlay")
     say_found(args.images, paths)
-    rows, failures = measure_files(paths, args.um_per_px, args.overlay, args.processes)
-    if rows:
-        put_table(args, rows)
-    doubtful = sum(not row["ok"] for row in rows)
-    print(f"{len(rows)} measured, {doubtful} of them not to be trusted (column flags)", file=sys.stderr)
-    return report_skipped(failures)
+    found = measure_files(paths, args.um_per_px, args.overlay, args.processes, args.input)
+    for note in found.notes:
+        print(note, file=sys.stderr)
+    if found.rows:
+        put_table(args, found.rows)
+    doubtful = sum(not row["ok"] for row in found.rows)
+    print(f"{len(found.rows)} measured, {doubtful} of them not to be trusted (column flags)", file=sys.stderr)
+    return report_skipped(found.failures)

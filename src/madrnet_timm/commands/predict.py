@@ -8,9 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from madrnet_command import VERBS
+
 from ..errors import InputError
 from .arguments import (
     add_images,
+    add_kind,
     add_model,
     add_scale,
     add_table,
@@ -23,7 +26,9 @@ from .arguments import (
 )
 
 if TYPE_CHECKING:
+    from ..data.pages import Page
     from ..inference import Classifier
+    from ..inference.predict import Options
     from ..inference.predicted import Predicted
 
 __all__ = ["add_parser"]
@@ -33,16 +38,30 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     predict = verbs.add_parser(
         "predict",
-        help="classify and measure images of heads",
-        description="Classify crops of single heads and measure them: class, calibrated probabilities, entropy, "
-        "whether the model abstains or the image is unlike its training images, and all that `measure` gives.",
+        help=VERBS["predict"],
+        description="Find the heads of whole fields of view, or take crops of single heads, classify and measure them: "
+        "class, calibrated probabilities, entropy, whether the model abstains or the image is unlike its training "
+        "images, and all that `measure` gives. A field gives a row for each head; heads at its border have rows, too, "
+        "but are not counted.",
         epilog="Exit status: 0; 1 if some files were skipped (the others are classified); 2 after a mistake in the "
-        "arguments. Example: madrnet predict crops/ --model runs/quickstart/model --output results.csv",
+        "arguments. Example: madrnet predict slide1/ --model madrnet_tf_efficientnet_lite0.smids_ft_hushem "
+        "--output slide1.csv --overlay slide1-heads",
     )
     add_images(predict)
     add_model(predict)
+    add_kind(predict)
     add_table(predict)
     add_scale(predict)
+    predict.add_argument("--crops", type=Path, metavar="DIR", help="write the crop of each head of a field there")
+    predict.add_argument(
+        "--overlay", type=Path, metavar="DIR", help="write each field there, with outlines, numbers and classes"
+    )
+    predict.add_argument(
+        "--screen",
+        metavar="NAME",
+        help="another model that decides what is no sperm (flag no_sperm, not counted), for one that has no class for "
+        "that, such as madrnet_tf_efficientnet_lite0.smids",
+    )
     predict.add_argument(
         "--backend",
         default="torch",
@@ -59,17 +78,15 @@ def add_parser(verbs: Any) -> None:
     predict.add_argument(
         "--resume",
         action="store_true",
-        help="take up an interrupted prediction: the rows that were finished lie in FILE.part beside --output FILE",
+        help="take up an interrupted prediction: what was finished lies in FILE.part beside --output FILE",
     )
-    predict.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per batch (%(default)s)")
+    predict.add_argument("--batch-size", type=int, default=32, metavar="N", help="heads per batch (%(default)s)")
     predict.set_defaults(verb=_predict)
 
 
-def _predict(args: argparse.Namespace) -> int:
-    from ..data.reading import image_files
-    from ..files import check_output
-    from ..inference import Classifier
-    from ..inference.predict import predict_files
+def _check(args: argparse.Namespace) -> None:
+    """Everything that can be told before any work is done."""
+    from ..files import check_output, make_output_folder
     from ..inference.results import info_path
 
     check_scale(args.um_per_px)
@@ -82,32 +99,51 @@ def _predict(args: argparse.Namespace) -> int:
     check_table(args)
     if args.output is not None:
         check_output(info_path(args.output))
+    for option, folder in (("--crops", args.crops), ("--overlay", args.overlay)):
+        if folder is not None:
+            make_output_folder(folder, option)
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from ..data.pages import kinds_of, pages_of
+    from ..data.reading import image_files
+    from ..data.scale import SlideScale
+    from ..inference import Classifier
+    from ..inference.class_marks import class_marks
+    from ..inference.field_images import FieldImages
+    from ..inference.predict import Options, predict_pages
+    from ..inference.screen import Screen
+
+    _check(args)
     paths = image_files(args.images)
     classifier = Classifier(args.model, args.device, args.backend, args.threshold)
-    say_found(args.images, paths)
+    screen = None if args.screen is None else Screen.of(args.screen, classifier, args.backend, args.device)
+    pages = pages_of(paths)
+    say_found(args.images, paths, kinds_of(pages, args.input))
+    slide = SlideScale.of(pages, args.um_per_px, args.input)
+    for line in slide.sayings(pages):
+        print(line, file=sys.stderr)
+    info, images = classifier.folder.info, None
+    if args.crops is not None or args.overlay is not None:
+        marks = class_marks(classifier.label_names, info.normal_class, info.no_head_class)
+        images = FieldImages.of(paths, marks, args.crops, args.overlay)
+    options = Options(slide, args.input, args.batch_size, screen, images)
     if args.output is None:
-        found = predict_files(paths, classifier, args.um_per_px, args.batch_size)
+        found = predict_pages(pages, classifier, options)
         if found.rows:
             put_table(args, found.rows)
     else:
-        found = _predict_table(args, paths, classifier)
-    rows = found.rows
-    abstained, outside = sum(row["abstain"] for row in rows), sum(bool(row["out_of_domain"]) for row in rows)
-    doubt = f"on {abstained} the model abstains"
-    if classifier.threshold is None:
-        doubt += " (it has no threshold: only where it finds no head)"
-    print(
-        f"{len(rows)} classified; {doubt}, {outside} are unlike its training images. "
-        "Research use only; not a medical device",
-        file=sys.stderr,
-    )
+        found = _predict_table(args, pages, classifier, options)
+    _say(found, classifier, pages, args.input)
     return report_skipped(found.skipped)
 
 
-def _predict_table(args: argparse.Namespace, paths: Sequence[Path], classifier: "Classifier") -> "Predicted":
+def _predict_table(
+    args: argparse.Namespace, pages: "Sequence[Page]", classifier: "Classifier", options: "Options"
+) -> "Predicted":
     """Predict into ``--output``; what is finished is kept beside it until then."""
     from ..inference.finished import FinishedRows, finished_path
-    from ..inference.predict import predict_files
+    from ..inference.predict import predict_pages
     from ..inference.results import write_results
 
     made_by = {
@@ -116,18 +152,53 @@ def _predict_table(args: argparse.Namespace, paths: Sequence[Path], classifier: 
         "--backend": args.backend,
         "--threshold": classifier.threshold,
         "--um-per-px": args.um_per_px,
+        "--input": args.input,
+        "--screen": None if options.screen is None else options.screen.classifier.folder.digest(),
+        "--crops": None if args.crops is None else str(args.crops.absolute()),
+        "--overlay": None if args.overlay is None else str(args.overlay.absolute()),
     }
     finished = FinishedRows(finished_path(args.output), made_by, args.resume)
     if args.resume:
-        ready = sum(finished.get(path) is not None for path in paths)
-        done = f"{ready} of {len(paths)} images are done already" if ready else "nothing is begun there; starting anew"
+        ready = sum(page in finished for page in pages)
+        done = f"{ready} of {len(pages)} images are done already" if ready else "nothing is begun there; starting anew"
         print(f"{args.output}: {done}", file=sys.stderr)
     try:
-        found = predict_files(paths, classifier, args.um_per_px, args.batch_size, finished)
+        found = predict_pages(pages, classifier, options, finished)
     except KeyboardInterrupt:
-        print(f"\n{len(finished)} of {len(paths)} images are done; go on with --resume", file=sys.stderr)
+        print(f"\n{len(finished)} of {len(pages)} images are done; go on with --resume", file=sys.stderr)
         raise
-    if found.rows:
+    if found.rows or found.fields:
         write_results(args.output, found, classifier, args.excel, shlex.join(sys.argv))
     finished.remove()
     return found
+
+
+def _say(found: "Predicted", classifier: "Classifier", pages: "Sequence[Page]", kind: str) -> None:
+    """What came of it, on the screen."""
+    from ..data.kinds import kind_by_size
+
+    for field in found.fields:
+        if field.reason:
+            page = "" if field.page is None else f", page {field.page}"
+            print(f"no heads: {field.file}{page}: {field.reason}", file=sys.stderr)
+    either = sum(kind_by_size(*page.size) == "auto" for page in pages) if kind == "auto" else 0
+    if either:
+        shown = sum(kind_by_size(field.width, field.height) == "auto" for field in found.fields)
+        words = f"by what they show, {shown} of {either} images were taken for fields, the others for crops"
+        print(words, file=sys.stderr)
+    if found.fields:
+        heads, border = sum(field.heads for field in found.fields), sum(field.at_border for field in found.fields)
+        print(
+            f"{len(found.fields)} fields: {heads - border} heads, and {border} at the border, which do not count",
+            file=sys.stderr,
+        )
+    doubt = f"on {found.abstained} the model abstains"
+    if classifier.threshold is None:
+        doubt += " (it has no threshold: only where it finds no head)"
+    if found.screen is not None:
+        doubt = f"{found.no_sperm} are no sperm by --screen, {doubt}"
+    print(
+        f"{len(found.rows)} classified; {doubt}, {found.outside} are unlike its training images. "
+        "Research use only; not a medical device",
+        file=sys.stderr,
+    )

@@ -4,25 +4,36 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..files import reporting_disk_errors, write_image
-from ..morphology import HeadMorphology, HeadRanges, draw_overlay, measure
+from ..morphology import FieldSearch, HeadMorphology, HeadRanges, draw_overlay, measure
+from ..morphology.field_overlay import HeadMark, draw_field_overlay
 from ..opencv import cv2
 from ..progress import progress
+from .kinds import examine, kind_by_size
+from .pages import Page, kinds_of, page_name, pages_of, read_page
 from .reading import names_below, read_image
-from .scale import check_scale_fits
+from .scale import SlideScale
 from .workers import map_in_processes
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["measure_dataset", "measure_files", "measurement_row", "single_threaded_opencv"]
+__all__ = ["Measured", "measure_dataset", "measure_files", "measurement_row", "place_row", "single_threaded_opencv"]
+
+PLACE = ("page", "head", "x0", "y0", "x1", "y1", "center_x", "center_y")
+"""Columns that say where in its field a head lies; empty for a crop. They stand after ``file``."""
+
+_FIELD = 60  # crops that take as long as a field
+_FIRM, _DOUBTFUL = (0, 122, 84), (190, 80, 0)
 
 _lock = threading.Lock()
 _inside: list[int] = []  # OpenCV's threads as they were when each that is in `single_threaded_opencv` came
@@ -57,32 +68,93 @@ def measurement_row(head: HeadMorphology, ranges: HeadRanges | None = None) -> d
     return row | {f"who_{name}": ok for name, ok in checks.items() if head.um_per_px is not None or "_um" not in name}
 
 
-_Measured = tuple[dict[str, Any] | None, str | None]
-"""The row of one file, and what went wrong with it or its overlay."""
+def place_row(
+    head: HeadMorphology | None = None,
+    page: int | None = None,
+    number: int | None = None,
+    origin: tuple[int, int] = (0, 0),
+) -> dict[str, Any]:
+    """Where in its field a head lies, and whether it counts, as the cells of a table; empty cells for a crop.
+
+    Args:
+        head: Of a field.
+        page: Number of the page, from 1, in a file of several.
+        number: Of the head in its field, from 1.
+        origin: ``(x, y)`` in the field of the pixel that has ``(0, 0)`` in what ``head`` was measured on.
+    """
+    row: dict[str, Any] = {"page": page} | dict.fromkeys(PLACE[1:])
+    if head is not None and head.box is not None and head.center is not None:
+        x, y = origin
+        x0, y0, x1, y1 = head.box
+        row |= {"head": number, "x0": x0 + x, "y0": y0 + y, "x1": x1 + x, "y1": y1 + y}
+        row |= {"center_x": head.center[0] + x, "center_y": head.center[1] + y}
+    return row | {"counted": head is None or "touches_border" not in head.flags}
 
 
-def _measure_file(path: Path, name: str, um_per_px: float | None, overlay: Path | None) -> _Measured:
+@dataclass
+class Measured:
+    """What was measured on many images.
+
+    Attributes:
+        rows: One for each crop, and for each head of each field.
+        failures: A message for each image that could not be read, and each overlay that could not be written.
+        notes: Lines about scales that files state, and fields in which nothing was found.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, other: "Measured") -> None:
+        """What was measured on one more image."""
+        self.rows += other.rows
+        self.failures += other.failures
+        self.notes += other.notes
+
+
+def _measure_page(page: Page, name: str, slide: SlideScale, kind: str, overlay: Path | None) -> Measured:
+    um_per_px, _ = slide.um_per_px(page)
     try:
-        image = read_image(path)
+        image = read_page(page)
+        found = examine(image, kind, um_per_px, str(page)) if kind != "crop" else measure(image, um_per_px)
     except InputError as error:
-        return None, str(error)
-    head = measure(image, um_per_px)
-    row = {"file": str(path)} | measurement_row(head)
+        return Measured(failures=[str(error)])
+    out = Measured()
+    if isinstance(found, FieldSearch):
+        for number, head in enumerate(found.heads, 1):
+            place = place_row(head, page.number, number)
+            out.rows.append({"file": str(page.path)} | place | measurement_row(head))
+        if found.reason:
+            out.notes.append(f"{page}: no head found, {found.reason}")
+        drawn = partial(_field_overlay, image, found)
+    else:
+        out.rows.append({"file": str(page.path)} | place_row(page=page.number) | measurement_row(found))
+        drawn = partial(draw_overlay, image, found)
     if overlay is not None:
         target = overlay / name
         try:
             with reporting_disk_errors(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                write_image(target, draw_overlay(image, head))
+                write_image(target, drawn())
         except InputError as error:
-            return row, str(error)
-    return row, None
+            out.failures.append(str(error))
+    return out
 
 
-def _measure_file_alone(path: Path, name: str, **options: Any) -> _Measured:
-    """`_measure_file` in a process of its own."""
+def _field_overlay(image: NDArray[np.uint8], found: FieldSearch) -> NDArray[np.uint8]:
+    marks = []
+    for number, head in enumerate(found.heads, 1):
+        inside = "touches_border" not in head.flags
+        text = str(number) if inside else f"({number})"
+        if head.box is not None:
+            marks.append(HeadMark(head.contour, head.box, text, _FIRM if head.ok else _DOUBTFUL, not head.ok))
+    return draw_field_overlay(image, marks, (), "dashed: outline in doubt;  ( ): at the border")
+
+
+def _measure_page_alone(page: Page, name: str, **options: Any) -> Measured:
+    """`_measure_page` in a process of its own."""
     cv2.setNumThreads(1)
-    return _measure_file(path, name, **options)
+    return _measure_page(page, name, **options)
 
 
 def measure_files(
@@ -90,39 +162,44 @@ def measure_files(
     um_per_px: float | None = None,
     overlay: Path | None = None,
     processes: int | None = None,
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Measure the head in each of many image files.
+    kind: str = "auto",
+) -> Measured:
+    """Measure the head in each of many crops, and every head in fields.
 
     Args:
-        paths: The files.
-        um_per_px: Micrometres per pixel, if known.
+        paths: The files; of a TIFF of several pages each page is an image.
+        um_per_px: Micrometres per pixel; if None, what the files say, where that is plausible.
         overlay: Folder for an image of each measurement.
         processes: Number of processes; all cores if None.
-
-    Returns:
-        A row for each file that could be read, in order, and a message for each of the others and for each overlay
-        that could not be written.
+        kind: What the images are, one of `madrnet_timm.data.kinds.KINDS`.
 
     Raises:
-        InputError: The scale does not fit, see `check_scale_fits`.
+        InputError: The scale does not fit, see `SlideScale.of`.
     """
     if not paths:
-        return [], []
-    check_scale_fits(paths, um_per_px)
-    count = min(processes or os.cpu_count() or 1, -(-len(paths) // 32))
-    options: dict[str, Any] = {"um_per_px": um_per_px, "overlay": overlay}
-    names = names_below(paths)
+        return Measured()
+    pages = pages_of(paths)
+    slide = SlideScale.of(pages, um_per_px, kind)
+    names = dict(zip(paths, names_below(paths), strict=True))
+    named = [page_name(names[page.path], page) for page in pages]
+    weight = sum(1 if kind_by_size(*page.size, kind) == "crop" else _FIELD for page in pages)
+    count = min(processes or os.cpu_count() or 1, -(-weight // 32), len(pages))
+    options: dict[str, Any] = {"slide": slide, "kind": kind, "overlay": overlay}
 
-    def results() -> Iterator[_Measured]:
+    def results() -> Iterator[Measured]:
         if count == 1:
             with single_threaded_opencv():
-                yield from map(partial(_measure_file, **options), paths, names)
+                yield from map(partial(_measure_page, **options), pages, named)
             return
-        task = partial(_measure_file_alone, **options)
-        yield from map_in_processes(task, paths, names, processes=count, chunksize=16)
+        task = partial(_measure_page_alone, **options)
+        chunk = max(16 * len(pages) // weight, 1)
+        yield from map_in_processes(task, pages, named, processes=count, chunksize=chunk)
 
-    found = list(progress(results(), len(paths), "measuring", "image", shown_from=100))
-    return [row for row, _ in found if row is not None], [why for _, why in found if why is not None]
+    kinds = kinds_of(pages, kind)
+    out = Measured(notes=[f"taken for: {kinds}"] * bool(kinds) + slide.sayings(pages))
+    for found in progress(results(), len(pages), "measuring", "image", shown_from=min(100, 2000 // weight + 2)):
+        out.add(found)
+    return out
 
 
 def _measure_record(record: dict[str, Any], um_per_px: float | None, alone: bool) -> dict[str, Any]:

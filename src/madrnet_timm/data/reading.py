@@ -27,6 +27,7 @@ __all__ = [
     "ImageLike",
     "check_crop",
     "decode",
+    "formats",
     "image_files",
     "images_below",
     "names_below",
@@ -87,7 +88,9 @@ def read(path: Path) -> bytes:
         raise InputError(f"{shown(path)}: not the name of a file ({error})") from None
     if not stat.S_ISREG(found.st_mode):
         raise InputError(f"{shown(path)}: not a file; expected an image")
-    raise InputError(f"{shown(path)}: {found.st_size / 2**30:.1f} GB; expected the image of a single head")
+    raise InputError(
+        f"{shown(path)}: {found.st_size / 2**30:.1f} GB; expected at most 0.5 GB, or a TIFF of several pages"
+    )
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -174,7 +177,7 @@ def _with_png(name: str) -> str:
 
 
 @cache
-def _formats() -> tuple[str, ...]:
+def formats() -> tuple[str, ...]:
     """Those of `FORMATS` that this Pillow was built with."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
@@ -184,8 +187,8 @@ def check_crop(width: int, height: int, name: str) -> None:
     """Raise `InputError` for an image that is too large to be the crop of a single head."""
     if max(height, width) > LARGEST_CROP:
         raise InputError(
-            f"{name}: {width}×{height} pixels look like a whole field of view; expected crops of single heads, at most "
-            f"{LARGEST_CROP} pixels wide (HuSHeM's have 131): cut them out, or make the image smaller"
+            f"{name}: {width}×{height} pixels look like a whole field of view; expected the crop of a single head, at "
+            f"most {LARGEST_CROP} pixels wide; `madrnet predict` and `Classifier.field` find the heads of a field"
         )
 
 
@@ -203,7 +206,7 @@ def decode(data: bytes, name: str, crop: bool = False) -> NDArray[np.uint8]:
     """
     name = shown(name)
     try:
-        opened = Image.open(io.BytesIO(data), formats=_formats())
+        opened = Image.open(io.BytesIO(data), formats=formats())
     except Exception as error:  # which ones Pillow's formats raise for broken files is nowhere written
         reason = "empty file" if not data else str(error).split(" <")[0] or type(error).__name__
         raise InputError(f"{name}: can't read it as an image ({reason}); replace or remove the file") from None

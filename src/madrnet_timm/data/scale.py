@@ -1,39 +1,51 @@
-"""Is a scale in micrometres per pixel plausible? By the heads that it would make."""
+"""The scale of a slide's images: how long its heads are in pixels, and micrometres per pixel that are plausible."""
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..morphology import HeadRanges, measure
-from .reading import read_image
+from ..morphology import FieldSearch, HeadRanges
+from ..progress import progress
+from .kinds import examine, kind_by_size, search
+from .pages import Page, pages_of, read_page
+from .reading import ImageLike, read_image
 
-__all__ = ["check_scale_fits"]
+__all__ = ["SlideScale", "searched_field"]
 
 _PLAUSIBLE = (2.0, 12.0)
 """Median length in µm: human sperm heads have 3 to 7, and no stain, swelling or other mammal is refused."""
 
-_SAMPLE = 24  # images that are looked at
+_CROPS, _FIELDS, _GROUPS = 24, 6, 20  # that are looked at: crops, fields of a group, groups of fields
 _ENOUGH = 5  # heads from which on a median is trusted
+_OTHER_MAGNIFICATION = 1.3  # ratio of the median of a field's heads to that of its slide
+_FEW = 3  # heads of a field, of which such a ratio says little
 
 _logger = logging.getLogger(__name__)
 
+_Group = tuple[Path, tuple[int, int]]
+"""Fields of one magnification, most likely: of one folder and size."""
 
-def _lengths(paths: Sequence[Path]) -> list[float]:
-    """Head lengths in pixels of a sample of the images, where they can be trusted."""
-    chosen = np.unique(np.linspace(0, len(paths) - 1, min(_SAMPLE, len(paths))).round().astype(int))
-    found = []
-    for index in chosen:
-        try:
-            head = measure(read_image(paths[index]))
-        except InputError:
-            continue  # said where the image is measured
-        if head.ok and head.length is not None and "irregular" not in head.flags:
-            found.append(head.length)
-    return found
+
+def _spread(pages: Sequence[Page], count: int) -> list[Page]:
+    chosen = np.unique(np.linspace(0, len(pages) - 1, min(count, len(pages))).round().astype(int))
+    return [pages[index] for index in chosen]
+
+
+def _lengths(page: Page, kind: str) -> tuple[bool, list[float]]:
+    """Whether it is a field, and the lengths in pixels of its heads that can be trusted."""
+    try:
+        found = examine(read_page(page), kind)
+    except InputError:
+        return False, []  # said where the image is measured
+    heads = found.heads if isinstance(found, FieldSearch) else [found]
+    good = [head.length for head in heads if head.ok and head.length is not None and "irregular" not in head.flags]
+    return isinstance(found, FieldSearch), good
 
 
 def _fitting_scale(um_per_px: float, length: float) -> float:
@@ -45,29 +57,178 @@ def _fitting_scale(um_per_px: float, length: float) -> float:
     return min(likely or [usual / length], key=lambda slip: abs(math.log(slip * length / usual)))
 
 
-def check_scale_fits(paths: Sequence[Path], um_per_px: float | None) -> None:
-    """Refuse a scale by which the heads would not have the size of sperm heads.
+def _is_plausible(um_per_px: float, lengths: Sequence[float]) -> bool:
+    low, high = _PLAUSIBLE
+    return not lengths or low <= float(np.median(lengths)) * um_per_px <= high
 
-    A sample of the images is measured. With fewer than five heads a warning must do: they may be something else.
+
+@dataclass(frozen=True)
+class SlideScale:
+    """The scale of many images, from a look at some of them.
+
+    Attributes:
+        given: Micrometres per pixel that the user gave, if any.
+        groups: Lengths in pixels of the heads of some fields, for each group of fields.
+        doubted: Scales that files state and that do not fit their heads, with the median length in µm by each.
+    """
+
+    given: float | None = None
+    groups: dict[_Group, list[float]] = field(default_factory=dict)
+    doubted: dict[float, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, pages: Sequence[Page], um_per_px: float | None = None, kind: str = "auto") -> "SlideScale":
+        """Look at some of the pages: six fields of each folder and size, 24 crops where a scale is to be checked.
+
+        Args:
+            pages: The images.
+            um_per_px: Micrometres per pixel, if the user gives them.
+            kind: One of `KINDS`.
+
+        Raises:
+            InputError: By the scale given the heads would not be 2 to 12 µm long; the message says which would fit.
+                With fewer than five heads a warning must do: they may be something else.
+        """
+        fields: dict[_Group, list[Page]] = {}
+        crops: list[Page] = []
+        for page in pages:
+            if page.size == (0, 0):
+                continue
+            if kind_by_size(*page.size, kind) == "crop":
+                crops.append(page)
+            else:
+                fields.setdefault((page.path.parent, page.size), []).append(page)
+        scaled = [page for page in crops if _candidate(page, um_per_px) is not None]
+        # a field alone is its own scale
+        alone = {key for key, found in fields.items() if len(found) == 1 and _candidate(found[0], um_per_px) is None}
+        groups = [found for key, found in fields.items() if key not in alone][:_GROUPS]
+        looked = [page for found in groups for page in _spread(found, _FIELDS)] + _spread(scaled, _CROPS)
+        out = cls(um_per_px)
+        by_scale: dict[float, list[float]] = {}
+        for page in progress(looked, len(looked), "looking at the scale", "image", shown_from=3):
+            is_field, lengths = _lengths(page, kind)
+            if is_field:
+                out.groups.setdefault((page.path.parent, page.size), []).extend(lengths)
+            candidate = _candidate(page, um_per_px)
+            if candidate is not None:
+                by_scale.setdefault(candidate, []).extend(lengths)
+        out.check(by_scale)
+        return out
+
+    def check(self, by_scale: dict[float, list[float]]) -> None:
+        """Compare scales with the lengths in pixels of heads that were taken at each.
+
+        Raises:
+            InputError: See `of`.
+        """
+        for scale, lengths in by_scale.items():
+            if _is_plausible(scale, lengths):
+                continue
+            median = float(np.median(lengths))
+            if self.given is None:
+                self.doubted[scale] = scale * median
+                continue
+            message = (
+                f"--um-per-px {scale:g}: heads would be {median * scale:.3g} µm long (median of {len(lengths)}), those "
+                f"of human sperm have 3 to 7; did you mean {_fitting_scale(scale, median):.2g}?"
+            )
+            if len(lengths) >= _ENOUGH:
+                raise InputError(message)
+            _logger.warning("%s", message)
+
+    def um_per_px(self, page: Page) -> tuple[float | None, str]:
+        """Micrometres per pixel of a page, and where they come from; None, and why the file is not believed."""
+        if self.given is not None:
+            return self.given, "--um-per-px"
+        stated = page.stated
+        if stated is None:
+            return None, ""
+        if stated.problem:
+            return None, f"{stated.source}, {stated.words}: not believed, {stated.problem}"
+        if stated.um_per_px in self.doubted:
+            long = self.doubted[stated.um_per_px]
+            return None, f"{stated.source}, {stated.words}: not believed, heads would be {long:.3g} µm long"
+        return stated.um_per_px, stated.source
+
+    def sayings(self, pages: Iterable[Page]) -> list[str]:
+        """Each scale that the files of the pages state, once, and whether it is taken."""
+        counts: dict[str, int] = {}
+        if self.given is None:
+            for page in pages:
+                if page.stated is not None:
+                    value, source = self.um_per_px(page)
+                    words = f"{value:.4g} µm per pixel ({source}, {page.stated.words})" if value is not None else source
+                    counts[words] = counts.get(words, 0) + 1
+        taken = "; --um-per-px overrules it"
+        refused = "; lengths are in pixels, give --um-per-px"
+        return [
+            f"scale: {words}, said by {count} {'image' if count == 1 else 'images'}"
+            f"{refused if 'not believed' in words else taken}"
+            for words, count in counts.items()
+        ]
+
+    def head_length(self, page: Page, found: FieldSearch, um_per_px: float | None = None) -> float | None:
+        """Typical length of the heads of a field in pixels, by which its crops are cut; None where it has none.
+
+        A field has few heads, and those of its slide were taken with the same microscope: the median of those that were
+        looked at is the better guess. Only where its own median is quite another (three heads at
+        least, a ratio of more than 1.3) it counts alone: another magnification. Where fewer than five heads are known,
+        but the scale is, the middle of WHO's range is taken.
+
+        Args:
+            page: The field.
+            found: Its heads.
+            um_per_px: Micrometres per pixel, if known.
+        """
+        if found.head_length is None:
+            return None
+        slide = self.groups.get((page.path.parent, page.size), [])
+        own = [head.length for head in found.heads if head.ok and head.length is not None]
+        median = float(np.median(slide)) if slide else found.head_length
+        ratio = max(found.head_length / median, median / found.head_length)
+        if len(own) >= _FEW and ratio > _OTHER_MAGNIFICATION:
+            return found.head_length
+        if um_per_px is not None and max(len(slide), len(own)) < _ENOUGH:
+            return sum(HeadRanges().length_um) / 2 / um_per_px
+        return median
+
+
+def _candidate(page: Page, given: float | None) -> float | None:
+    """A scale that the heads must fit."""
+    if given is not None:
+        return given
+    return None if page.stated is None or page.stated.problem else page.stated.um_per_px
+
+
+def searched_field(
+    image: ImageLike, um_per_px: float | None = None
+) -> tuple[NDArray[np.uint8], FieldSearch, float | None, str]:
+    """A single field, read and searched for heads.
 
     Args:
-        paths: The images.
-        um_per_px: Micrometres per pixel; nothing is checked where it is None.
+        image: A path, a file's bytes, a Pillow image or an array, see `read_image`.
+        um_per_px: Micrometres per pixel, if known.
+
+    Returns:
+        The field ``(h, w, 3)`` RGB uint8, its heads, micrometres per pixel and where they come from, see
+        `SlideScale.um_per_px`: ``given``, or what a path's file says, if that fits the heads.
 
     Raises:
-        InputError: The median head would not be 2 to 12 µm long; the message says which scale would fit.
+        InputError: It can't be read, is smaller than 300 pixels a side, or has several pages.
     """
-    lengths = [] if um_per_px is None else _lengths(paths)
-    if um_per_px is None or not lengths:
-        return
-    median = float(np.median(lengths))
-    low, high = _PLAUSIBLE
-    if low <= median * um_per_px <= high:
-        return
-    message = (
-        f"--um-per-px {um_per_px:g}: heads would be {median * um_per_px:.3g} µm long (median of {len(lengths)}), those "
-        f"of human sperm have 3 to 7; did you mean {_fitting_scale(um_per_px, median):.2g}?"
-    )
-    if len(lengths) >= _ENOUGH:
-        raise InputError(message)
-    _logger.warning("%s", message)
+    page = pages_of([Path(image)]) if isinstance(image, str | Path) else []
+    if len(page) > 1:
+        raise InputError(f"{page[0].path}: {len(page)} pages; give one of them, as an array or as Pillow's image")
+    name = str(page[0]) if page else "image"
+    pixels = read_image(image, name)
+    found = search(pixels, um_per_px, name)
+    if um_per_px is not None or not page:
+        return pixels, found, um_per_px, "" if um_per_px is None else "given"
+    candidate = _candidate(page[0], None)
+    slide = SlideScale()
+    if candidate is not None and found.head_length is not None:
+        slide.check({candidate: [found.head_length]})
+    scale, source = slide.um_per_px(page[0])
+    if scale is not None:
+        found = replace(found, heads=[replace(head, um_per_px=scale) for head in found.heads])
+    return pixels, found, scale, source

@@ -32,6 +32,7 @@ class ModelInfo:
         normal_class: Label of the normal heads, one of the model's.
         no_head_class: Label of what is no head, one of the model's.
         domain: Lowest and highest value of each feature of the training images, see `domain_features`.
+        relative_length: Median length of a head over the longer side of its image in the training images.
         protocol: What was trained and measured on which images.
         accuracy: On held-out images, 0 to 1.
         confusion_matrix: Of the same, rows are the reference; each image counts once per seed.
@@ -51,6 +52,7 @@ class ModelInfo:
     normal_class: str | None = None
     no_head_class: str | None = None
     domain: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    relative_length: float | None = None
     protocol: str | None = None
     accuracy: float | None = None
     confusion_matrix: tuple[tuple[int, ...], ...] | None = None
@@ -94,6 +96,7 @@ class ModelInfo:
             normal_class=values.text("normal_class", None, choices=label_names),
             no_head_class=values.text("no_head_class", None, choices=label_names),
             domain=_domain(values.values("domain")),
+            relative_length=values.number("relative_length", None, 0.01, 1),
             protocol=values.text("protocol", None),
             accuracy=values.number("accuracy", None, 0, 1),
             confusion_matrix=values.confusion_matrix("confusion_matrix", None, len(label_names)),

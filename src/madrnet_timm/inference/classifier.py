@@ -1,26 +1,31 @@
 """Classify images of heads with a trained model, prepared as they were in training."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..data.crops import cut_head
 from ..data.domain import domain_features
+from ..data.kinds import examine
 from ..data.reading import ImageLike, check_crop, read_image
+from ..data.scale import searched_field
 from ..errors import InputError
 from ..evaluation.calibration import softmax, tempered
 from ..evaluation.domain import outside_ranges
+from ..hub.crop_scale import crop_side
 from ..hub.lookup import find_model
 from ..hub.model_folder import ModelFolder
-from ..morphology import HeadMorphology, measure
+from ..morphology import FieldSearch, HeadMorphology
 from .backends import BACKENDS, create_backend
 from .transform import Transform
 
-__all__ = ["Classifier", "Prediction", "Prepared"]
+__all__ = ["Classifier", "FieldPrediction", "Prediction", "Prepared"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,42 @@ class Prediction:
     abstain: bool
     out_of_domain: tuple[str, ...]
     head: HeadMorphology = field(repr=False)
+
+
+@dataclass(frozen=True)
+class FieldPrediction(Sequence[Prediction]):
+    """What a model says of the heads of a field: a sequence of predictions in reading order.
+
+    Attributes:
+        predictions: One for each head; each `Prediction.head` is in the field's pixels, with its ``box``.
+        head_length: Median length of the heads in pixels, None without one.
+        crop_side: Side in pixels of the squares around the heads that the network was shown, None without a head.
+        um_per_px: Micrometres per pixel, None if unknown.
+        um_source: Where they come from: the caller, or what the image's file says; or why that is not believed.
+        reason: Why nothing was found; empty where something was.
+    """
+
+    predictions: tuple[Prediction, ...]
+    head_length: float | None = None
+    crop_side: int | None = None
+    um_per_px: float | None = None
+    um_source: str = ""
+    reason: str = ""
+
+    @property
+    def counted(self) -> list[Prediction]:
+        """Those that the border does not cut."""
+        return [one for one in self.predictions if "touches_border" not in one.head.flags]
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+    @overload
+    def __getitem__(self, index: int) -> Prediction: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Prediction, ...]: ...
+    def __getitem__(self, index: int | slice) -> Prediction | tuple[Prediction, ...]:
+        return self.predictions[index]
 
 
 @dataclass(frozen=True)
@@ -94,14 +135,29 @@ class Classifier:
         """The model in PyTorch on the CPU, in eval mode, whatever the backend is."""
         return self.folder.load()
 
-    def prepare(self, image: NDArray[np.uint8], um_per_px: float | None = None) -> Prepared:
-        """Measure an image ``(h, w, 3)`` RGB and bring it into the form that the network was trained on.
+    def prepare(
+        self, image: NDArray[np.uint8], um_per_px: float | None = None, head: HeadMorphology | None = None
+    ) -> Prepared:
+        """Measure the crop of a head, and bring it into the form that the network was trained on.
+
+        Args:
+            image: ``(h, w, 3)`` RGB uint8.
+            um_per_px: Micrometres per pixel, if known.
+            head: What was measured on it, if that is known already; then it is taken for a crop without a look.
 
         Raises:
-            InputError: It is too large for the crop of a single head.
+            InputError: It is, or is too large for anything but, a field of view.
         """
-        check_crop(image.shape[1], image.shape[0], "image")
-        head = measure(image, um_per_px)
+        if head is None:
+            check_crop(image.shape[1], image.shape[0], "image")
+            found = examine(image, um_per_px=um_per_px)
+            if isinstance(found, FieldSearch):
+                raise InputError(
+                    f"image: looks like a field of view ({len(found.heads)} heads, about {found.head_length:.0f} of "
+                    f"{max(image.shape[:2])} pixels long); expected the crop of a single head; `Classifier.field` and "
+                    "`madrnet predict` take fields"
+                )
+            head = found
         outside = outside_ranges(domain_features(image, head), self.folder.domain)
         return Prepared(head, self.transform.view(image, head), tuple(outside))
 
@@ -139,13 +195,41 @@ class Classifier:
             )
         return out
 
+    def field(self, image: ImageLike, um_per_px: float | None = None, batch_size: int = 32) -> FieldPrediction:
+        """Find the heads of a field of view, and classify each.
+
+        Around each head the network is shown a square in which heads are as large as in the model's training images.
+
+        Args:
+            image: A path, a file's bytes, a Pillow image or an array, at least 300 pixels a side; see `read_image`.
+            um_per_px: Micrometres per pixel; if None, what a path's file says, where that is plausible.
+            batch_size: Heads per batch.
+
+        Returns:
+            Heads at the border, too; `FieldPrediction.counted` leaves them out. Where nothing is found, none, and the
+            reason.
+
+        Raises:
+            InputError: An image that can't be read, or is smaller; or a file of several pages.
+        """
+        pixels, found, scale, source = searched_field(image, um_per_px)
+        if found.head_length is None:
+            return FieldPrediction((), None, None, scale, source, found.reason)
+        side = crop_side(found.head_length, self.folder.info)
+        crops = [cut_head(pixels, head, side) for head in found.heads]
+        prepared = [self.prepare(crop.image, scale, crop.head) for crop in crops]
+        batches = [prepared[start : start + batch_size] for start in range(0, len(prepared), batch_size)]
+        predicted = [prediction for batch in batches for prediction in self.predict(batch)]
+        whole = [replace(one, head=head) for one, head in zip(predicted, found.heads, strict=True)]
+        return FieldPrediction(tuple(whole), found.head_length, side, scale, source)
+
     def __call__(
         self, images: Iterable[ImageLike], batch_size: int = 32, um_per_px: float | None = None
     ) -> list[Prediction]:
-        """Classify images in any form: paths, files' bytes, Pillow images or arrays, see `read_image`.
+        """Classify crops of heads in any form: paths, files' bytes, Pillow images or arrays, see `read_image`.
 
         Raises:
-            InputError: An image that can't be read, or is too large for the crop of a single head.
+            InputError: An image that can't be read, or is a field of view: see `field`.
         """
         if isinstance(images, str | Path):
             raise InputError(f"{images}: expected a list of images; write [{str(images)!r}]")

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import InputError
 from ..evaluation.prevalence import NormalShare, normal_share
 from .results import Results
+from .screen import NO_SPERM
 
 __all__ = ["HeadCount", "Row", "count_slides", "doubts", "normal_class", "share_of", "shows_no_head"]
 
@@ -25,7 +26,8 @@ class HeadCount:
         copies: Number of rows that do not count, since an earlier one of the table has the same pixels.
         shared: Number of images that do not count, since they are on the first slide, too.
         border: Heads at the border of their field, of which a part may be missing: in no other list.
-        no_head: Images that show no head: of the model's class for that, or with the flag ``no_head``.
+        no_head: Images that show no head: of the model's class for that, or with the flag ``no_head`` or
+            ``no_sperm``.
         doubtful: Heads with `doubts`.
         decided: The other heads.
     """
@@ -60,8 +62,8 @@ def doubts(row: Row) -> list[str]:
 
 
 def shows_no_head(row: Row, no_head_class: str | None) -> bool:
-    """Whether the machine sees no head: by the flag ``no_head``, or by the model's class for that."""
-    return row["prediction"] == no_head_class or "no_head" in row["flags"].split()
+    """Whether the machine sees no head: by the flag ``no_head`` or ``no_sperm``, or by the model's class for that."""
+    return row["prediction"] == no_head_class or bool({"no_head", NO_SPERM} & set(row["flags"].split()))
 
 
 def share_of(rows: Sequence[Row], normal: str | None) -> NormalShare | None:

@@ -1,20 +1,26 @@
-"""Rows of a prediction as they come, in a file beside the table, so that an interrupted one can be taken up."""
+"""What came of images, in a file beside the table, so that an interrupted prediction can be taken up.
+
+In memory there is no more than where in the file each image stands, however many heads there are.
+"""
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
+from ..data.pages import Page
 from ..errors import InputError
+from ..values import Values
+from .field_record import FieldRecord
+from .predicted import Outcome, Row
 
-__all__ = ["FinishedRows", "Outcome", "finished_path"]
-
-Outcome = dict[str, Any] | str
-"""The row of an image, or why there is none."""
+__all__ = ["FinishedRows", "StoredRows", "finished_path"]
 
 _logger = logging.getLogger(__name__)
+
+_Key = tuple[str, int | None]
 
 
 def finished_path(table: Path) -> Path:
@@ -22,13 +28,40 @@ def finished_path(table: Path) -> Path:
     return table.with_name(f"{table.name}.part")
 
 
-def _stamp(path: Path) -> list[int]:
+def _stamp(path: Path) -> tuple[int, ...]:
     """Size and time of a file: another one means that it has changed since."""
     try:
         found = path.stat()
     except OSError:
-        return []
-    return [found.st_size, found.st_mtime_ns]
+        return ()
+    return found.st_size, found.st_mtime_ns
+
+
+def _key(page: Page) -> _Key:
+    return str(page.path), page.number
+
+
+def _line(page: Page, stamp: Sequence[int], outcome: Outcome) -> dict[str, Any]:
+    line = {"file": str(page.path), "page": page.number, "stamp": stamp}
+    if outcome.skipped:
+        return line | {"skipped": outcome.skipped}
+    field = {} if outcome.field is None else {"field": outcome.field.to_dict()}
+    return line | {"rows": outcome.rows} | field
+
+
+def _outcome(line: Mapping[str, Any]) -> Outcome:
+    """What a line says.
+
+    Raises:
+        ValueError, KeyError, TypeError, InputError: It is not such a line.
+    """
+    if "skipped" in line:
+        return Outcome(skipped=str(line["skipped"]))
+    for row in line["rows"]:
+        if row["file"] != line["file"]:
+            raise ValueError("another file")
+    field = FieldRecord.read(Values(line["field"], "field")) if "field" in line else None
+    return Outcome(tuple(line["rows"]), field)
 
 
 class FinishedRows:
@@ -47,67 +80,88 @@ class FinishedRows:
 
     def __init__(self, path: Path, made_by: Mapping[str, Any], resume: bool = False) -> None:
         self.path = path
-        self._outcomes: dict[str, tuple[list[int], Outcome]] = {}
+        self._places: dict[_Key, tuple[tuple[int, ...], int | Outcome]] = {}  # stamp, and where in the file it stands
         self._made_by = made_by
-        self._file: TextIO | None = None
+        self._file: IO[bytes] | None = None
         self._full = False  # the disk
-        self._kept = self._read(made_by) if resume and path.is_file() else 0  # bytes
+        self._kept = 0  # bytes
+        if resume and path.is_file():
+            self._read()
 
-    def _read(self, made_by: Mapping[str, Any]) -> int:
-        """Take up the file; how many of its bytes are whole lines."""
-        data = self.path.read_bytes()
-        kept = data.rfind(b"\n") + 1
-        if not kept:
-            return 0
+    def _read(self) -> None:
+        """Take up the whole lines of the file."""
         try:
-            begun, *found = (json.loads(line) for line in data[:kept].splitlines())
-            other = [name for name in {**made_by, **begun} if begun.get(name) != made_by.get(name)]
-            for item in found:
-                outcome = item["row"] if "row" in item else str(item["skipped"])
-                if isinstance(outcome, dict) and outcome["file"] != item["file"]:
-                    raise ValueError("another file")
-                self._outcomes[item["file"]] = item["stamp"], outcome
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            with self.path.open("rb") as opened:
+                for number, data in enumerate(opened):
+                    if not data.endswith(b"\n"):
+                        break
+                    line = json.loads(data)
+                    if number == 0:
+                        self._check(line)
+                    else:
+                        _outcome(line)
+                        self._places[line["file"], line["page"]] = tuple(line["stamp"]), self._kept
+                    self._kept += len(data)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError) as error:
+            if isinstance(error, InputError) and str(self.path) in str(error):
+                raise
             raise InputError(f"{self.path}: damaged; delete it, or leave --resume out to begin anew") from None
-        if other:
-            raise InputError(
-                f"{self.path}: begun with {other[0]} {begun.get(other[0])}, not {made_by.get(other[0])}; "
-                "give the same model and options, or leave --resume out to begin anew"
-            )
-        return kept
+
+    def _check(self, begun: Mapping[str, Any]) -> None:
+        for name in {**self._made_by, **begun}:
+            if begun.get(name) != self._made_by.get(name):
+                raise InputError(
+                    f"{self.path}: begun with {name} {begun.get(name)}, not {self._made_by.get(name)}; give the same "
+                    "model and options, or leave --resume out to begin anew"
+                )
 
     def __len__(self) -> int:
-        return len(self._outcomes)
+        return len(self._places)
 
-    def get(self, path: Path) -> Outcome | None:
-        """What came of an image; None where it is not done yet, or has changed since."""
-        stamp, outcome = self._outcomes.get(str(path), (None, None))
-        return outcome if stamp == _stamp(path) else None
+    def __contains__(self, page: Page) -> bool:
+        """It is done, and has not changed since."""
+        found = self._places.get(_key(page))
+        return found is not None and found[0] == _stamp(page.path)
 
-    def add(self, outcomes: Sequence[tuple[Path, Outcome]]) -> None:
-        """Keep what came of some images."""
-        lines = []
-        for path, outcome in outcomes:
-            stamp = _stamp(path)
-            self._outcomes[str(path)] = stamp, outcome
-            kind = "row" if isinstance(outcome, dict) else "skipped"
-            lines.append({"file": str(path), "stamp": stamp, kind: outcome})
-        self._write(lines)
+    def outcomes(self, pages: Sequence[Page]) -> Iterator[Outcome]:
+        """What came of images, each of which is done."""
+        with ExitStack() as stack:
+            opened: IO[bytes] | None = None
+            for page in pages:
+                _, place = self._places[_key(page)]
+                if isinstance(place, Outcome):
+                    yield place
+                    continue
+                opened = opened or stack.enter_context(self.path.open("rb"))
+                opened.seek(place)
+                yield _outcome(json.loads(opened.readline()))
 
-    def _write(self, lines: Sequence[Mapping[str, Any]]) -> None:
+    def add(self, page: Page, outcome: Outcome) -> None:
+        """Keep what came of an image."""
+        stamp = _stamp(page.path)
+        place = self._written(f"{json.dumps(_line(page, stamp, outcome))}\n".encode())
+        self._places[_key(page)] = stamp, outcome if place is None else place
+
+    def _written(self, data: bytes) -> int | None:
+        """Where in the file it stands; None where the disk takes no more."""
         if self._full:
-            return
+            return None
         try:
             if self._file is None:
-                self._file = self.path.open("a", encoding="utf-8", newline="\n")
+                self._file = self.path.open("r+b" if self._kept else "wb")
                 self._file.truncate(self._kept)  # a line that was cut off goes
-                lines = lines if self._kept else [self._made_by, *lines]
-            self._file.write("".join(f"{json.dumps(line)}\n" for line in lines))
+                self._file.seek(self._kept)
+                if not self._kept:
+                    self._kept = self._file.write(f"{json.dumps(self._made_by)}\n".encode())
+            self._file.write(data)
             self._file.flush()
         except OSError as error:  # the rows themselves are not lost
             _logger.warning("%s: no more rows can be kept there (%s); going on without", self.path, error.strerror)
             self._full = True
             self._close()
+            return None
+        place, self._kept = self._kept, self._kept + len(data)
+        return place
 
     def _close(self) -> None:
         if self._file is not None:
@@ -119,3 +173,25 @@ class FinishedRows:
         """The table is written: the file is no longer needed."""
         self._close()
         self.path.unlink(missing_ok=True)
+
+
+class StoredRows(Collection[Row]):
+    """The rows of images that are done, read from the file each time that they are gone through.
+
+    Args:
+        finished: Where they lie.
+        pages: The images, in order.
+    """
+
+    def __init__(self, finished: FinishedRows, pages: Sequence[Page]) -> None:
+        self._finished, self._pages = finished, pages
+        self._count = sum(len(outcome.rows) for outcome in finished.outcomes(pages))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Row]:
+        return (row for outcome in self._finished.outcomes(self._pages) for row in outcome.rows)
+
+    def __contains__(self, row: object) -> bool:
+        return any(row == found for found in self)

@@ -50,6 +50,7 @@ COLUMNS = {
     "who_width_um": f"Whether the width is in the range of a normal head, {_range('width_um')} µm.",
     "who_aspect_ratio": f"Whether γ is in the range of a normal head, {_range('aspect_ratio')}.",
     "who_acrosome_fraction": f"Whether the acrosome's share is that of a normal head, {_range('acrosome_fraction')}.",
+    "no_sperm": "Probability that it is no sperm, by the model given to --screen; only with --screen.",
     "pixel_sha256": "Hash of the crop's or the field's pixels: the same for copies, whatever their names and formats.",
 }
 
@@ -61,6 +62,7 @@ FLAGS = {
     "two_heads": "There is another dark object of this size: a second head, or debris.",
     "cut_neck": "The outline was cut at a neck, where a midpiece or cytoplasm was attached to the head.",
     "irregular": "The outline has dents that a single head does not have: debris, or a clump.",
+    "no_sperm": "The model given to --screen takes it for no sperm; it is not counted.",
     "polarity": "It is a guess which end bears the acrosome.",
 }
 

@@ -1,38 +1,85 @@
-"""Many image files into a table: decoded and measured by threads while the network computes."""
+"""Many images into a table: read, searched for heads and measured by threads while the network computes."""
 
-import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from ..data.measuring import measurement_row, single_threaded_opencv
-from ..data.reading import pixel_sha256, read_image
-from ..data.scale import check_scale_fits
+from ..data.crops import HeadCrop, cut_head
+from ..data.kinds import examine, kind_by_size
+from ..data.measuring import measurement_row, place_row, single_threaded_opencv
+from ..data.pages import Page, pages_of, read_page
+from ..data.reading import pixel_sha256
+from ..data.scale import SlideScale
 from ..errors import InputError
+from ..hub.crop_scale import crop_side
+from ..morphology import FieldSearch, HeadMorphology
 from ..progress import progress
 from .classifier import Classifier, Prediction, Prepared
-from .finished import FinishedRows, Outcome
-from .predicted import PLACE, Predicted
+from .field_images import FieldImages
+from .field_record import FieldRecord
+from .finished import FinishedRows, StoredRows
+from .predicted import Outcome, Predicted, Row
+from .screen import NO_SPERM, Screen
 
-__all__ = ["predict_files", "prediction_row"]
+__all__ = ["Options", "predict_files", "predict_pages", "prediction_row"]
 
-_THREADS = 2  # that decode and measure
+_THREADS = 2  # that read, search and measure
 _AHEAD = 3  # batches that are prepared while one is computed
+_SHOWN_FROM = 20  # images with a bar
+_HEADS_OF_FIELD = 8  # as many as a field is reckoned to have, when images are put into batches
 
-_Ready = tuple[Prepared, str]  # and the hash of its pixels
+
+@dataclass(frozen=True)
+class Options:
+    """How images are predicted.
+
+    Attributes:
+        slide: Their scale.
+        kind: What they are, one of `madrnet_timm.data.kinds.KINDS`.
+        batch_size: Heads per batch.
+        screen: Another model that says what is no sperm.
+        images: Where crops and overlays of fields are written.
+    """
+
+    slide: SlideScale
+    kind: str = "auto"
+    batch_size: int = 32
+    screen: Screen | None = None
+    images: FieldImages | None = None
 
 
-def prediction_row(file: str, prediction: Prediction, pixels: str) -> dict[str, Any]:
-    """A prediction as the cells of a table: class, probabilities, doubts, measurements, `pixel_sha256` of the image."""
+@dataclass(frozen=True)
+class _Ready:
+    """A page on its way into the network. Of a field nothing of its size is kept but where its image is drawn upon."""
+
+    pixels: str  # hash
+    crops: list[HeadCrop]
+    prepared: list[Prepared]
+    screened: list[Prepared]
+    field: FieldRecord | None = None
+    image: NDArray[np.uint8] | None = None
+
+
+def prediction_row(file: str, prediction: Prediction, pixels: str, place: Row | None = None) -> Row:
+    """A prediction as the cells of a table: class, probabilities, doubts, measurements, `pixel_sha256` of the image.
+
+    Args:
+        file: The image's name.
+        prediction: Of a head.
+        pixels: `pixel_sha256` of the crop, or of the field that the head lies in.
+        place: Where in its field the head lies, see `place_row`; None for a crop.
+    """
     return {
         "file": file,
-        **dict.fromkeys(PLACE),
-        "counted": True,
+        **(place or place_row()),
         "prediction": prediction.label,
         "probability": max(prediction.probabilities.values()),
         "abstain": prediction.abstain,
@@ -44,27 +91,93 @@ def prediction_row(file: str, prediction: Prediction, pixels: str) -> dict[str, 
     }
 
 
-def _prepare(path: Path, classifier: Classifier, um_per_px: float | None) -> _Ready | str:
-    """An image ready for the network and the hash of its pixels, or why there is none."""
+def _prepare(page: Page, classifier: Classifier, options: Options) -> _Ready | str:
+    """A page ready for the network, or why it can't be read."""
+    scale, source = options.slide.um_per_px(page)
     try:
-        image = read_image(path, crop=True)
+        image = read_page(page, crop=options.kind == "crop")
+        found = examine(image, options.kind, scale, str(page))
     except InputError as error:
         return str(error)
-    return classifier.prepare(image, um_per_px), pixel_sha256(image)
+    pixels = pixel_sha256(image)
+    if isinstance(found, HeadMorphology):
+        crops, field = [HeadCrop(image, found, (0, 0))], None
+        screened = crops
+    else:
+        length = options.slide.head_length(page, found, scale)
+        field = _record(page, image, found, (scale, source), pixels)
+        crops, screened = _cut(image, found, length, classifier), []
+        if options.screen is not None:
+            screened = _cut(image, found, length, options.screen.classifier)
+        if crops:
+            field = replace(field, crop_side=len(crops[0].image))
+    return _Ready(
+        pixels,
+        crops,
+        [classifier.prepare(crop.image, scale, crop.head) for crop in crops],
+        [] if options.screen is None else [
+            options.screen.classifier.prepare(crop.image, scale, crop.head) for crop in screened
+        ],
+        field,
+        image if field is not None and options.images is not None and options.images.overlay is not None else None,
+    )  # fmt: skip
 
 
-def _batches(
-    paths: Sequence[Path], batch_size: int, task: Callable[[Path], _Ready | str]
-) -> Iterator[list[tuple[Path, _Ready | str]]]:
-    """Prepared images in batches, a few of which are always under way."""
+def _cut(image: NDArray[np.uint8], found: FieldSearch, length: float | None, classifier: Classifier) -> list[HeadCrop]:
+    if length is None:
+        return []
+    side = crop_side(length, classifier.folder.info)
+    return [cut_head(image, head, side) for head in found.heads]
+
+
+def _record(
+    page: Page, image: NDArray[np.uint8], found: FieldSearch, scale: tuple[float | None, str], pixels: str
+) -> FieldRecord:
+    return FieldRecord(
+        file=str(page.path),
+        page=page.number,
+        width=image.shape[1],
+        height=image.shape[0],
+        heads=len(found.heads),
+        at_border=sum("touches_border" in head.flags for head in found.heads),
+        head_length=found.head_length,
+        um_per_px=scale[0],
+        um_source=scale[1],
+        reason=found.reason,
+        pixel_sha256=pixels,
+    )
+
+
+def _chunks(pages: Sequence[Page], options: Options) -> Iterator[list[Page]]:
+    """Pages with about as many heads as a batch has."""
+    chunk: list[Page] = []
+    heads = 0
+    for page in pages:
+        more = 1 if kind_by_size(*page.size, options.kind) == "crop" else _HEADS_OF_FIELD
+        if chunk and heads + more > options.batch_size:
+            yield chunk
+            chunk, heads = [], 0
+        chunk.append(page)
+        heads += more
+    if chunk:
+        yield chunk
+
+
+def _prepared(
+    chunks: Iterable[list[Page]], task: Callable[[Page], _Ready | str]
+) -> Iterator[list[tuple[Page, _Ready | str]]]:
+    """Prepared pages in chunks, a few of which are always under way."""
     with ThreadPoolExecutor(_THREADS) as pool:
-        waiting: deque[list[tuple[Path, Future[_Ready | str]]]] = deque()
-        for start in range(0, len(paths), batch_size):
-            waiting.append([(path, pool.submit(task, path)) for path in paths[start : start + batch_size]])
-            if len(waiting) > _AHEAD:
-                yield [(path, future.result()) for path, future in waiting.popleft()]
-        while waiting:
-            yield [(path, future.result()) for path, future in waiting.popleft()]
+        waiting: deque[list[tuple[Page, Future[_Ready | str]]]] = deque()
+        try:
+            for chunk in chunks:
+                waiting.append([(page, pool.submit(task, page)) for page in chunk])
+                if len(waiting) > _AHEAD:
+                    yield [(page, future.result()) for page, future in waiting.popleft()]
+            while waiting:
+                yield [(page, future.result()) for page, future in waiting.popleft()]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # interrupted: what has not begun need not
 
 
 @contextmanager
@@ -79,50 +192,123 @@ def _sharing_cores() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _outcomes(
+    chunk: Sequence[tuple[Page, _Ready | str]], classifier: Classifier, options: Options
+) -> list[tuple[Page, Outcome]]:
+    """Classify the heads of some pages."""
+    ready = [item for _, item in chunk if isinstance(item, _Ready)]
+    prepared = [one for item in ready for one in item.prepared]
+    size = options.batch_size
+    predictions = [
+        one for start in range(0, len(prepared), size) for one in classifier.predict(prepared[start : start + size])
+    ]
+    no_sperm: list[tuple[float, bool]] = []
+    if options.screen is not None:
+        screened = [one for item in ready for one in item.screened]
+        for start in range(0, len(screened), size):
+            no_sperm += options.screen.no_sperm(screened[start : start + size])
+    out, begin = [], 0
+    for page, item in chunk:
+        if isinstance(item, str):
+            out.append((page, Outcome(skipped=item)))
+            continue
+        its = slice(begin, begin + len(item.prepared))
+        begin = its.stop
+        rows = _rows(page, item, predictions[its], no_sperm[its])
+        if options.images is not None and item.field is not None:
+            options.images.write(page, item.image, item.crops, rows)
+        out.append((page, Outcome(tuple(rows), item.field)))
+    return out
+
+
+def _rows(
+    page: Page, item: _Ready, predictions: Sequence[Prediction], no_sperm: Sequence[tuple[float, bool]]
+) -> list[Row]:
+    rows = []
+    for number, (crop, prediction) in enumerate(zip(item.crops, predictions, strict=True), 1):
+        place = None if item.field is None else place_row(crop.head, page.number, number, crop.origin)
+        row = prediction_row(str(page.path), prediction, item.pixels, place or place_row(page=page.number))
+        if no_sperm:
+            probability, is_none = no_sperm[number - 1]
+            row[NO_SPERM] = probability
+            row["flags"] = " ".join(sorted({*row["flags"].split(), *([NO_SPERM] if is_none else [])}))
+        rows.append(row)
+    return rows
+
+
+def _predicted(pages: Sequence[Page], classifier: Classifier, options: Options) -> Iterator[tuple[Page, Outcome]]:
+    """What comes of each image, in order. What has been given is not kept."""
+
+    def outcomes() -> Iterator[tuple[Page, Outcome]]:
+        task = partial(_prepare, classifier=classifier, options=options)
+        for batch in _prepared(_chunks(pages, options), task):
+            yield from _outcomes(batch, classifier, options)
+
+    with _sharing_cores():
+        yield from progress(outcomes(), len(pages), "predicting", "image", shown_from=_SHOWN_FROM)
+
+
+def _common_scale(pages: Sequence[Page], slide: SlideScale) -> tuple[float | None, str]:
+    """Micrometres per pixel that all images have in common, and where they come from; None where they differ."""
+    found = {slide.um_per_px(page) for page in pages if page.size != (0, 0)}
+    return found.pop() if len(found) == 1 else (slide.given, "--um-per-px" if slide.given is not None else "")
+
+
+def _noted(rows: Collection[Row], outcomes: Iterable[Outcome], pages: Sequence[Page], options: Options) -> Predicted:
+    """Rows, and everything else that is known about them."""
+    um_per_px, um_source = _common_scale(pages, options.slide)
+    out = Predicted(rows, um_per_px=um_per_px, um_source=um_source)
+    if options.screen is not None:
+        out.screen = options.screen.classifier.folder
+    for outcome in outcomes:
+        if outcome.skipped:
+            out.skipped.append(outcome.skipped)
+        if outcome.field is not None:
+            out.fields.append(outcome.field)
+        out.abstained += sum(row["abstain"] for row in outcome.rows)
+        out.outside += sum(bool(row["out_of_domain"]) for row in outcome.rows)
+        out.no_sperm += sum(NO_SPERM in row["flags"].split() for row in outcome.rows)
+    return out
+
+
+def predict_pages(
+    pages: Sequence[Page], classifier: Classifier, options: Options, finished: FinishedRows | None = None
+) -> Predicted:
+    """Classify and measure the heads of many images, with a progress bar.
+
+    Args:
+        pages: Files and pages of files.
+        classifier: The model.
+        options: Scale, kind and so on.
+        finished: A file where outcomes are kept as they come, and what is done already. With it the rows lie on the
+            disk, and many images take no more memory than a few.
+    """
+    if finished is None:
+        outcomes = [outcome for _, outcome in _predicted(pages, classifier, options)]
+        return _noted([row for outcome in outcomes for row in outcome.rows], outcomes, pages, options)
+    for page, outcome in _predicted([page for page in pages if page not in finished], classifier, options):
+        finished.add(page, outcome)
+    return _noted(StoredRows(finished, pages), finished.outcomes(pages), pages, options)
+
+
 def predict_files(
     paths: Sequence[Path],
     classifier: Classifier,
     um_per_px: float | None = None,
     batch_size: int = 32,
-    finished: FinishedRows | None = None,
+    kind: str = "auto",
 ) -> Predicted:
-    """Classify and measure many image files, with a progress bar.
+    """Classify and measure the heads of many image files, crops, fields or both, with a progress bar.
 
     Args:
-        paths: The files.
+        paths: The files; of a TIFF of several pages each page is an image.
         classifier: The model.
-        um_per_px: Micrometres per pixel, if known.
-        batch_size: Images per batch.
-        finished: Where each batch is kept as it comes, and what is done already.
-
-    Returns:
-        A row for each image, in order, and a message for each file that was skipped.
+        um_per_px: Micrometres per pixel; if None, what the files say, where that is plausible.
+        batch_size: Heads per batch.
+        kind: What the images are, one of `madrnet_timm.data.kinds.KINDS`.
 
     Raises:
-        InputError: The scale does not fit, see `check_scale_fits`.
+        InputError: The scale given does not fit, see `SlideScale.of`.
     """
-    check_scale_fits(paths, um_per_px)
-    outcomes: dict[Path, Outcome] = {}
-    if finished is not None:
-        outcomes = {path: outcome for path in paths if (outcome := finished.get(path)) is not None}
-    todo = [path for path in paths if path not in outcomes]
-    with _sharing_cores():
-        batches = _batches(todo, batch_size, lambda path: _prepare(path, classifier, um_per_px))
-        count = math.ceil(len(todo) / batch_size)
-        for batch in progress(batches, count, "predicting", "batch", shown_from=3):
-            done: list[tuple[Path, Outcome]] = [(path, item) for path, item in batch if isinstance(item, str)]
-            ready = [(path, *item) for path, item in batch if not isinstance(item, str)]
-            if ready:
-                predictions = classifier.predict([item for _, item, _ in ready])
-                found = zip(ready, predictions, strict=True)
-                done += [(path, prediction_row(str(path), given, pixels)) for (path, _, pixels), given in found]
-            outcomes.update(done)
-            if finished is not None:
-                finished.add(done)
-    ordered = [outcomes[path] for path in paths]
-    return Predicted(
-        [row for row in ordered if isinstance(row, dict)],
-        [why for why in ordered if isinstance(why, str)],
-        um_per_px=um_per_px,
-        um_source="" if um_per_px is None else "--um-per-px",
-    )
+    pages = pages_of(paths)
+    return predict_pages(pages, classifier, Options(SlideScale.of(pages, um_per_px, kind), kind, batch_size))

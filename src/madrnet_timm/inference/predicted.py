@@ -1,14 +1,30 @@
 """What comes of a prediction: rows of a table, and what is known about them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..hub.model_folder import ModelFolder
 from .field_record import FieldRecord
 
-__all__ = ["PLACE", "Predicted"]
+__all__ = ["Outcome", "Predicted", "Row"]
 
-PLACE = ("page", "head", "x0", "y0", "x1", "y1", "center_x", "center_y")
-"""Columns that say where in its field a head lies; empty for a crop. They stand after ``file``."""
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an image.
+
+    Attributes:
+        rows: Of a crop one, of a field one for each head.
+        field: Of a field.
+        skipped: Why the image could not be read; empty where it could.
+    """
+
+    rows: tuple[Row, ...] = ()
+    field: FieldRecord | None = None
+    skipped: str = ""
 
 
 @dataclass
@@ -21,10 +37,18 @@ class Predicted:
         fields: The fields among the images, also those in which nothing was found.
         um_per_px: Micrometres per pixel, if it is known and the same for all.
         um_source: Where it comes from, see `FieldRecord`.
+        screen: Folder of the model that decided what is no sperm, if any.
+        abstained: Number of rows on which the model abstains.
+        outside: Number of rows that are unlike its training images.
+        no_sperm: Number of rows that are no sperm by the screen.
     """
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: Collection[Row] = ()
     skipped: list[str] = field(default_factory=list)
     fields: list[FieldRecord] = field(default_factory=list)
     um_per_px: float | None = None
     um_source: str = ""
+    screen: ModelFolder | None = None
+    abstained: int = 0
+    outside: int = 0
+    no_sperm: int = 0

@@ -20,6 +20,7 @@ from ..values import Values, read_json
 from .classifier import Classifier
 from .field_record import FieldRecord
 from .predicted import Predicted
+from .screen import NO_SPERM
 
 __all__ = ["Results", "ResultsInfo", "info_path", "read_results", "write_results"]
 
@@ -215,6 +216,7 @@ _NOT_NEGATIVE = ("head_length", "head_width", "area", "perimeter", "length_um", 
 _OTHERS: dict[str, Checked] = {
     **_COUNTS,
     **dict.fromkeys(("center_x", "center_y"), _number(optional=True)),
+    NO_SPERM: _number(0, 1, optional=True),
     "counted": lambda value: True if value in (None, "") else _flag(value),  # older tables hold crops only
     "probability": _number(0, 1, optional=True),
     **dict.fromkeys(MEASUREMENTS, _number(optional=True)),
@@ -281,6 +283,8 @@ def write_results(path: Path, found: Predicted, classifier: Classifier, excel: b
         "um_source": found.um_source,
         "skipped": [reason.encode("utf-8", "backslashreplace").decode() for reason in found.skipped],
         "fields": [record.to_dict() for record in found.fields],
+        "screen": "" if found.screen is None else os.path.abspath(found.screen.path),
+        "screen_digest": "" if found.screen is None else found.screen.digest(),
         "command": command,
         "directory": os.getcwd(),
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,8 +75,8 @@ def _from_pillow(image: Image.Image, name: str) -> tuple[NDArray[np.generic], in
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise InputError(
-            f"{name}: {width}×{height} pixels are more than {MOST_PIXELS // 1_000_000} million; expected crops of "
-            "single heads: cut them out, or make the image smaller"
+            f"{name}: {width}×{height} pixels are more than {MOST_PIXELS // 1_000_000} million; make the image "
+            "smaller, or cut it up"
         )
     try:
         bits, unsigned = _known_bits(image), _is_unsigned(image)
@@ -124,10 +125,7 @@ def _deep_colour(image: Image.Image, name: str) -> Image.Image | None:
     rawmode = tile[0][3] if isinstance(tile[0][3], str) else str(tile[0][3][:1])
     if ";16" not in rawmode:
         return None
-    place = opened.tell()
-    opened.seek(0)
-    values = cv2.imdecode(np.frombuffer(opened.read(), np.uint8), cv2.IMREAD_UNCHANGED)
-    opened.seek(place)
+    values = _all_bits(image, opened)
     if values is None or values.dtype != np.uint16 or values.ndim != 3:
         raise InputError(f"{name}: its 16 bits a colour can't be read; save it with 8 bits a colour")
     if values.shape[2] == 4:
@@ -139,6 +137,22 @@ def _deep_colour(image: Image.Image, name: str) -> Image.Image | None:
     if image.format != "TIFF":  # which OpenCV has turned
         out.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
     return out
+
+
+def _all_bits(image: Image.Image, opened: IO[bytes]) -> NDArray[np.integer[Any]] | None:
+    """The page of an image file that Pillow stands at, as OpenCV reads it; None where it can't."""
+    name = str(getattr(image, "filename", ""))
+    if image.tell() and name:  # of a stack, which may be large, one page from the disk
+        _, pages = cv2.imreadmulti(name, image.tell(), 1, flags=cv2.IMREAD_UNCHANGED)
+        return pages[0] if pages else None
+    place = opened.tell()
+    opened.seek(0)
+    data = np.frombuffer(opened.read(), np.uint8)
+    opened.seek(place)
+    if image.tell() == 0:
+        return cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    _, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(image.tell(), image.tell() + 1))
+    return pages[0] if pages else None
 
 
 def _to_8_bits(values: NDArray[np.generic], bits: int | None, name: str) -> UInt8Array:

@@ -105,7 +105,18 @@ class Outcome:
             normal_class=division.normal,
             no_head_class=source.no_head if source.no_head in division.names else None,
             domain=domain_ranges(division.train_records["domain"]),
+            relative_length=self._relative_length(source.no_head),
         )
+
+    def _relative_length(self, no_head: str | None) -> float | None:
+        """Median over the training images of a head's length over its image's longer side."""
+        names, records = self.division.names, self.division.train_records
+        lengths = [
+            features["relative_length"]
+            for features, label in zip(records["domain"], records["label"], strict=True)
+            if features["relative_length"] is not None and names[label] != no_head
+        ]
+        return round(float(np.median(lengths)), 4) if lengths else None
 
     def _prediction_rows(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
         columns = ("file", "pixel_sha256", "group", "label", "aspect_ratio")

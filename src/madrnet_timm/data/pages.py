@@ -1,0 +1,120 @@
+"""What is to be looked at: each image file, and each page of a TIFF with several."""
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import InputError
+from ..progress import progress
+from .kinds import kind_by_size
+from .reading import formats, read_image, shown
+from .stated_scale import StatedScale, stated_scale
+
+__all__ = ["Page", "kinds_of", "page_name", "pages_of", "read_page"]
+
+_opened = threading.local()  # the file that this thread read last: of a stack, finding a page anew takes long
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An image: a file, or a page of one.
+
+    Attributes:
+        path: The file.
+        number: Of the page, from 1, where the file has several; else None.
+        size: Width and height in pixels; zeros where the file can't be read.
+        stated: The scale that the file states.
+    """
+
+    path: Path
+    number: int | None = None
+    size: tuple[int, int] = (0, 0)
+    stated: StatedScale | None = None
+
+    def __str__(self) -> str:
+        """As messages name it."""
+        return shown(self.path) if self.number is None else f"{shown(self.path)}, page {self.number}"
+
+
+def page_name(name: str, page: Page) -> str:
+    """The name of an image made of a page, from that of its file, see `madrnet_timm.data.reading.names_below`."""
+    return name if page.number is None else f"{name.removesuffix('.png')}-page{page.number:04}.png"
+
+
+def pages_of(paths: Sequence[Path]) -> list[Page]:
+    """The pages of image files, by their headers alone, with a progress bar.
+
+    A file that can't be read is a page of no size: why, is said where it is read.
+    """
+    return [page for path in progress(paths, len(paths), "looking at", "file", shown_from=500) for page in _pages(path)]
+
+
+def _pages(path: Path) -> Iterator[Page]:
+    try:
+        with Image.open(path, formats=formats()) as opened:
+            count = getattr(opened, "n_frames", 1) if opened.format == "TIFF" else 1
+            stated = stated_scale(opened)
+            found = [Page(path, None, opened.size, stated)] if count == 1 else []
+            for number in range(1, count + 1) if count > 1 else ():
+                opened.seek(number - 1)
+                found.append(Page(path, number, opened.size, stated))
+    except Exception:  # which ones Pillow's formats raise for broken files is nowhere written
+        yield Page(path)
+    else:
+        yield from found
+
+
+def kinds_of(pages: Sequence[Page], wanted: str = "auto") -> str:
+    """How many pages are taken for fields and how many for crops, in words; empty where all are crops.
+
+    Args:
+        pages: Those that can't be read are in neither.
+        wanted: One of `madrnet_timm.data.kinds.KINDS`.
+    """
+    kinds = Counter(kind_by_size(*page.size, wanted) for page in pages if page.size != (0, 0))
+    fields, crops, either = (kinds[kind] for kind in ("field", "crop", "auto"))
+    words = [f"{fields} {'field' if fields == 1 else 'fields'} of view"] * bool(fields)
+    words += [f"{crops} {'crop' if crops == 1 else 'crops'}"] * bool(crops)
+    words += [f"{either} to be told by what they show (--input crop or field decides otherwise)"] * bool(either)
+    return ", ".join(words) if fields or either else ""
+
+
+def read_page(page: Page, crop: bool = False) -> NDArray[np.uint8]:
+    """A page as RGB ``(height, width, 3)`` uint8.
+
+    Args:
+        page: One of `pages_of`.
+        crop: Refuse what is too large for the crop of a single head.
+
+    Raises:
+        InputError: It can't be read; the message names file and page.
+    """
+    if page.number is None:
+        return read_image(page.path, crop=crop)
+    try:
+        image = _stack(page.path)
+        image.seek(page.number - 1)
+    except Exception as error:
+        reason = str(error).split(" <")[0] or type(error).__name__
+        raise InputError(f"{page}: can't read it as an image ({reason}); replace or remove the file") from None
+    return read_image(image, str(page), crop)
+
+
+def _stack(path: Path) -> Image.Image:
+    """An opened file of several pages, which remembers where its pages lie; one for each thread."""
+    found = os.stat(path)
+    key = path, found.st_size, found.st_mtime_ns
+    if getattr(_opened, "key", None) != key:
+        with suppress(AttributeError):
+            _opened.image.close()
+        _opened.image, _opened.key = Image.open(path, formats=formats()), key
+    image: Image.Image = _opened.image
+    return image
