@@ -102,7 +102,7 @@ def test_a_report_has_the_figures_of_its_table(madrnet, table, results, tmp_path
     assert f"Of all heads, corrected for the model's errors {100 * corrected:.1f} %" in page.text
     assert len(heads) - len(sure) == 1
     assert f"1 head of {len(heads)} is doubtful and not in the first figure: unlike its training" in page.text
-    assert "2 files are not in the table" in page.text
+    assert "1 file is not in the table" in page.text
     assert "broken.png: can't read it as an image" in page.text
     assert page.count("img", alt="outline and axes of the head") == len(results.rows)
     assert page.count("img", alt="what speaks for the class") == len(results.rows)

@@ -43,7 +43,7 @@ class Predicted:
         no_sperm: Number of rows that are no sperm by the screen.
     """
 
-    rows: Collection[Row] = ()
+    rows: Collection[Row] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     fields: list[FieldRecord] = field(default_factory=list)
     um_per_px: float | None = None
