@@ -9,9 +9,10 @@ from ..opencv import cv2
 from .parting import part
 from .regions import Region, regions_at
 
-__all__ = ["candidates", "headness", "nearest", "opening"]
+__all__ = ["candidates", "headness", "nearest", "opening", "ovalness"]
 
 _LEVELS = (0.13, 0.2, 0.28, 0.38, 0.5, 0.65, 0.8)
+_CONVEX = 0.94  # solidity from which on a region has no dents to part it at
 _OPENING = 0.22  # of the head's length: what is thinner is no head
 
 
@@ -32,12 +33,16 @@ def opening(length: float) -> NDArray[np.uint8]:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
 
 
+def ovalness(region: Region) -> float:
+    """0 to 1: how much a region is like an ellipse, whatever its size."""
+    return _ramp(region.fill, 0.86, 0.96) * _ramp(region.solidity, 0.8, 0.94)
+
+
 def headness(region: Region, length: float) -> float:
     """0 to 1: how much a region is like one head of a field whose heads have this length."""
     size = region.length / length
     return (
-        _ramp(region.fill, 0.86, 0.96)
-        * _ramp(region.solidity, 0.8, 0.94)
+        ovalness(region)
         * _ramp(size, 0.4, 0.7)
         * _ramp(size, 1.9, 1.4)
         * _ramp(region.width / length, 0.25, 0.4)
@@ -78,7 +83,8 @@ def _best(node: _Node, length: float) -> tuple[float, list[Region]]:
         chosen += regions
     if node.score >= score and node.score > 0:
         score, chosen = node.score, [node.region]
-    if len(chosen) < 2 and node.region.area > 0.6 * length**2 and node.score < 0.9:
+    dented = node.region.solidity < _CONVEX and node.score < 0.9
+    if len(chosen) < 2 and dented and node.region.area > 0.6 * length**2:
         parts = part(node.region, length)
         scores = [headness(region, length) for region in parts]
         if len(parts) > 1 and min(scores) > 0.5 and sum(scores) > score:

@@ -10,12 +10,12 @@ from PIL import Image
 from ..errors import InputError
 from ..opencv import cv2
 from .candidates import candidates
-from .ground import Ground, find_ground
+from .ground import Ground, absorption, find_ground
 from .head import HeadMorphology, measure
-from .judge import describe_candidates, doubt, judge
+from .judge import Candidate, describe_candidates, doubt, judge
 from .pixels import as_rgb
 from .regions import Region
-from .scale import head_length
+from .scale import head_lengths
 
 __all__ = ["FieldSearch", "find_heads", "search_field"]
 
@@ -28,6 +28,7 @@ LEAST_LENGTH = 25
 _WORKING_LENGTH = 32  # px of a head in the image that heads are chosen on
 _WINDOW = 2.7  # head lengths, about what a crop of HuSHeM shows
 _STAINED = 0.15  # of the light that a stained head absorbs at least
+_ROUND = 1.15  # median aspect ratio of a field's round cells
 _LEAST_SHARE = 0.5  # of the field that is background
 
 UInt8Array = NDArray[np.uint8]
@@ -81,44 +82,72 @@ def search_field(image: UInt8Array | Image.Image, um_per_px: float | None = None
             "measure a crop with `measure`"
         )
     coarse = cv2.resize(rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    green = cv2.extractChannel(coarse, 1)
-    ground = find_ground(green)
-    dark = 255 - cv2.divide(green, ground.light, scale=255, dtype=cv2.CV_8U)
-    dark[ground.surround] = 0
-    if reason := _unusable(dark, green, ground):
+    ground = find_ground(cv2.extractChannel(coarse, 1))
+    absorbed = absorption(coarse, ground)
+    if reason := _unusable(absorbed, ground):
         return FieldSearch([], None, reason)
-    length = head_length(dark, ground, um_per_px and 2 * um_per_px)
-    if length is None:
+    lengths = head_lengths(absorbed, ground.noise, um_per_px and 2 * um_per_px)
+    if not lengths:
         return FieldSearch([], None, "no dark compact objects of one size stand out from the background")
-    if 2 * length < LEAST_LENGTH:
-        return FieldSearch(
-            [], 2 * length, f"the heads are about {2 * length:.0f} px long, expected at least {LEAST_LENGTH}"
-        )
+    reasons = []
+    for length in lengths:
+        if 2 * length < LEAST_LENGTH:
+            reasons.append(
+                f"its dark objects are about {2 * length:.0f} px long, heads of at least {LEAST_LENGTH} are expected"
+            )
+            break
+        choice = _choose(absorbed, ground, length)
+        if not choice.reason:
+            return _measured_all(rgb, ground, choice, length, um_per_px)
+        reasons.append(choice.reason)
+    return FieldSearch([], None, reasons[0])
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Heads at one scale, on the image of `_WORKING_LENGTH`."""
+
+    heads: list[Candidate]
+    owner: NDArray[np.int32]
+    reason: str
+
+
+def _choose(absorbed: UInt8Array, ground: Ground, length: float) -> _Choice:
+    """The heads of a field whose heads have this length in pixels of ``absorbed``."""
     working = _WORKING_LENGTH / length
-    small = cv2.resize(dark, None, fx=working, fy=working, interpolation=cv2.INTER_AREA)
-    absorbed = 255 - cv2.divide(coarse, cv2.merge([ground.light] * 3), scale=255, dtype=cv2.CV_8U)
-    absorbed = cv2.resize(absorbed, small.shape[::-1], interpolation=cv2.INTER_AREA)
-    places = candidates(small, _WORKING_LENGTH, ground.noise)
-    described, owner = describe_candidates(small, absorbed, places, _WORKING_LENGTH)
-    chosen = judge(described, _WORKING_LENGTH, (small.shape[1], small.shape[0]))
-    if reason := doubt(chosen, described, (small.shape[1], small.shape[0])):
-        return FieldSearch([], None, reason)
-    scale = (rgb.shape[1] / small.shape[1], rgb.shape[0] / small.shape[0])
+    sampling = cv2.INTER_AREA if working < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(absorbed, None, fx=working, fy=working, interpolation=sampling)
+    size = (small.shape[1], small.shape[0])
+    places = candidates(cv2.extractChannel(small, 1), _WORKING_LENGTH, ground.noise)
+    found, owner = describe_candidates(small, places, _WORKING_LENGTH)
+    heads = judge(found, _WORKING_LENGTH, size)
+    return _Choice(heads, owner, doubt(heads, found, size))
+
+
+def _measured_all(
+    rgb: UInt8Array, ground: Ground, choice: _Choice, length: float, um_per_px: float | None
+) -> FieldSearch:
+    scale = (rgb.shape[1] / choice.owner.shape[1], rgb.shape[0] / choice.owner.shape[0])
     heads = [
-        _measured(rgb, ground, owner, candidate.number, candidate.region, scale, um_per_px, 2 * length)
-        for candidate in chosen
+        _measured(rgb, ground, choice.owner, candidate.number, candidate.region, scale, um_per_px, 2 * length)
+        for candidate in choice.heads
     ]
     heads = [head for head in heads if head.center is not None]
-    return FieldSearch(_in_reading_order(heads), float(np.median([head.length for head in heads])) if heads else None)
+    if not heads:
+        return FieldSearch([], None, "no object has the shape of a head")
+    if np.median([head.aspect_ratio for head in heads]) < _ROUND:
+        return FieldSearch([], None, "its dark objects are round: cells, but no heads")
+    whole = [head for head in heads if "touches_border" not in head.flags] or heads
+    return FieldSearch(_in_reading_order(heads), float(np.median([head.length for head in whole])))
 
 
-def _unusable(dark: UInt8Array, green: UInt8Array, ground: Ground) -> str:
+def _unusable(absorbed: UInt8Array, ground: Ground) -> str:
     """Why heads can't be found on such a field, or nothing."""
     if ground.share < _LEAST_SHARE:
         return "no even background: this is no field of a stained smear, or too crowded"
     if ground.level < 60:
         return "bright objects on a dark background: expected a stained smear in bright field"
-    if np.percentile(dark, 99.9) < 255 * _STAINED:
+    if np.percentile(absorbed[::2, ::2, 1], 99.9) < 255 * _STAINED:
         return "nothing is stained: no object stands out from the background"
     return ""
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..opencv import cv2
 
-__all__ = ["Ground", "find_ground"]
+__all__ = ["Ground", "absorption", "find_ground"]
 
 _GRID = 72  # longer side of the small image that the light is fitted on
 _BLACK = 0.25  # of the field's light: a surround is darker
@@ -100,3 +100,28 @@ def find_ground(gray: NDArray[np.uint8]) -> Ground:
         float((np.abs(relative) < _EVEN).mean()),
         level,
     )
+
+
+def absorption(image: NDArray[np.uint8], ground: Ground) -> NDArray[np.uint8]:
+    """Part of the light that is absorbed in each channel, 0 to 255; nothing in the surround.
+
+    Args:
+        image: ``(h, w, 3)``, of whose green channel the ground was found.
+        ground: Its background.
+    """
+    sample = image[::4, ::4].reshape(-1, 3)
+    light = ground.light[::4, ::4].reshape(-1)
+    empty = (np.abs(sample[:, 1] / light - 1) < _EVEN) & ~ground.surround[::4, ::4].reshape(-1)
+    colour = np.median(sample[empty], axis=0) if empty.any() else np.array([255.0, 255.0, 255.0])
+    channels = [
+        cv2.divide(
+            cv2.extractChannel(image, c),
+            ground.light,
+            scale=float(255 * colour[1] / max(colour[c], 1)),
+            dtype=cv2.CV_8U,
+        )
+        for c in range(3)
+    ]
+    out = 255 - cv2.merge(channels)
+    out[ground.surround] = 0
+    return out

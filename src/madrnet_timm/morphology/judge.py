@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..opencv import cv2
-from .candidates import headness, nearest, opening
+from .candidates import headness, nearest, opening, ovalness
 from .regions import Region, describe
+from .scale import is_green
 
 __all__ = ["Candidate", "describe_candidates", "doubt", "is_cut", "judge"]
 
@@ -16,10 +17,9 @@ _CORE = 80  # per cent of an object's pixels that are paler than what counts as 
 
 _PALE = 0.7  # of the heads' darkness: what is paler is debris
 _LEAST_CUT = 0.3  # of a head's area: what of it must be seen at the border
-_MOST_ODD = 21.0  # the sum of squared deviations of a head
+_MOST_ODD = 20.0  # the sum of squared deviations of a head
 _MOST_OF_ONE = 4.5  # and of one of them what counts
 _SQUARE = 0.87  # squareness of what was drawn on the image
-_ROUND = 1.15  # median aspect ratio of a field's round cells
 _SHARP = 4.0  # median sharpness of a field in focus
 
 UInt8Array = NDArray[np.uint8]
@@ -49,16 +49,16 @@ class Candidate:
 
 
 def describe_candidates(
-    dark: UInt8Array, absorbed: UInt8Array, regions: list[Region], length: float
+    absorbed: UInt8Array, regions: list[Region], length: float
 ) -> tuple[list[Candidate], NDArray[np.int32]]:
     """Candidates of the regions, and which of them is nearest to each pixel.
 
     Args:
-        dark: Part of the green light that is absorbed, ``(h, w)``, 0 to 255.
-        absorbed: The same for red, green and blue, ``(h, w, 3)``.
+        absorbed: Part of the red, green and blue light that is absorbed, ``(h, w, 3)``, 0 to 255.
         regions: Places of the candidates.
         length: Of the field's heads in pixels.
     """
+    dark = cv2.extractChannel(absorbed, 1)
     owner = nearest(dark.shape, regions)
     kernel = opening(length)
     out = []
@@ -97,20 +97,21 @@ def _candidate(
     outline = describe(mask[y : y + height, x : x + width], (left + x, top + y))
     if outline is None:
         return None
-    if region.area > outline.area and headness(region, length) > headness(outline, length) + 0.2:  # a pale acrosome
+    pale_acrosome = region.area > outline.area and headness(region, length) > headness(outline, length) + 0.2
+    if pale_acrosome or ovalness(region) > ovalness(outline) + 0.2:  # or a thick neck
         outline = region
         mask = core
     inner = cv2.erode(mask, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
     inner = inner if inner.any() else mask > 0
     levels = dark[window][inner]
-    red, green, blue = (-np.log(1 - np.minimum(absorbed[window][inner].mean(axis=0), 250) / 255)).tolist()
+    absorbance = -np.log(1 - np.minimum(absorbed[window][inner].mean(axis=0), 250) / 255)
     return Candidate(
         outline,
         number,
         darkness / 255,
         float(np.percentile(levels, 10)) / max(darkness, 1),
-        (red + 0.02) / (green + 0.02),
-        green < 0.85 * min(red, blue),
+        float((absorbance[0] + 0.02) / (absorbance[1] + 0.02)),
+        is_green(absorbance),
         _sharpness(dark[window], mask, float(levels.mean())) * outline.length,
     )
 
@@ -199,7 +200,7 @@ def _oddness_of_shape(region: Region, typical: Typical) -> float:
 
 def _oddness_of_stain(candidate: Candidate, typical: Typical) -> float:
     return _squares(
-        np.log(candidate.hue / typical.hue) / 0.14,
+        np.log(candidate.hue / typical.hue) / 0.17,
         min(np.log(candidate.sharpness / typical.sharpness), 0) / 0.2,
         max(candidate.evenness - 0.7, 0) / 0.12,
         min(np.log(candidate.darkness / typical.darkness), 0) / 0.1,
@@ -224,8 +225,6 @@ def doubt(heads: list[Candidate], found: list[Candidate], size: tuple[int, int])
         return "" if heads else "no object has the shape of a head"
     if np.median([head.sharpness for head in whole]) < _SHARP:
         return "the heads are out of focus"
-    if np.median([head.region.aspect_ratio for head in whole]) < _ROUND:
-        return "the dark objects are round: cells, but no heads"
     darkness, width = (
         np.median([get(head) for head in whole]) for get in (lambda h: h.darkness, lambda h: h.region.width)
     )
