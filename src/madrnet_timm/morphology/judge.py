@@ -49,16 +49,16 @@ class Candidate:
 
 
 def describe_candidates(
-    absorbed: UInt8Array, regions: list[Region], length: float
+    dark: UInt8Array, absorbed: UInt8Array, regions: list[Region], length: float
 ) -> tuple[list[Candidate], NDArray[np.int32]]:
     """Candidates of the regions, and which of them is nearest to each pixel.
 
     Args:
-        absorbed: Part of the red, green and blue light that is absorbed, ``(h, w, 3)``, 0 to 255.
+        dark: Part of the green light that is absorbed, ``(h, w)``, 0 to 255, nothing in the surround.
+        absorbed: The same of red, green and blue, ``(h, w, 3)``.
         regions: Places of the candidates.
         length: Of the field's heads in pixels.
     """
-    dark = cv2.extractChannel(absorbed, 1)
     owner = nearest(dark.shape, regions)
     kernel = opening(length)
     out = []
