@@ -120,12 +120,12 @@ def find_ground(image: NDArray[np.uint8]) -> Ground:
         return Ground(np.full((height, width), 255, np.uint8), np.ones(3), None, 1.0, 0.0, float(np.median(green)))
     coefficients, residual, keep = _fit(values, design[~black])
     level = float(np.median(values[keep]))
-    fitted = np.clip(design @ coefficients, max(0.2 * level, 1), 255).astype(np.float32)
+    fitted = np.clip(np.rint(design @ coefficients), max(0.2 * level, 1), 255).astype(np.uint8)
     relative = residual / fitted[~black]
     colour = np.median(small[~black][keep], axis=0)
     covered = cv2.resize(black.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
     return Ground(
-        np.rint(cv2.resize(fitted, (width, height), interpolation=cv2.INTER_LINEAR)).astype(np.uint8),
+        cv2.resize(fitted, (width, height), interpolation=cv2.INTER_LINEAR),
         np.maximum(colour, 1) / max(float(colour[1]), 1),
         covered if black.any() else None,
         max(float(np.median(np.abs(relative[keep]))), 0.002),

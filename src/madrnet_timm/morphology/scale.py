@@ -45,7 +45,8 @@ def head_lengths(image: UInt8Array, dark: UInt8Array, ground: Ground, um_per_px:
     for level in _LEVELS:
         if level < 5 * ground.noise:
             continue
-        binary = cv2.morphologyEx((dark > 255 * level).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+        _, binary = cv2.threshold(dark, 255 * level, 1, cv2.THRESH_BINARY)
+        binary = cv2.morphologyEx(binary, cv2.MORPH_OPEN, kernel)
         for region in regions_at(binary, 0.25 * low**2, 0.8 * high**2):
             weight = level * _weight(region) if low <= region.length <= high else 0
             if weight > 0 and not _is_green_region(image, ground, region):
