@@ -11,7 +11,7 @@ from ..evaluation.prevalence import NormalShare, normal_share
 from .results import Results
 from .screen import NO_SPERM
 
-__all__ = ["HeadCount", "Row", "count_slides", "doubts", "normal_class", "share_of", "shows_no_head"]
+__all__ = ["HeadCount", "Row", "count_slides", "doubts", "machine_says", "normal_class", "share_of", "shows_no_head"]
 
 Row = dict[str, Any]
 
@@ -61,9 +61,14 @@ def doubts(row: Row) -> list[str]:
     return [reason for reason, there in zip(_REASONS, found, strict=True) if there]
 
 
+def machine_says(row: Row) -> str | None:
+    """The model's class; None where no head was found, or where the screen takes it for no sperm."""
+    return None if {"no_head", NO_SPERM} & set(row["flags"].split()) else row["prediction"]
+
+
 def shows_no_head(row: Row, no_head_class: str | None) -> bool:
     """Whether the machine sees no head: by the flag ``no_head`` or ``no_sperm``, or by the model's class for that."""
-    return row["prediction"] == no_head_class or bool({"no_head", NO_SPERM} & set(row["flags"].split()))
+    return machine_says(row) in (None, no_head_class)
 
 
 def share_of(rows: Sequence[Row], normal: str | None) -> NormalShare | None:

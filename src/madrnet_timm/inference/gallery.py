@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..hub.lookup import published_folder
 from ..hub.model_folder import folder_digest
 from ..models.pretrained import published_models
-from ..morphology import draw_overlay, measure
+from ..morphology import draw_overlay
 from ..progress import progress
 from .classifier import Classifier
 from .explain import attention_overlays
@@ -83,16 +83,14 @@ def known_classifier(results: Results) -> Classifier:
 
 def _card(stored: StoredImages, row: Row, classifier: Classifier | None) -> Card:
     try:
-        image = stored.head(row)
+        image, head = stored.measured_head(row)
     except InputError as error:
         return Card(row, missing=str(error))
-    prepared = None if classifier is None else classifier.prepare(image)
-    head = measure(image) if prepared is None else prepared.head
     scale = max(round(_SIDE / max(image.shape[:2])), 1)
     outline = data_address(draw_overlay(image, head, scale)[: scale * image.shape[0]], _QUALITY)
-    if classifier is None or prepared is None or "no_head" in row["flags"]:
+    if classifier is None or "no_head" in row["flags"].split():
         return Card(row, outline)
-    maps = attention_overlays(classifier, [prepared])[0]
+    maps = attention_overlays(classifier, [classifier.prepare(image, head=head)])[0]
     stage = "reversible" if "reversible" in maps else next(iter(maps))
     return Card(row, outline, data_address(maps[stage], _QUALITY))
 

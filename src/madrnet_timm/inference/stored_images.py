@@ -7,8 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..data.reading import pixel_sha256, read_image
+from ..data.crops import cut_head
+from ..data.kinds import search
+from ..data.pages import Page, read_page
+from ..data.reading import pixel_sha256
 from ..errors import InputError
+from ..morphology import HeadMorphology, measure
 from .counting import Row
 from .results import Results
 
@@ -46,7 +50,7 @@ class StoredImages:
 
     def __init__(self, results: Results) -> None:
         self._results = results
-        self._sides = {(record.file, record.page): record.crop_side for record in results.info.fields}
+        self._records = {(record.file, record.page): record for record in results.info.fields}
         self._kept: tuple[tuple[str, int | None, str], NDArray[np.uint8]] | None = None
 
     def whole(self, file: str, page: int | None, pixels: str, crop: bool = False) -> NDArray[np.uint8]:
@@ -69,7 +73,7 @@ class StoredImages:
         path = self._results.image_path(file)
         if path is None:
             raise InputError("the image is not there any more")
-        image = read_image(path, crop=crop)
+        image = read_page(Page(path, page), crop)
         if pixel_sha256(image) != pixels:
             raise InputError("the image is not, or no longer, the one that was classified")
         self._kept = key, image
@@ -86,8 +90,37 @@ class StoredImages:
         if row["head"] is None or None in box:
             return image
         x0, y0, x1, y1 = box
-        side = self._sides.get((row["file"], row["page"])) or round(_CROP_HEADS * max(x1 - x0, y1 - y0, 1))
-        square = _square(image, (x0 + x1) / 2, (y0 + y1) / 2, min(side, *image.shape[:2]))
+        square = _square(image, (x0 + x1) / 2, (y0 + y1) / 2, self._side(row, image))
         if not square.size:
             raise InputError("the head lies outside of its field; predict again")
         return square
+
+    def measured_head(self, row: Row) -> tuple[NDArray[np.uint8], HeadMorphology]:
+        """The image of a row as the model was shown it, and its measurement.
+
+        The heads of a field are found anew; where there is none in the same place, since another version found it, the
+        square around that place is measured.
+
+        Raises:
+            InputError: See `whole`.
+        """
+        image = self.head(row)
+        if row["head"] is None:
+            return image, measure(image)
+        record = self._records.get((row["file"], row["page"]))
+        field = self.whole(row["file"], row["page"], row["pixel_sha256"])
+        found = search(field, None if record is None else record.um_per_px)
+        box = tuple(row[name] for name in ("x0", "y0", "x1", "y1"))
+        for head in found.heads:
+            if head.box == box:
+                crop = cut_head(field, head, self._side(row, field))
+                return crop.image, crop.head
+        return image, measure(image)
+
+    def _side(self, row: Row, field: NDArray[np.uint8]) -> int:
+        """Of the square around a head of a field."""
+        record = self._records.get((row["file"], row["page"]))
+        side = None if record is None else record.crop_side
+        if side is None:
+            side = round(_CROP_HEADS * max(row["x1"] - row["x0"], row["y1"] - row["y0"], 1))
+        return min(side, *field.shape[:2])  # whatever the table says

@@ -4,10 +4,9 @@ from collections import Counter
 from typing import Any
 
 from ...cells import to_cell
-from ..counting import doubts, shows_no_head
+from ..counting import doubts, machine_says, shows_no_head
 from .review import heads_digest
 from .slide import Slide
-from .words import machine_says
 
 __all__ = ["NOTHING", "STRUCK", "page_data"]
 

@@ -12,7 +12,7 @@ from ...errors import InputError
 from ...evaluation.agreement import Agreement, agreement
 from ...evaluation.prevalence import NormalShare, normal_share
 from ...files import read_csv, sha256_of
-from ..counting import HeadCount, doubts, shows_no_head
+from ..counting import HeadCount, doubts, machine_says, shows_no_head
 from ..results import Results
 
 __all__ = ["COLUMNS", "Review", "ReviewedCount", "heads_digest", "read_reviews", "reviewed_count", "with_review"]
@@ -175,7 +175,7 @@ def reviewed_count(count: HeadCount, results: Results, normal: str | None) -> Re
         if row["person"] is None:
             struck += 1
             continue
-        pairs.append((row["person"], "" if "no_head" in row["flags"].split() else row["prediction"]))
+        pairs.append((row["person"], machine_says(row) or ""))
         if row["person"] != no_head:
             classes[row["person"]] += 1
             own[row["person"]] += 1

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...evaluation.intervals import wilson_interval
 from ...evaluation.prevalence import NormalShare, normal_share, replicate_check, rogan_gladen, sensitivity_specificity
 from ...morphology import HeadRanges
 from ..class_marks import Mark
@@ -90,7 +91,7 @@ def correction(slide: Slide) -> dict[str, Any] | None:
 
 
 def class_rows(slide: Slide) -> list[dict[str, Any]]:
-    """Counts of each class and their shares; images in which no head was found come last and are in no share."""
+    """Counts of each class, their shares and 95 % Wilson intervals; last, in no share, images without a head."""
     without = [row for row in slide.count.no_head if row["prediction"] != slide.results.info.no_head_class]
     left_out = {row["number"] for row in without}
     images = [row for row in slide.count.images if row["number"] not in left_out]
@@ -102,13 +103,16 @@ def class_rows(slide: Slide) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = [
         {
             "name": name, "mark": slide.marks[name], "count": counts[name], "share": counts[name] / total,
+            "interval": wilson_interval(counts[name], total),
             "doubtful": doubtful[name], "reviewed": reviewed[name], "reviewed_share": reviewed[name] / of_heads,
             "head": name != slide.results.info.no_head_class,
         }
         for name in slide.results.info.label_names
     ]  # fmt: skip
-    if without:
-        out.append({"name": "no head was found", "mark": None, "count": len(without)})
+    screened = sum("no_head" not in row["flags"].split() for row in without)
+    for name, count in (("no head was found", len(without) - screened), ("no sperm, by the screen", screened)):
+        if count:
+            out.append({"name": name, "mark": None, "count": count})
     return out
 
 

@@ -4,7 +4,7 @@ import re
 
 from ...cells import printable
 from ..class_marks import Mark
-from ..counting import Row
+from ..counting import Row, machine_says
 from ..field_record import FieldRecord
 from .slide import Slide
 
@@ -17,6 +17,7 @@ __all__ = [
     "head_name",
     "judged_state",
     "machine_says",
+    "nothing_there",
     "percent",
     "person_says",
     "scale_of",
@@ -71,11 +72,6 @@ def head_name(slide: Slide, row: Row) -> str:
     return f"{head_label(slide, row)} ({file_name(row['file'], row['page'])})"
 
 
-def machine_says(row: Row) -> str | None:
-    """The model's class, None where no head was found."""
-    return None if "no_head" in row["flags"].split() else row["prediction"]
-
-
 def judged_state(row: Row) -> str:
     """What a person did with a head, as the style sheet calls it; empty where nobody looked."""
     if not row["judged"]:
@@ -88,6 +84,11 @@ def judged_state(row: Row) -> str:
 def person_says(row: Row) -> str:
     """What a person said of a head; empty where nobody looked."""
     return {"": "", "struck": "struck out", "same": "confirmed"}.get(judged_state(row), f"person: {row['person']}")
+
+
+def nothing_there(row: Row) -> str:
+    """Why the machine gives no class."""
+    return "no head" if "no_head" in row["flags"].split() else "no sperm"
 
 
 def shown_mark(slide: Slide, row: Row) -> Mark:
