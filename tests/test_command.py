@@ -47,7 +47,7 @@ try:
 finally:
     print(sorted({"torch", "timm", "numpy", "madrnet_timm"} & set(sys.modules)))
 """
-    for word, shown in (("--help", "measure the head in each"), ("--version", "madrnet-timm 0.")):
+    for word, shown in (("--help", madrnet_command.VERBS["measure"]), ("--version", "madrnet-timm 0.")):
         run = subprocess.run([sys.executable, "-c", script, word], capture_output=True, text=True, timeout=60)
         assert (run.returncode, run.stderr) == (0, "")
         assert shown in run.stdout

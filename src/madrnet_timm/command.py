@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from importlib.metadata import requires
 from importlib.util import find_spec
@@ -25,6 +26,7 @@ def run_command(main: Callable[[], int | None]) -> None:
     Every command takes ``--debug``, which adds the traceback to the line that tells of a mistake.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning, r"PIL\.")  # our own line says what is damaged
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
     for closed in [name for name in ("stdout", "stderr") if getattr(sys, name) is None]:

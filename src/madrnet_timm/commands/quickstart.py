@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from madrnet_command import VERBS
+
 from ..command import check_extra
 
 __all__ = ["add_parser"]
@@ -13,7 +15,7 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     quickstart = verbs.add_parser(
         "quickstart",
-        help="the whole way in a minute or two, without any data",
+        help=VERBS["quickstart"],
         description="Ask a published model about a head, draw heads, train a small model on them, save it, load it "
         "through timm and classify heads that it has never seen. The same command again continues where it was.",
         epilog="Example: madrnet quickstart --output runs/quickstart",

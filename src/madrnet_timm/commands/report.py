@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from madrnet_command import VERBS
+
 from ..errors import InputError
 
 __all__ = ["add_parser"]
@@ -15,7 +17,7 @@ def add_parser(verbs: Any) -> None:
     """Add the verb and its options."""
     report = verbs.add_parser(
         "report",
-        help="one HTML page of a table of predictions",
+        help=VERBS["report"],
         description="Write one self-contained HTML page: share of normal heads with its interval, classes, "
         "measurements against WHO's ranges, each field with its heads, what was left out, an audit trail. Two tables "
         "are two slides of one sample, whose agreement is checked. In the page a person can give heads another class "

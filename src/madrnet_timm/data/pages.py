@@ -5,7 +5,8 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -57,19 +58,28 @@ def pages_of(paths: Sequence[Path]) -> list[Page]:
     return [page for path in progress(paths, len(paths), "looking at", "file", shown_from=500) for page in _pages(path)]
 
 
-def _pages(path: Path) -> Iterator[Page]:
+def _pages(path: Path) -> list[Page]:
     try:
         with Image.open(path, formats=formats()) as opened:
-            count = getattr(opened, "n_frames", 1) if opened.format == "TIFF" else 1
-            stated = stated_scale(opened)
-            found = [Page(path, None, opened.size, stated)] if count == 1 else []
-            for number in range(1, count + 1) if count > 1 else ():
-                opened.seek(number - 1)
-                found.append(Page(path, number, opened.size, stated))
+            found = [Page(path, 1, opened.size, stated_scale(opened))]
+            if opened.format == "TIFF":
+                found += _further_pages(opened, found[0])
     except Exception:  # which ones Pillow's formats raise for broken files is nowhere written
-        yield Page(path)
-    else:
-        yield from found
+        return [Page(path)]
+    return found if len(found) > 1 else [replace(found[0], number=None)]
+
+
+def _further_pages(opened: Image.Image, first: Page) -> Iterator[Page]:
+    """The pages after the first; where the file is damaged, a last one that can't be read."""
+    for number in count(2):
+        try:
+            opened.seek(number - 1)
+        except EOFError:
+            return
+        except Exception:  # as above
+            yield replace(first, number=number, size=(0, 0))
+            return
+        yield replace(first, number=number, size=opened.size)
 
 
 def kinds_of(pages: Sequence[Page], wanted: str = "auto") -> str:

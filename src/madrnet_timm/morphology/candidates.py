@@ -61,7 +61,8 @@ def _tree(dark: NDArray[np.uint8], length: float, noise: float) -> list[_Node]:
     for level in _LEVELS:
         if level < 5 * noise:
             continue
-        binary = cv2.morphologyEx((dark > 255 * level).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+        _, binary = cv2.threshold(dark, 255 * level, 1, cv2.THRESH_BINARY)
+        binary = cv2.morphologyEx(binary, cv2.MORPH_OPEN, kernel)
         at_level = [_Node(region, headness(region, length)) for region in regions_at(binary, 0.15 * area, 8 * area)]
         labels = np.zeros(dark.shape, np.int32)
         for number, node in enumerate(at_level, 1):

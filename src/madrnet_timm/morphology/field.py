@@ -10,7 +10,7 @@ from PIL import Image
 from ..errors import InputError
 from ..opencv import cv2
 from .candidates import candidates
-from .ground import Ground, absorption, find_ground
+from .ground import Ground, find_ground
 from .head import HeadMorphology, measure
 from .judge import Candidate, describe_candidates, doubt, judge
 from .pixels import as_rgb
@@ -82,11 +82,11 @@ def search_field(image: UInt8Array | Image.Image, um_per_px: float | None = None
             "measure a crop with `measure`"
         )
     coarse = cv2.resize(rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    ground = find_ground(cv2.extractChannel(coarse, 1))
-    absorbed = absorption(coarse, ground)
-    if reason := _unusable(absorbed, ground):
+    ground = find_ground(coarse)
+    dark = ground.absorbed_green(coarse)
+    if reason := _unusable(dark, ground):
         return FieldSearch([], None, reason)
-    lengths = head_lengths(absorbed, ground.noise, um_per_px and 2 * um_per_px)
+    lengths = head_lengths(coarse, dark, ground, um_per_px and 2 * um_per_px)
     if not lengths:
         return FieldSearch([], None, "no dark compact objects of one size stand out from the background")
     reasons = []
@@ -96,7 +96,7 @@ def search_field(image: UInt8Array | Image.Image, um_per_px: float | None = None
                 f"its dark objects are about {2 * length:.0f} px long, heads of at least {LEAST_LENGTH} are expected"
             )
             break
-        choice = _choose(absorbed, ground, length)
+        choice = _choose(coarse, dark, ground, length)
         if not choice.reason:
             return _measured_all(rgb, ground, choice, length, um_per_px)
         reasons.append(choice.reason)
@@ -112,14 +112,16 @@ class _Choice:
     reason: str
 
 
-def _choose(absorbed: UInt8Array, ground: Ground, length: float) -> _Choice:
-    """The heads of a field whose heads have this length in pixels of ``absorbed``."""
+def _choose(image: UInt8Array, dark: UInt8Array, ground: Ground, length: float) -> _Choice:
+    """The heads of a field whose heads have this length in pixels of the image."""
     working = _WORKING_LENGTH / length
-    sampling = cv2.INTER_AREA if working < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(absorbed, None, fx=working, fy=working, interpolation=sampling)
-    size = (small.shape[1], small.shape[0])
-    places = candidates(cv2.extractChannel(small, 1), _WORKING_LENGTH, ground.noise)
-    found, owner = describe_candidates(small, places, _WORKING_LENGTH)
+    sampling = cv2.INTER_AREA if working < 0.5 else cv2.INTER_LINEAR
+    size = (round(dark.shape[1] * working), round(dark.shape[0] * working))
+    small = cv2.resize(dark, size, interpolation=sampling)
+    light = cv2.resize(ground.light, size, interpolation=cv2.INTER_LINEAR)
+    absorbed = ground.absorbed(cv2.resize(image, size, interpolation=sampling), light)
+    places = candidates(small, _WORKING_LENGTH, ground.noise)
+    found, owner = describe_candidates(small, absorbed, places, _WORKING_LENGTH)
     heads = judge(found, _WORKING_LENGTH, size)
     return _Choice(heads, owner, doubt(heads, found, size))
 
@@ -141,13 +143,13 @@ def _measured_all(
     return FieldSearch(_in_reading_order(heads), float(np.median([head.length for head in whole])))
 
 
-def _unusable(absorbed: UInt8Array, ground: Ground) -> str:
+def _unusable(dark: UInt8Array, ground: Ground) -> str:
     """Why heads can't be found on such a field, or nothing."""
     if ground.share < _LEAST_SHARE:
         return "no even background: this is no field of a stained smear, or too crowded"
     if ground.level < 60:
         return "bright objects on a dark background: expected a stained smear in bright field"
-    if np.percentile(absorbed[::2, ::2, 1], 99.9) < 255 * _STAINED:
+    if np.percentile(dark[::2, ::2], 99.9) < 255 * _STAINED:
         return "nothing is stained: no object stands out from the background"
     return ""
 

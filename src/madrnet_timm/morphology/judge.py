@@ -13,7 +13,7 @@ from .scale import is_green
 __all__ = ["Candidate", "describe_candidates", "doubt", "is_cut", "judge"]
 
 _OUTLINE = 0.45  # of an object's darkness: where its edge lies
-_CORE = 80  # per cent of an object's pixels that are paler than what counts as its darkness
+_CORE = 0.8  # of an object's pixels are paler than what counts as its darkness
 
 _PALE = 0.7  # of the heads' darkness: what is paler is debris
 _LEAST_CUT = 0.3  # of a head's area: what of it must be seen at the border
@@ -49,16 +49,16 @@ class Candidate:
 
 
 def describe_candidates(
-    absorbed: UInt8Array, regions: list[Region], length: float
+    dark: UInt8Array, absorbed: UInt8Array, regions: list[Region], length: float
 ) -> tuple[list[Candidate], NDArray[np.int32]]:
     """Candidates of the regions, and which of them is nearest to each pixel.
 
     Args:
-        absorbed: Part of the red, green and blue light that is absorbed, ``(h, w, 3)``, 0 to 255.
+        dark: Part of the green light that is absorbed, ``(h, w)``, 0 to 255, nothing in the surround.
+        absorbed: The same of red, green and blue, ``(h, w, 3)``.
         regions: Places of the candidates.
         length: Of the field's heads in pixels.
     """
-    dark = cv2.extractChannel(absorbed, 1)
     owner = nearest(dark.shape, regions)
     kernel = opening(length)
     out = []
@@ -67,6 +67,12 @@ def describe_candidates(
         if found is not None:
             out.append(found)
     return out, owner
+
+
+def _quantile(values: NDArray[np.generic], share: float) -> float:
+    """The value that this share of the values lies below."""
+    place = int(share * (len(values) - 1))
+    return float(np.partition(values, place)[place])
 
 
 def _candidate(
@@ -84,7 +90,7 @@ def _candidate(
     window = np.s_[top : y1 + margin, left : x1 + margin]
     core = np.zeros(dark[window].shape, np.uint8)
     core[y0 - top : y1 - top, x0 - left : x1 - left] = region.mask
-    darkness = float(np.percentile(dark[window][core > 0], _CORE))
+    darkness = _quantile(dark[window][core > 0], _CORE)
     mask = ((dark[window] > _OUTLINE * darkness) & (owner[window] == number)).astype(np.uint8)
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel)
     _, labels = cv2.connectedComponents(mask, connectivity=4)
@@ -109,7 +115,7 @@ def _candidate(
         outline,
         number,
         darkness / 255,
-        float(np.percentile(levels, 10)) / max(darkness, 1),
+        _quantile(levels, 0.1) / max(darkness, 1),
         float((absorbance[0] + 0.02) / (absorbance[1] + 0.02)),
         is_green(absorbance),
         _sharpness(dark[window], mask, float(levels.mean())) * outline.length,
@@ -121,7 +127,7 @@ def _sharpness(dark: UInt8Array, mask: UInt8Array, contrast: float) -> float:
     ring = cv2.dilate(mask, np.ones((3, 3), np.uint8)) > cv2.erode(mask, np.ones((3, 3), np.uint8))
     across = cv2.Sobel(dark, cv2.CV_32F, 1, 0, scale=1 / 8)
     down = cv2.Sobel(dark, cv2.CV_32F, 0, 1, scale=1 / 8)
-    return float(np.percentile(cv2.magnitude(across, down)[ring], 75)) / max(contrast, 1)
+    return _quantile(cv2.magnitude(across, down)[ring], 0.75) / max(contrast, 1)
 
 
 def judge(found: list[Candidate], length: float, size: tuple[int, int]) -> list[Candidate]:

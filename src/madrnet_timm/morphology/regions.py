@@ -1,5 +1,6 @@
 """Dark regions of a field at one threshold: their place, their axes, how much like an ellipse they are."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,14 +47,29 @@ class Region:
 def describe(mask: NDArray[np.uint8], corner: tuple[int, int]) -> Region | None:
     """The region of a mask of one connected part, whose window's corner lies at ``(x, y)``; None of an empty mask."""
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    if not contours:
-        return None
-    outline = max(contours, key=cv2.contourArea) if len(contours) > 1 else contours[0]
+    return _described(mask, max(contours, key=cv2.contourArea), corner) if contours else None
+
+
+def regions_at(binary: NDArray[np.uint8], least_area: float, most_area: float = np.inf) -> list[Region]:
+    """The connected regions of a binary image with an area in the range, holes filled."""
+    contours, _ = cv2.findContours(binary, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    out = []
+    for contour in contours:
+        x, y, width, height = cv2.boundingRect(contour)
+        if width * height < least_area or not least_area <= cv2.contourArea(contour) + width + height <= most_area:
+            continue
+        mask = np.zeros((height, width), np.uint8)
+        cv2.drawContours(mask, [contour], -1, 1, cv2.FILLED, offset=(-x, -y))
+        out.append(_described(mask, contour, (x, y)))
+    return out
+
+
+def _described(mask: NDArray[np.uint8], outline: NDArray[np.int32], corner: tuple[int, int]) -> Region:
     moments = cv2.moments(mask, binaryImage=True)
     area = moments["m00"]
     xx, yy, xy = moments["mu20"] / area + 1 / 12, moments["mu02"] / area + 1 / 12, moments["mu11"] / area
-    spread = float(np.hypot((xx - yy) / 2, xy))
-    length, width = 4 * np.sqrt((xx + yy) / 2 + spread), 4 * np.sqrt(max((xx + yy) / 2 - spread, 1 / 12))
+    mean, spread = (xx + yy) / 2, math.hypot((xx - yy) / 2, xy)
+    length, width = 4 * math.sqrt(mean + spread), 4 * math.sqrt(max(mean - spread, 1 / 12))
     hull = cv2.convexHull(outline)
     hull_area, sides = cv2.contourArea(hull), cv2.minAreaRect(hull)[1]
     x, y = corner
@@ -63,29 +79,9 @@ def describe(mask: NDArray[np.uint8], corner: tuple[int, int]) -> Region | None:
         (x, y, x + columns, y + height),
         area,
         (x + moments["m10"] / area, y + moments["m01"] / area),
-        float(length),
-        float(width),
-        float(area / (np.pi / 4 * length * width)),
-        float(cv2.contourArea(outline) / hull_area) if hull_area > 0 else 1.0,
-        float(area / ((sides[0] + 1) * (sides[1] + 1))),
+        length,
+        width,
+        area / (math.pi / 4 * length * width),
+        cv2.contourArea(outline) / hull_area if hull_area > 0 else 1.0,
+        area / ((sides[0] + 1) * (sides[1] + 1)),
     )
-
-
-def regions_at(binary: NDArray[np.uint8], least_area: float, most_area: float = np.inf) -> list[Region]:
-    """The 4-connected regions of a binary image with an area in the range, holes filled."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=4)
-    out = []
-    for label in range(1, count):
-        x, y, width, height, area = stats[label].tolist()
-        if not least_area <= area <= most_area:
-            continue
-        mask = (labels[y : y + height, x : x + width] == label).astype(np.uint8)
-        region = describe(_filled(mask), (x, y))
-        if region is not None:
-            out.append(region)
-    return out
-
-
-def _filled(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(np.zeros_like(mask), contours, -1, 1, cv2.FILLED)

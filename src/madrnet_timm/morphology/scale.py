@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..opencv import cv2
+from .ground import Ground
 from .regions import Region, regions_at
 
 __all__ = ["head_lengths", "is_green"]
@@ -25,29 +26,30 @@ def is_green(absorbance: NDArray[np.float64]) -> bool:
     return green < 0.85 * min(red, blue)
 
 
-def head_lengths(absorbed: UInt8Array, noise: float, um_per_px: float | None = None) -> list[float]:
+def head_lengths(image: UInt8Array, dark: UInt8Array, ground: Ground, um_per_px: float | None = None) -> list[float]:
     """Lengths in pixels around which the votes of compact dark regions gather, the one with most votes first.
 
     Larger and darker regions weigh more, round ones less, because tiny debris and round cells may outnumber heads.
 
     Args:
-        absorbed: Part of the red, green and blue light that is absorbed, ``(h, w, 3)``, 0 to 255.
-        noise: Of the background, as a fraction of the light.
-        um_per_px: Micrometres per pixel of ``absorbed``.
+        image: RGB, ``(h, w, 3)``.
+        dark: Part of its green light that is absorbed, ``(h, w)``, 0 to 255.
+        ground: Its background.
+        um_per_px: Micrometres per pixel of it.
     """
-    dark = cv2.extractChannel(absorbed, 1)
     low, high = _LEAST_LENGTH, _LARGEST * min(dark.shape)
     if um_per_px is not None:
         low, high = max(low, _HUMAN[0] / um_per_px), min(high, _HUMAN[1] / um_per_px)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     lengths, weights = [], []
     for level in _LEVELS:
-        if level < 5 * noise:
+        if level < 5 * ground.noise:
             continue
-        binary = cv2.morphologyEx((dark > 255 * level).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+        _, binary = cv2.threshold(dark, 255 * level, 1, cv2.THRESH_BINARY)
+        binary = cv2.morphologyEx(binary, cv2.MORPH_OPEN, kernel)
         for region in regions_at(binary, 0.25 * low**2, 0.8 * high**2):
             weight = level * _weight(region) if low <= region.length <= high else 0
-            if weight > 0 and not _is_green_region(absorbed, region):
+            if weight > 0 and not _is_green_region(image, ground, region):
                 lengths.append(region.length)
                 weights.append(weight)
     return _peaks(np.log(lengths), np.array(weights))
@@ -60,9 +62,10 @@ def _weight(region: Region) -> float:
     return float(region.area**0.75 * np.clip((region.aspect_ratio - 1.05) / 0.2, 0, 1))
 
 
-def _is_green_region(absorbed: UInt8Array, region: Region) -> bool:
+def _is_green_region(image: UInt8Array, ground: Ground, region: Region) -> bool:
     x0, y0, x1, y1 = region.box
-    mean = np.array(cv2.mean(absorbed[y0:y1, x0:x1], region.mask)[:3])
+    absorbed = ground.absorbed(image[y0:y1, x0:x1], ground.light[y0:y1, x0:x1])
+    mean = np.array(cv2.mean(absorbed, region.mask)[:3])
     return is_green(-np.log(1 - np.minimum(mean, 250) / 255))
 
 
