@@ -71,7 +71,7 @@ def test_what_is_said(predicted, slide):
     run, _ = predicted
     assert run.returncode == 1  # one file is no image
     lines = run.stderr.splitlines()
-    assert lines[0] == "found 7 images: 6 fields of view, 1 crop"
+    assert lines[0] == "found 7 images with 8 pages: 6 fields of view, 1 crop"
     assert lines[1].startswith("scale: 0.1 µm per pixel (PNG resolution, 254000 dpi), said by 3 images")
     assert sum(line.startswith(f"no heads: {slide / 'empty.png'}: ") for line in lines) == 1
     assert sum(line.startswith(f"skipped: {slide / 'broken.tif'}: can't read it") for line in lines) == 1

@@ -127,10 +127,18 @@ def check_scale(um_per_px: float | None) -> None:
         raise InputError(f"--um-per-px {um_per_px:g}: expected micrometres per pixel, more than 0, such as 0.1")
 
 
-def say_found(given: Sequence[str], paths: Sequence[Path], kinds: str = "") -> None:
-    """Say how many images a search found, before anything is done with them, and what they are taken for."""
+def say_found(given: Sequence[str], paths: Sequence[Path], pages: int = 0, kinds: str = "") -> None:
+    """Say how many images a search found, before anything is done with them, and what they are taken for.
+
+    Args:
+        given: What was searched.
+        paths: The files that were found.
+        pages: Of these files, where some have several.
+        kinds: What they are taken for, in words.
+    """
     if kinds or not all(os.path.isfile(name) for name in given):
-        number = f"found {len(paths)} {'image' if len(paths) == 1 else 'images'}"
+        files = f"found {len(paths)} {'image' if len(paths) == 1 else 'images'}"
+        number = f"{files} with {pages} pages" if pages > len(paths) else files
         print(f"{number}: {kinds}" if kinds else number, file=sys.stderr)
 
 

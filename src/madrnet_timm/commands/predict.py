@@ -119,7 +119,7 @@ def _predict(args: argparse.Namespace) -> int:
     classifier = Classifier(args.model, args.device, args.backend, args.threshold)
     screen = None if args.screen is None else Screen.of(args.screen, classifier, args.backend, args.device)
     pages = pages_of(paths)
-    say_found(args.images, paths, kinds_of(pages, args.input))
+    say_found(args.images, paths, len(pages), kinds_of(pages, args.input))
     slide = SlideScale.of(pages, args.um_per_px, args.input)
     for line in slide.sayings(pages):
         print(line, file=sys.stderr)
@@ -184,7 +184,7 @@ def _say(found: "Predicted", classifier: "Classifier", pages: "Sequence[Page]", 
     either = sum(kind_by_size(*page.size) == "auto" for page in pages) if kind == "auto" else 0
     if either:
         shown = sum(kind_by_size(field.width, field.height) == "auto" for field in found.fields)
-        words = f"by what they show, {shown} of {either} images were taken for fields, the others for crops"
+        words = f"by what they show, {shown} of {either} images were taken for fields, {either - shown} for crops"
         print(words, file=sys.stderr)
     if found.fields:
         heads, border = sum(field.heads for field in found.fields), sum(field.at_border for field in found.fields)
