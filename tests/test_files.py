@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from madrnet_timm.errors import InputError
-from madrnet_timm.files import replacing, replacing_folder, reporting_disk_errors, write_text
+from madrnet_timm.files import as_csv, fill_table, replacing, replacing_folder, reporting_disk_errors, write_text
 
 
 def test_what_the_disk_does_not_take_is_told_in_one_line(tmp_path):
@@ -72,3 +72,41 @@ def test_a_device_is_not_replaced(tmp_path):
     os.symlink("/dev/null", tmp_path / "null")
     with pytest.raises(InputError, match="device"):
         write_text(tmp_path / "null", "text")
+
+
+def test_a_column_of_later_rows_stands_where_they_have_it(tmp_path):
+    rows = [{"a": 1, "c": "x"}, {"a": None, "b": 0.5, "c": "y", "d": True}]
+    assert as_csv(rows) == "a,b,c,d\n1,,x,\n,0.5,y,True\n"
+    assert as_csv([]) == "\n"
+    parquet = pytest.importorskip("pyarrow.parquet")
+    fill_table(tmp_path / "t", rows * 5000, ".parquet")
+    table = parquet.read_table(tmp_path / "t")
+    assert [str(kind) for kind in table.schema.types] == ["int64", "double", "string", "bool"]
+    assert table.to_pylist()[9998:] == [{"a": 1, "b": None, "c": "x", "d": None}, rows[1]]
+
+
+def test_a_table_is_written_without_holding_its_rows(tmp_path):
+    class Rows:
+        """A collection that makes each row when it is asked for, and knows how many live."""
+
+        alive = most = 0
+
+        def __len__(self):
+            return 20_000
+
+        def __iter__(self):
+            for number in range(len(self)):
+                yield Row(number=number)
+
+    class Row(dict):
+        def __init__(self, **values):
+            super().__init__(**values)
+            Rows.alive += 1
+            Rows.most = max(Rows.most, Rows.alive)
+
+        def __del__(self):
+            Rows.alive -= 1
+
+    fill_table(tmp_path / "t.csv", Rows(), ".csv")
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 20_001
+    assert Rows.most < 10

@@ -311,6 +311,21 @@ def test_memory_does_not_grow_with_the_number_of_fields(classifier, tmp_path):
     assert many_peak - few_peak < max(0.5 * text, 400_000)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_slide_without_a_head_is_a_table_without_rows(verb, slide, model_dir, tmp_path, suffix):
+    output = tmp_path / f"r{suffix}"
+    run = verb("predict", slide / "empty.png", "--model", model_dir, "--output", output)
+    assert run.returncode == 0, run.stderr
+    assert "1 fields: 0 heads" not in run.stderr
+    assert "1 field: 0 heads, and 0 at the border" in run.stderr
+    results = read_results(output)
+    assert (results.rows, len(results.info.fields)) == ([], 1)
+    assert results.info.fields[0].reason in run.stderr
+    run = verb("report", output, "--output", tmp_path / "report.html")
+    assert run.returncode == 2
+    assert "holds no images; nothing to report" in run.stderr
+
+
 def test_a_screen(classifier, model_dir, slide, tmp_path, madrnet):
     config = json.loads((model_dir / "config.json").read_text())
     config["madrnet"]["no_head_class"], config["madrnet"]["normal_class"] = "Amorphous", "Normal"

@@ -188,10 +188,9 @@ def _say(found: "Predicted", classifier: "Classifier", pages: "Sequence[Page]", 
         print(words, file=sys.stderr)
     if found.fields:
         heads, border = sum(field.heads for field in found.fields), sum(field.at_border for field in found.fields)
-        print(
-            f"{len(found.fields)} fields: {heads - border} heads, and {border} at the border, which do not count",
-            file=sys.stderr,
-        )
+        number = f"{len(found.fields)} {'field' if len(found.fields) == 1 else 'fields'}"
+        words = f"{number}: {heads - border} heads, and {border} at the border, which do not count"
+        print(words, file=sys.stderr)
     doubt = f"on {found.abstained} the model abstains"
     if classifier.threshold is None:
         doubt += " (it has no threshold: only where it finds no head)"
