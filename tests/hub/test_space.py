@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from madrnet_timm.data.synthetic import draw_head
+from madrnet_timm.data.synthetic_field import FieldStyle, draw_field
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.report import write_report
 from madrnet_timm.inference.results import read_results
@@ -38,7 +39,7 @@ def page(model_dir, tmp_path):
     server = subprocess.Popen([sys.executable, SPACE / "app.py"], env=env, stdout=log, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(120):
+        for _ in range(600):
             assert server.poll() is None, (tmp_path / "log").read_text()
             try:
                 urllib.request.urlopen(url, timeout=2).read()
@@ -65,6 +66,7 @@ def set_scale(browser, value):
 
 @pytest.mark.slow
 def test_the_space_in_a_browser(page, browser, model_dir, tmp_path, hushem_dir):
+    from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
@@ -92,15 +94,37 @@ def test_the_space_in_a_browser(page, browser, model_dir, tmp_path, hushem_dir):
     browser.get(page)
     wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "#examples img"))[0].click()
     wait.until(lambda b: "Class:" in b.find_element(By.ID, "said").text)
-    # a whole field is refused by its size, before it is decoded
+    # a field: boxes, counts, crops, a row for each head; another head by its crop, and by a click into the field
+    drawn = draw_field(3, (900, 720), heads=6, at_border=1, style=FieldStyle(clutter=False, head_length=60))
     field = tmp_path / "field.png"
-    Image.new("L", (9000, 9000)).save(field)
+    Image.fromarray(drawn.image).save(field)
+    found = Classifier(model_dir).field(drawn.image)
     browser.get(page)
     wait.until(lambda b: b.find_element(By.CSS_SELECTOR, "#image input[type=file]"))
     drop(browser, "image", field)
-    wait.until(lambda b: "9000×9000 pixels look like a whole field of view" in text())
+    wait.until(lambda b: f"{len(found.counted)} heads counted" in text())
+    assert f"{len(found) - len(found.counted)} at the border" in text()
+    wait.until(lambda b: "Head 1" in b.find_element(By.ID, "said").text)
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#crops .thumbnail-item")) == len(found)
+    browser.find_elements(By.CSS_SELECTOR, "#crops .thumbnail-item")[2].click()
+    wait.until(lambda b: "Head 3" in b.find_element(By.ID, "said").text)
+    shown = browser.find_element(By.CSS_SELECTOR, "#field img")
+    scale = shown.size["width"] / 900
+    x, y = (value * scale for value in found[4].head.center)
+    click = ActionChains(browser).move_to_element_with_offset(
+        shown, round(x - shown.size["width"] / 2), round(y - shown.size["height"] / 2)
+    )
+    click.click().perform()
+    wait.until(lambda b: "Head 5" in b.find_element(By.ID, "said").text)
+    assert f"Class: {found[4].label}" in browser.find_element(By.ID, "said").text
     if os.environ.get("MADRNET_SCREENSHOT"):
         browser.save_screenshot(os.environ["MADRNET_SCREENSHOT"])
+    # what is no field of stained heads, is told so
+    Image.new("L", (1280, 1024), 200).save(field)
+    browser.get(page)
+    wait.until(lambda b: b.find_element(By.CSS_SELECTOR, "#image input[type=file]"))
+    drop(browser, "image", field)
+    wait.until(lambda b: "No heads were found in this field" in text())
 
 
 def load_app(model_dir, monkeypatch):

@@ -17,7 +17,8 @@ def add_parser(verbs: Any) -> None:
         "quickstart",
         help=VERBS["quickstart"],
         description="Ask a published model about a head, draw heads, train a small model on them, save it, load it "
-        "through timm and classify heads that it has never seen. The same command again continues where it was.",
+        "through timm, classify heads that it has never seen, and find, classify and count those of a drawn field "
+        "of view. The same command again continues where it was.",
         epilog="Example: madrnet quickstart --output runs/quickstart",
     )
     quickstart.add_argument(
