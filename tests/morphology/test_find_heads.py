@@ -117,6 +117,9 @@ def test_light_and_gray(field, places):
     heads = find_heads(np.where(seen[..., None], field.image, 3).astype(np.uint8))
     inner = [place for place in places if np.hypot(place[0] - width / 2, place[1] - height / 2) < radius - 60]
     assert len(inner) >= 5
+    for head in heads:
+        if np.hypot(head.center[0] - width / 2, head.center[1] - height / 2) > radius - 20:
+            assert "touches_border" in head.flags
     for place in inner:
         assert np.linalg.norm(centers(heads) - place, axis=1).min() < 3
     assert len(centers(heads)) <= len(places)
@@ -142,6 +145,30 @@ def test_heads_at_the_border_are_flagged():
     assert [head.box[0] for head in flagged][:1] == [0]
     assert flagged[1].box[3] == 512
     assert not any(head.ok for head in flagged)
+
+
+def test_heads_that_cannot_be_parted_are_flagged():
+    """Two heads crossed over each other at a right angle, and others of the same size."""
+    found = find_heads(draw([*PLACES, (430, 420, 45), (430, 420, 135)], ratio=2))
+    clump = [head for head in found if np.hypot(head.center[0] - 430, head.center[1] - 420) < 15]
+    assert len(found) == 8
+    assert len(clump) == 1
+    assert "touching" in clump[0].flags
+    assert not clump[0].ok
+    assert not any("touching" in head.flags for head in found if head is not clump[0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_the_image_it_is_read(seed):
+    """Blots of random size and noise: heads or a reason, never an error."""
+    rng = np.random.default_rng(seed)
+    image = np.full((300 + 50 * seed, 420), 220, np.uint8)
+    for _ in range(60):
+        x, y, a, b, angle = rng.integers(0, 420), rng.integers(0, 400), *rng.integers(1, 90, 2), rng.integers(0, 180)
+        shade = int(rng.integers(0, 255))
+        cv2.ellipse(image, (int(x), int(y)), (int(a), int(b)), int(angle), 0, 360, shade, int(rng.integers(-1, 4)) or 1)
+    found = search_field(image)
+    assert bool(found.heads) != bool(found.reason)
 
 
 def test_a_known_scale_leaves_out_other_sizes():

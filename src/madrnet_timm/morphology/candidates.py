@@ -12,6 +12,7 @@ from .regions import Region, regions_at
 __all__ = ["candidates", "headness", "nearest", "opening", "ovalness"]
 
 _LEVELS = (0.13, 0.2, 0.28, 0.38, 0.5, 0.65, 0.8)
+_CLUMP = (0.65, 2.0)  # area over the square of the head's length
 _CONVEX = 0.94  # solidity from which on a region has no dents to part it at
 _OPENING = 0.22  # of the head's length: what is thinner is no head
 
@@ -82,7 +83,8 @@ def _best(node: _Node, length: float) -> tuple[float, list[Region]]:
         more, regions = _best(child, length)
         score += more
         chosen += regions
-    if node.score >= score and node.score > 0:
+    clump = _CLUMP[0] < node.region.area / length**2 < _CLUMP[1]  # heads that may not be parted
+    if node.score >= score and (node.score > 0 or clump):
         score, chosen = node.score, [node.region]
     dented = node.region.solidity < _CONVEX and node.score < 0.9
     if len(chosen) < 2 and dented and node.region.area > 0.6 * length**2:

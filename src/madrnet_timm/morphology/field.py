@@ -1,7 +1,7 @@
 """Finding every head in a field of view and measuring it."""
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,11 @@ from ..errors import InputError
 from ..opencv import cv2
 from .candidates import candidates
 from .ground import Ground, find_ground
-from .head import HeadMorphology, measure
+from .head import HeadMorphology
 from .judge import Candidate, describe_candidates, doubt, judge
 from .pixels import as_rgb
-from .regions import Region
 from .scale import head_lengths
+from .window import measure_in_field
 
 __all__ = ["FieldSearch", "find_heads", "search_field"]
 
@@ -26,7 +26,6 @@ LEAST_LENGTH = 25
 """Median length of a field's heads in pixels from which on they are measured."""
 
 _WORKING_LENGTH = 32  # px of a head in the image that heads are chosen on
-_WINDOW = 2.7  # head lengths, about what a crop of HuSHeM shows
 _STAINED = 0.15  # of the light that a stained head absorbs at least
 _ROUND = 1.15  # median aspect ratio of a field's round cells
 _LEAST_SHARE = 0.5  # of the field that is background
@@ -129,12 +128,10 @@ def _choose(image: UInt8Array, dark: UInt8Array, ground: Ground, length: float) 
 def _measured_all(
     rgb: UInt8Array, ground: Ground, choice: _Choice, length: float, um_per_px: float | None
 ) -> FieldSearch:
-    scale = (rgb.shape[1] / choice.owner.shape[1], rgb.shape[0] / choice.owner.shape[0])
-    heads = [
-        _measured(rgb, ground, choice.owner, candidate.number, candidate.region, scale, um_per_px, 2 * length)
-        for candidate in choice.heads
+    measured = [
+        measure_in_field(rgb, ground, choice.owner, candidate, 2 * length, um_per_px) for candidate in choice.heads
     ]
-    heads = [head for head in heads if head.center is not None]
+    heads = [head for head in measured if head.center is not None]
     if not heads:
         return FieldSearch([], None, "no object has the shape of a head")
     if np.median([head.aspect_ratio for head in heads]) < _ROUND:
@@ -152,68 +149,6 @@ def _unusable(dark: UInt8Array, ground: Ground) -> str:
     if np.percentile(dark[::2, ::2], 99.9) < 255 * _STAINED:
         return "nothing is stained: no object stands out from the background"
     return ""
-
-
-def _measured(
-    rgb: UInt8Array,
-    ground: Ground,
-    owner: NDArray[np.int32],
-    number: int,
-    region: Region,
-    scale: tuple[float, float],
-    um_per_px: float | None,
-    length: float,
-) -> HeadMorphology:
-    """Measure one region in a window in which all else is background."""
-    height, width = rgb.shape[:2]
-    side = round(_WINDOW * length)
-    center = ((region.center[0] + 0.5) * scale[0] - 0.5, (region.center[1] + 0.5) * scale[1] - 0.5)
-    left, top = round(center[0] - side / 2), round(center[1] - side / 2)
-    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
-    inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
-    to_small = np.array(
-        [[1 / scale[0], 0, (left + 0.5) / scale[0] - 0.5], [0, 1 / scale[1], (top + 0.5) / scale[1] - 0.5]]
-    )
-    sampling = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    own = cv2.warpAffine((owner == number).astype(np.float32), to_small, (side, side), flags=sampling) >= 0.5
-    row = min(int(center[1] / 2), ground.light.shape[0] - 1)
-    column = min(int(center[0] / 2), ground.light.shape[1] - 1)
-    window = np.full((side, side), round(float(ground.light[row, column])), np.uint8)
-    window[inside] = np.where(own[inside], rgb[y0:y1, x0:x1, 1], window[inside])
-    found = measure(window, um_per_px)
-    return _in_field(found, (left, top), (x0, y0, x1, y1), (height, width))
-
-
-def _in_field(
-    found: HeadMorphology, corner: tuple[int, int], visible: tuple[int, int, int, int], size: tuple[int, int]
-) -> HeadMorphology:
-    """What was measured in a window, in the field's coordinates."""
-    if found.center is None or found.box is None:
-        return found
-    left, top = corner
-    x0, y0, x1, y1 = visible
-    inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
-    mask, neck = np.zeros((2, *size), dtype=bool)
-    mask[y0:y1, x0:x1] = found.mask[inside]
-    neck[y0:y1, x0:x1] = found.neck[inside]
-    box = (
-        max(found.box[0] + left, 0),
-        max(found.box[1] + top, 0),
-        min(found.box[2] + left, size[1]),
-        min(found.box[3] + top, size[0]),
-    )
-    flags = set(found.flags) - {"touches_border", "two_heads"}
-    if box[0] <= 1 or box[1] <= 1 or box[2] >= size[1] - 1 or box[3] >= size[0] - 1:
-        flags.add("touches_border")
-    return replace(
-        found,
-        mask=mask,
-        neck=neck,
-        contour=found.contour + np.array(corner, dtype=np.float32),
-        center=(found.center[0] + left, found.center[1] + top),
-        box=box,
-        flags=frozenset(flags),
-    )
 
 
 def _in_reading_order(heads: list[HeadMorphology]) -> list[HeadMorphology]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,7 @@ def _design(width: int, height: int) -> NDArray[np.float64]:
 
 def _fit(
     values: NDArray[np.float64], design: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.float64], NDArray[np.bool_]]:
     """Coefficients, residuals and which values are background: begun with the brighter ones, as objects are dark."""
     ridge = 1e-6 * len(values) * np.eye(design.shape[1])
     keep = values >= np.percentile(values, 40)

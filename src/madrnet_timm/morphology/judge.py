@@ -1,6 +1,6 @@
 """Which candidates are heads: those that are like the others of their field, and no round cell, debris or stain."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ _CORE = 0.8  # of an object's pixels are paler than what counts as its darkness
 
 _PALE = 0.7  # of the heads' darkness: what is paler is debris
 _LEAST_CUT = 0.3  # of a head's area: what of it must be seen at the border
+_CLUMP = (1.25, 3.5)  # areas of heads that have not been parted
+_DENTED = 0.92  # solidity of those
 _MOST_ODD = 20.0  # the sum of squared deviations of a head
 _MOST_OF_ONE = 4.5  # and of one of them what counts
 _SQUARE = 0.87  # squareness of what was drawn on the image
@@ -37,6 +39,7 @@ class Candidate:
         hue: Absorbance of red over that of green; 1 in a gray image.
         green: It lets more green through than red and blue.
         sharpness: Its length over the width of its edge.
+        touching: It is several heads that could not be parted.
     """
 
     region: Region
@@ -46,6 +49,7 @@ class Candidate:
     hue: float
     green: bool
     sharpness: float
+    touching: bool = False
 
 
 def describe_candidates(
@@ -70,7 +74,9 @@ def describe_candidates(
 
 
 def _quantile(values: NDArray[np.generic], share: float) -> float:
-    """The value that this share of the values lies below."""
+    """The value that this share of the values lies below; 0 of none."""
+    if not len(values):
+        return 0.0
     place = int(share * (len(values) - 1))
     return float(np.partition(values, place)[place])
 
@@ -155,7 +161,10 @@ def judge(found: list[Candidate], length: float, size: tuple[int, int]) -> list[
         float(np.median([c.hue for c in regular])),
         float(np.median([c.sharpness for c in regular])),
     )
-    return [c for c in found if _is_head(c, typical, size)]
+    heads = [c for c in found if _is_head(c, typical, size)]
+    return heads + [
+        replace(c, touching=True) for c in found if not any(c is head for head in heads) and _is_clump(c, typical, size)
+    ]
 
 
 @dataclass(frozen=True)
@@ -189,6 +198,15 @@ def _is_head(candidate: Candidate, typical: Typical, size: tuple[int, int]) -> b
         large_enough = region.area > _LEAST_CUT * np.pi / 4 * typical.length * typical.width
         return bool(large_enough) and _oddness_of_stain(candidate, typical) < _MOST_ODD
     return _oddness_of_shape(region, typical) + _oddness_of_stain(candidate, typical) < _MOST_ODD
+
+
+def _is_clump(candidate: Candidate, typical: Typical, size: tuple[int, int]) -> bool:
+    """Whether it has the stain of heads, the area of two or three and dents in its outline."""
+    region = candidate.region
+    heads = region.area / (np.pi / 4 * typical.length * typical.width)
+    if candidate.green or is_cut(region, size) or not _CLUMP[0] < heads < _CLUMP[1] or region.solidity > _DENTED:
+        return False
+    return _oddness_of_stain(candidate, typical) < _MOST_ODD / 2
 
 
 def _oddness_of_shape(region: Region, typical: Typical) -> float:
