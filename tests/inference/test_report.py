@@ -17,12 +17,14 @@ from PIL import Image
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.intervals import wilson_interval
+from madrnet_timm.files import sha256_of, write_csv
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.counting import count_slides
 from madrnet_timm.inference.gallery import known_classifier
 from madrnet_timm.inference.glossary import COLUMNS, DOMAIN, FLAGS
 from madrnet_timm.inference.predict import predict_files
 from madrnet_timm.inference.report import write_report
+from madrnet_timm.inference.report.review import heads_digest
 from madrnet_timm.inference.results import info_path, read_results, write_results
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -296,3 +298,44 @@ def test_a_report_does_not_take_the_place_of_its_table(madrnet, table, tmp_path)
     with pytest.raises(InputError, match="no folder"):
         write_report([read_results(own)], tmp_path / "nowhere" / "r.html")
     assert not os.path.exists(tmp_path / "nowhere")
+
+
+def test_what_a_person_says_of_the_sample_and_of_its_heads(verb, table, results, tmp_path):
+    said = {"sample": "17/2026 <b>", "slide": "A", "stain": "Diff-Quik", "operator": "A. B.", "microscope": "CX43"}
+    options = [word for name, text in said.items() for word in (f"--{name}", text)]
+    page, corrected = tmp_path / "r.html", tmp_path / "r.reviewed.csv"
+    other = {"Normal": "Tapered"}.get(results.rows[0]["prediction"], "Normal")
+    rows = [
+        {
+            "table": heads_digest(results), "row": number, "file": row["file"], "page": "", "head": "",
+            "machine": row["prediction"], "person": other * (number == 1), "struck": "True" * (number == 2),
+            "reviewer": "C. D.", "saved": "2026-11-28T21:00:00Z",
+        }
+        for number, row in enumerate(results.rows, 1)
+    ]  # fmt: skip
+    write_csv(corrected, rows)
+    run = verb("report", table, "--output", page, *options, "--reviewed", corrected)
+    assert (run.returncode, run.stderr) == (0, "")
+    text = Page(page).text
+    assert "Sample 17/2026 <b> Slide A Stain Diff-Quik Operator A. B. Microscope CX43 Date of the report 20" in text
+    assert "A person checked 2 heads, gave 1 another class and struck out 1" in text
+    assert "Person and machine agree on 0 of 1 heads" in text
+    trail = text[text.index("Audit trail") : text.index("Words Flags")]
+    for known in (
+        f"SHA-256 of its weights and config {results.info.digest}", f"Its SHA-256 {sha256_of(table)}",
+        f"Corrections of a person r.reviewed.csv (SHA-256 {sha256_of(corrected)} )", "Checked by C. D.",
+        "Command madrnet report ", f"madrnet-timm {results.info.version}", "Scale 0.1 µm a pixel",
+    ):  # fmt: skip
+        assert known in trail
+    before = page.read_bytes()
+    for wrong, message in (
+        (("--slide", "A", "--slide", "B"), "--slide: 2 names; expected one for each table, of which there are 1"),
+        (("--reviewed", tmp_path / "no.csv"), "no.csv: no such file; expected the one that the report's page saved"),
+        (("--reviewed", table), "has no column table; expected the file that the report's page saved"),
+    ):
+        run = verb("report", table, "--output", page, *wrong)
+        assert (run.returncode, run.stderr.count("\n")) == (2, 1)
+        assert message in run.stderr
+    assert page.read_bytes() == before
+    with pytest.raises(InputError, match="the corrections themselves, which would be lost"):
+        write_report([results], corrected.rename(tmp_path / "x.html"), reviewed=[tmp_path / "x.html"])

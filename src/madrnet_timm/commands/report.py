@@ -63,7 +63,9 @@ def _report(args: argparse.Namespace) -> int:
             f"--slide: {len(args.slide)} names; expected one for each table, of which there are {len(args.results)}"
         )
     check_output(output)
-    origin = Origin(args.sample, args.slide, args.stain, args.operator, args.microscope, shlex.join(sys.argv))
+    origin = Origin(
+        args.sample, args.slide, args.stain, args.operator, args.microscope, shlex.join(["madrnet", *sys.argv[1:]])
+    )
     tables = [read_results(path) for path in args.results]
     for missing in write_report(tables, output, args.normal_class, origin=origin, reviewed=args.reviewed):
         print(missing, file=sys.stderr)

@@ -85,10 +85,10 @@ def _check_alike(slides: Sequence[Results]) -> None:
 def _check_place(slides: Sequence[Results], reviews: Sequence[Path], output: Path) -> None:
     """The page must not take the place of a table, of the file beside it, or of a person's corrections."""
     check_output(output)
-    tables = (place for results in slides for place in (results.path, info_path(results.path)))
-    for path in (*tables, *reviews):
-        if output.exists() and path.exists() and output.samefile(path):
-            raise InputError(f"--output {output}: the table itself, which would be lost; expected a name of its own")
+    tables = [place for results in slides for place in (results.path, info_path(results.path))]
+    for what, paths in (("the table itself", tables), ("the corrections themselves", reviews)):
+        if any(output.exists() and path.exists() and output.samefile(path) for path in paths):
+            raise InputError(f"--output {output}: {what}, which would be lost; expected a name of its own")
 
 
 def _templates() -> Environment:

@@ -25,7 +25,7 @@ class Slide:
     """A table on the page.
 
     Attributes:
-        title: Of its sections: the name of its file.
+        title: Name of its file.
         name: Of the slide, as the person named it; empty without.
         results: The table.
         table_sha256: Hash of its file; empty if it is not there.
@@ -63,6 +63,11 @@ class Slide:
     fields_left_out: int
     cards: list[Card]
     no_maps: str
+
+    @property
+    def heading(self) -> str:
+        """What the sections are headed by."""
+        return self.name or self.title
 
 
 def missing_images(slide: Slide) -> Counter[str]:
