@@ -33,7 +33,7 @@ __all__ = ["Options", "predict_files", "predict_pages", "prediction_row"]
 
 _THREADS = 2  # that read, search and measure
 _AHEAD = 3  # batches that are prepared while one is computed
-_SHOWN_FROM = 20  # images with a bar
+_SHOWN_FROM = {True: 3, False: 50}  # images with a bar, with and without fields among them
 _HEADS_OF_FIELD = 8  # as many as a field is reckoned to have, when images are put into batches
 
 
@@ -244,8 +244,9 @@ def _predicted(pages: Sequence[Page], classifier: Classifier, options: Options) 
         for batch in _prepared(_chunks(pages, options), task):
             yield from _outcomes(batch, classifier, options)
 
+    fields = any(kind_by_size(*page.size, options.kind) != "crop" for page in pages)
     with _sharing_cores():
-        yield from progress(outcomes(), len(pages), "predicting", "image", shown_from=_SHOWN_FROM)
+        yield from progress(outcomes(), len(pages), "predicting", "image", shown_from=_SHOWN_FROM[fields])
 
 
 def _common_scale(pages: Sequence[Page], slide: SlideScale) -> tuple[float | None, str]:
