@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 OWN_CROPS = ("train", "cross-validate", "predict", "publish")  # each may use what an earlier page has made
+FIELDS = ("fields",)
 HUSHEM = ("backbone", "reproduce")
 ONE_FOLD = ("train.py", "madrnet train", "commands.train")
 TRAINS = (*ONE_FOLD, "madrnet cross-validate", "madrnet distill", "studies.ablation")
