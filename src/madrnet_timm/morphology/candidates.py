@@ -57,7 +57,7 @@ def _tree(dark: NDArray[np.uint8], length: float, noise: float) -> list[_Node]:
     kernel = opening(length)
     area = 0.5 * length**2
     roots: list[_Node] = []
-    below: NDArray[np.int32] | None = None
+    below: NDArray[np.int16] | None = None
     nodes: list[_Node] = []
     for level in _LEVELS:
         if level < 5 * noise:
@@ -65,12 +65,12 @@ def _tree(dark: NDArray[np.uint8], length: float, noise: float) -> list[_Node]:
         _, binary = cv2.threshold(dark, 255 * level, 1, cv2.THRESH_BINARY)
         binary = cv2.morphologyEx(binary, cv2.MORPH_OPEN, kernel)
         at_level = [_Node(region, headness(region, length)) for region in regions_at(binary, 0.15 * area, 8 * area)]
-        labels = np.zeros(dark.shape, np.int32)
+        labels = np.zeros(dark.shape, np.int16)
         for number, node in enumerate(at_level, 1):
             x0, y0, x1, y1 = node.region.box
             labels[y0:y1, x0:x1][node.region.mask > 0] = number
-            row, column = (int(i[0]) for i in np.nonzero(node.region.mask))
-            parent = 0 if below is None else int(below[y0 + row, x0 + column])
+            first = int(node.region.mask[0].argmax())  # a box's first row holds a pixel of its region
+            parent = 0 if below is None else int(below[y0, x0 + first])
             (nodes[parent - 1].children if parent else roots).append(node)
         below, nodes = labels, at_level
     return roots

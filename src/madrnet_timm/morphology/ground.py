@@ -124,11 +124,13 @@ def find_ground(image: NDArray[np.uint8]) -> Ground:
     fitted = np.clip(np.rint(design @ coefficients), max(0.2 * level, 1), 255).astype(np.uint8)
     relative = residual / fitted[~black]
     colour = np.median(small[~black][keep], axis=0)
-    covered = cv2.resize(black.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    covered = None
+    if black.any():
+        covered = cv2.resize(black.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
     return Ground(
         cv2.resize(fitted, (width, height), interpolation=cv2.INTER_LINEAR),
         np.maximum(colour, 1) / max(float(colour[1]), 1),
-        covered if black.any() else None,
+        covered,
         max(float(np.median(np.abs(relative[keep]))), 0.002),
         float((np.abs(relative) < _EVEN).mean()),
         level,

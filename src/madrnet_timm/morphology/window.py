@@ -43,7 +43,7 @@ def measure_in_field(
     left, top = np.rint((np.array(candidate.region.center) + 0.5) * scale - 0.5 - side / 2).astype(int).tolist()
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
     inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
-    own = _part(owner == candidate.number, (width, height), (left, top), side)
+    own = _own(owner, candidate.number, scale, (left, top), side)
     cut = np.zeros((side, side), dtype=bool)
     if ground.surround is not None:
         cut = _part(ground.surround, (width, height), (left, top), side)
@@ -64,6 +64,19 @@ def _part(image: NDArray[np.generic], size: tuple[int, int], corner: tuple[int, 
     if image.dtype == bool:
         return cv2.warpAffine(image.astype(np.uint8) * 255, matrix, (side, side), **sampling) > 127
     return cv2.warpAffine(image, matrix, (side, side), **sampling)
+
+
+def _own(
+    owner: NDArray[np.int32], number: int, scale: NDArray[np.float64], corner: tuple[int, int], side: int
+) -> BoolArray:
+    """What of a window lies nearest to a candidate, see `measure_in_field`."""
+    low = np.floor(np.array(corner) / scale).astype(int) - 1
+    high = np.ceil((np.array(corner) + side) / scale).astype(int) + 1
+    x0, y0 = np.maximum(low, 0).tolist()
+    mine = (owner[y0 : high[1], x0 : high[0]] == number).view(np.uint8) * np.uint8(255)
+    shift = (np.array(corner) + 0.5) / scale - 0.5 - (x0, y0)
+    matrix = np.array([[1 / scale[0], 0, shift[0]], [0, 1 / scale[1], shift[1]]])
+    return cv2.warpAffine(mine, matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP) > 127
 
 
 def _beyond(shape: tuple[int, int], inside: tuple[slice, slice]) -> BoolArray:
@@ -102,9 +115,12 @@ def _in_field(
     flags = set(found.flags) - {"touches_border", "two_heads"}
     if touching:
         flags.add("touching")
-    near = cv2.dilate(found.mask.astype(np.uint8), np.ones((2 * _NEAR + 1, 2 * _NEAR + 1), np.uint8)) > 0
-    if (near & cut).any():
-        flags.add("touches_border")
+    bx0, by0, bx1, by1 = found.box
+    around = np.s_[max(by0 - _NEAR, 0) : by1 + _NEAR, max(bx0 - _NEAR, 0) : bx1 + _NEAR]
+    if cut[around].any():
+        near = cv2.dilate(found.mask[around].astype(np.uint8), np.ones((2 * _NEAR + 1, 2 * _NEAR + 1), np.uint8)) > 0
+        if (near & cut[around]).any():
+            flags.add("touches_border")
     x, y, width, height = cv2.boundingRect(found.mask[inside].astype(np.uint8))
     if width == 0:
         return replace(found, center=None)
