@@ -6,10 +6,19 @@ import sys
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from madrnet_timm.errors import InputError
-from madrnet_timm.files import as_csv, fill_table, replacing, replacing_folder, reporting_disk_errors, write_text
+from madrnet_timm.files import (
+    as_csv,
+    disk_reason,
+    fill_table,
+    replacing,
+    replacing_folder,
+    reporting_disk_errors,
+    write_text,
+)
 
 
 def test_what_the_disk_does_not_take_is_told_in_one_line(tmp_path):
@@ -110,3 +119,10 @@ def test_a_table_is_written_without_holding_its_rows(tmp_path):
     fill_table(tmp_path / "t.csv", Rows(), ".csv")
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 20_001
     assert Rows.most < 10
+
+
+@pytest.mark.parametrize(
+    "words", ["No space left on device (os error 28)", "IoError(Os { code: 28, kind: StorageFull })"]
+)
+def test_a_full_disk_is_known_by_what_each_version_of_safetensors_says(words, tmp_path):
+    assert disk_reason(SafetensorError(f"Error while serializing: {words}"), tmp_path) == os.strerror(28)

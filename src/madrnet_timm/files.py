@@ -63,6 +63,10 @@ _DISK_ERRNOS = frozenset(
 _TORCH_WRITE_ERRORS = ("PytorchStreamWriter", "unexpected pos", "iostream")
 
 
+_OS_ERROR = re.compile(r"(?:\(os error |Os \{ code: )(\d+)")
+"""Of what safetensors says; the second spelling is that of 0.4."""
+
+
 def disk_reason(error: BaseException, *places: Path) -> str | None:
     """Why the disk did not take what was written to one of the places; None if the error is about something else.
 
@@ -72,7 +76,7 @@ def disk_reason(error: BaseException, *places: Path) -> str | None:
     if isinstance(error, RuntimeError):
         return "no space left" if any(words in str(error) for words in _TORCH_WRITE_ERRORS) else None
     number = error.errno if isinstance(error, OSError) else None
-    if isinstance(error, SafetensorError) and (found := re.search(r"\(os error (\d+)\)", str(error))):
+    if isinstance(error, SafetensorError) and (found := _OS_ERROR.search(str(error))):
         number = int(found[1])
     if number not in _DISK_ERRNOS:
         return None
