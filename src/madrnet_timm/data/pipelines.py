@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..morphology import HeadMorphology, align, mask_background, measure, normalize_background
+from ..morphology import HeadMorphology, align, measure
+from ..morphology.align import Keep
 from ..opencv import cv2
 
 __all__ = ["PIPELINES", "WITH_REFERENCE_BACKGROUND", "check_pipeline", "prepare"]
@@ -21,6 +22,8 @@ PIPELINES = {
 
 WITH_REFERENCE_BACKGROUND = ("aligned-normalized", "head-only", "head-and-neck")
 """Pipelines whose images all have the same background, `REFERENCE_BACKGROUND`."""
+
+_KEPT: dict[str, Keep] = {"head-only": "head", "head-and-neck": "head-and-neck"}
 
 UInt8Array = NDArray[np.uint8]
 
@@ -57,11 +60,8 @@ def prepare(
     if pipeline == "raw":
         return _resize_and_crop(image, size, crop_pct)
     morphology = morphology or measure(image)
-    if pipeline in ("head-only", "head-and-neck"):
-        image = mask_background(image, morphology, keep_neck=pipeline == "head-and-neck")
-    if pipeline in WITH_REFERENCE_BACKGROUND:
-        image = normalize_background(image)
-    return align(image, morphology, size)
+    keep = _KEPT.get(pipeline, "all")
+    return align(image, morphology, size, keep=keep, reference=pipeline in WITH_REFERENCE_BACKGROUND)
 
 
 def check_pipeline(pipeline: str) -> None:

@@ -1,26 +1,23 @@
 """Head-centred views of an image: upright, background normalised or masked."""
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ..opencv import cv2
+from .background import background_planes
 from .head import HeadMorphology
 from .pixels import as_rgb
-from .segment import background_plane
 
-__all__ = ["REFERENCE_BACKGROUND", "align", "background_planes", "mask_background", "normalize_background"]
+__all__ = ["REFERENCE_BACKGROUND", "Keep", "align", "mask_background", "normalize_background"]
 
 REFERENCE_BACKGROUND = (214, 190, 214)
 """RGB colour that `normalize_background` maps the background to, near that of stained smears."""
 
 UInt8Array = NDArray[np.uint8]
-
-
-def background_planes(image: UInt8Array) -> NDArray[np.float32]:
-    """Background of an RGB image, one plane per channel, ``(height, width, 3)``."""
-    smooth = cv2.GaussianBlur(image, (0, 0), 1).astype(np.float32)
-    return np.stack([background_plane(smooth[..., c])[0] for c in range(3)], axis=2)
+Keep = Literal["all", "head", "head-and-neck"]
 
 
 def _to_uint8(image: NDArray[np.float32]) -> UInt8Array:
@@ -46,11 +43,14 @@ def mask_background(
     rgb = as_rgb(image)
     if "no_head" in morphology.flags:
         return rgb
-    # the outline's own pixels are mixed with the background: a soft edge of one pixel keeps them
+    planes = background_planes(rgb)
+    return _to_uint8(_kept(morphology, keep_neck) * (rgb - planes) + planes)
+
+
+def _kept(morphology: HeadMorphology, keep_neck: bool) -> NDArray[np.float32]:
+    """Part of each pixel that stays: the outline's own pixels are mixed with the background, a soft edge keeps them."""
     kept = morphology.mask | morphology.neck if keep_neck else morphology.mask
-    soft = cv2.GaussianBlur(kept.astype(np.float32), (0, 0), 1)[..., None]
-    soft = np.clip(2 * soft, 0, 1)
-    return _to_uint8(soft * rgb + (1 - soft) * background_planes(rgb))
+    return cv2.min(2 * cv2.GaussianBlur(kept.astype(np.float32), (0, 0), 1), 1.0)[..., None]
 
 
 def align(
@@ -58,6 +58,9 @@ def align(
     morphology: HeadMorphology,
     size: int,
     field: float = 0.55,
+    *,
+    keep: Keep = "all",
+    reference: bool = False,
 ) -> UInt8Array:
     """The head centred, its axis upright and the acrosome up, in a square image.
 
@@ -67,6 +70,9 @@ def align(
         size: Side of the result in pixels.
         field: Side of the square that is cut out, as a fraction of the image's longer side. The scale is the same for
             every head, so that size stays visible.
+        keep: What is shown on the background: ``all``, or only the ``head``, or ``head-and-neck`` (as
+            `mask_background` does, but the background is fitted once).
+        reference: Whether the background becomes `REFERENCE_BACKGROUND`, as `normalize_background` does.
 
     Returns:
         ``(size, size, 3)`` RGB uint8; what lies outside of the image is filled with its background's planes.
@@ -82,10 +88,14 @@ def align(
     smaller = scale < 1
     planes = background_planes(rgb)
     difference = rgb - planes
+    if keep != "all" and "no_head" not in morphology.flags:
+        difference *= _kept(morphology, keep == "head-and-neck")
     if smaller:  # a low pass before the sampling
         difference = cv2.GaussianBlur(difference, (0, 0), 0.4 / scale)
     warp = {"flags": cv2.INTER_LINEAR if smaller else cv2.INTER_CUBIC, "borderMode": cv2.BORDER_CONSTANT}
     warped = cv2.warpAffine(difference, matrix, (size, size), borderValue=(0, 0, 0), **warp)
+    if reference:
+        return _to_uint8(warped + np.array(REFERENCE_BACKGROUND, dtype=np.float32))
     # a plane goes on beyond the border: evaluated, not sampled
     inverse = cv2.invertAffineTransform(matrix)
     ys, xs = np.mgrid[0:size, 0:size].astype(np.float32)

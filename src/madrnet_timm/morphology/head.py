@@ -1,6 +1,6 @@
 """Measurement of a sperm head: axes, aspect ratio γ, direction of the acrosome."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..opencv import cv2
+from .axis import Profile, principal_axis, profile
 from .pixels import as_rgb
-from .segment import BoolArray, Profile, Segmentation, principal_axis, profile, segment
+from .segment import BoolArray, Segmentation, segment, segment_object
 from .shape import head_shape
+from .waist import outline_of
 
-__all__ = ["MEASUREMENTS", "HeadMorphology", "HeadRanges", "measure"]
+__all__ = ["MEASUREMENTS", "HeadMorphology", "HeadRanges", "measure", "measure_object"]
 
 MEASUREMENTS = (
     "aspect_ratio",
@@ -36,7 +38,7 @@ _LEAST_AREA = 9  # px of the outline's resolution
 _NECK_REACH = 0.5  # of the head's width
 _THIN = 5  # px of the outline's resolution: no neck, but the head's blurred rim, or a tail
 _DOUBTFUL_VOTE = 0.08  # below it the acrosome's end is a guess
-_FIRM_ELLIPSE = 0.88  # ellipticity from which on an uncut outline is the same however the image lies
+_NEIGHBOUR = 1.6  # head lengths between the centres of two heads of which a crop can't show one alone
 _SAME_RATIO = 0.05  # by which γ may differ between views of one image
 _IRREGULAR = 0.88  # solidity: none of HuSHeM's heads lies below, 0.7 % of SMIDS's normal ones and 34 % of its Non-Sperm
 
@@ -156,26 +158,24 @@ class HeadMorphology:
         return numbers | {"ok": self.ok, "flags": " ".join(sorted(self.flags))}
 
 
-def _acrosome_vote(found: Segmentation, shape: Profile) -> tuple[float, tuple[float, float]]:
+def _acrosome_vote(found: Segmentation, line: Profile) -> tuple[float, tuple[float, float]]:
     """How clearly the acrosome lies at one end, and the unit vector ``(x, y)`` towards it.
 
     The acrosome is paler than the nucleus and, in most heads, the wider end; the remains of the tail lie at the other.
     """
-    third = len(shape.width) // 3
+    third = len(line.width) // 3
     low, high = slice(0, third), slice(-third, None)
-    paleness = (shape.darkness[low].mean() - shape.darkness[high].mean()) / max(float(shape.darkness.mean()), 1e-6)
-    breadth = (shape.width[high].mean() - shape.width[low].mean()) / max(float(shape.width.mean()), 1e-6)
-    ys, xs = np.nonzero(found.tail)
+    paleness = (line.darkness[low].mean() - line.darkness[high].mean()) / max(float(line.darkness.mean()), 1e-6)
+    breadth = (line.width[high].mean() - line.width[low].mean()) / max(float(line.width.mean()), 1e-6)
     tail = 0.0
-    if len(ys) > 20:
-        middle = shape.centers[len(shape.centers) // 2]
-        along = (xs - middle[0]) * shape.axis[0] + (ys - middle[1]) * shape.axis[1]
-        behind = np.abs(along) > shape.length / 4
-        if behind.any():
-            tail = -float(np.sign(along[behind]).sum() / len(ys))
+    points = cv2.findNonZero(found.tail.view(np.uint8))
+    if points is not None and len(points) > 20:
+        along = (points.reshape(-1, 2) - np.array(line.center)) @ np.array(line.axis)
+        behind = np.abs(along) > line.length / 4
+        tail = -float(np.sign(along[behind]).sum() / len(points))
     vote = 2 * float(paleness) + 0.5 * tail + float(breadth)
     sign = 1.0 if vote >= 0 else -1.0
-    return abs(vote), (sign * shape.axis[0], sign * shape.axis[1])
+    return abs(vote), (sign * line.axis[0], sign * line.axis[1])
 
 
 def _neck_mask(
@@ -185,7 +185,7 @@ def _neck_mask(
     height, width = found.mask.shape
     x, y = np.arange(width) - center[0], np.arange(height)[:, None] - center[1]
     behind = x * toward[0] + y * toward[1] < 0
-    distance = cv2.distanceTransform((~found.mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = cv2.distanceTransform((~found.mask).view(np.uint8), cv2.DIST_L2, 5)
     near = (found.tail & behind & (distance <= reach)).astype(np.uint8)
     near = cv2.morphologyEx(near, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_THIN, _THIN)))
     # the opening may leave a gap of a rim's width between the head and its neck
@@ -196,9 +196,8 @@ def _neck_mask(
 def _is_unstable(green: NDArray[np.uint8], aspect_ratio: float) -> bool:
     """Whether γ is another, or there is no head, in the green channel turned by a quarter or by half a turn.
 
-    The grid of the background's plane begins at a corner, the kernel of the core's opening is another when transposed,
-    and of the long axis one end is searched for a neck first. Where a threshold is nearly met, that decides what
-    belongs to the head.
+    Where a threshold is nearly met, what the turning does to the background's plane and to the pixels' grid decides
+    what belongs to the head.
     """
     for quarters in (1, 2):
         found = segment(np.ascontiguousarray(np.rot90(green, quarters)))
@@ -216,37 +215,52 @@ def _box(mask: BoolArray) -> tuple[int, int, int, int] | None:
     return (x, y, x + width, y + height) if width else None
 
 
+def _has_neighbour(found: Segmentation) -> bool:
+    """Whether another dark object of this size lies near."""
+    center, _, major, _ = principal_axis(found.mask)
+    distance = np.linalg.norm(found.others - np.array(center), axis=1)
+    return bool((distance < _NEIGHBOUR * 4 * np.sqrt(major)).any())
+
+
 def _flags(found: Segmentation, at_border: bool, solidity: float | None, vote: float) -> set[str]:
     """Reasons for care that one look tells, see `HeadMorphology`."""
     reasons = {
         "touches_border": at_border,
         "low_contrast": found.darkness[found.mask].mean() < 6 * found.noise,
-        "cut_neck": found.cut_neck,
-        "two_heads": found.neighbours,
+        "cut_neck": found.cut,
+        "two_heads": found.touching or _has_neighbour(found),
         "irregular": solidity is not None and solidity < _IRREGULAR,
         "polarity": vote < _DOUBTFUL_VOTE,
     }
     return {name for name, holds in reasons.items() if holds}
 
 
-def _measured(found: Segmentation, green: NDArray[np.uint8], um_per_px: float | None) -> HeadMorphology:
-    """All measurements of what was found in the green channel."""
-    height, width = green.shape
+def _measured(found: Segmentation, size: tuple[int, int], um_per_px: float | None) -> HeadMorphology:
+    """All measurements of what was found in an image of this height and width."""
+    height, width = size
     zoom = found.zoom
     offset = np.array(found.origin) + (0.5 / zoom - 0.5)  # pixel centres of the window to those of the image
-    contours, _ = cv2.findContours(found.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    outline = max(contours, key=cv2.contourArea)
-    contour = (outline[:, 0] / zoom + offset).astype(np.float32)
+    outline = outline_of(found.mask)
+    contour = (outline / zoom + offset).astype(np.float32)
     hull_area = cv2.contourArea(cv2.convexHull(outline))
     solidity = float(cv2.contourArea(outline) / hull_area) if hull_area > 0 else None
     (cx, cy), _, major, minor = principal_axis(found.mask)
-    line = profile(found.mask, found.darkness)
+    line = profile(found.mask, found.darkness, outline)
     vote, (dx, dy) = _acrosome_vote(found, line)
 
-    to_image = np.array([[1 / zoom, 0, offset[0]], [0, 1 / zoom, offset[1]]])
-
     def in_image(part: BoolArray) -> BoolArray:
-        return cv2.warpAffine(part.astype(np.float32), to_image, (width, height), flags=cv2.INTER_LINEAR) >= 0.5
+        """A mask of the window in the image, of which it is a small part in a field."""
+        left, top = found.origin
+        rows, columns = (
+            min(round(side / zoom), most) for side, most in zip(part.shape, (height - top, width - left), strict=True)
+        )
+        to_image = np.array([[zoom, 0, 0.5 * zoom - 0.5], [0, zoom, 0.5 * zoom - 0.5]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        out = np.zeros((height, width), dtype=bool)
+        out[top : top + rows, left : left + columns] = (
+            cv2.warpAffine(part.astype(np.float32), to_image, (columns, rows), flags=flags) >= 0.5
+        )
+        return out
 
     mask = in_image(found.mask)
     neck = _neck_mask(found, (cx, cy), (dx, dy), _NECK_REACH * 4 * float(np.sqrt(minor)))
@@ -256,9 +270,6 @@ def _measured(found: Segmentation, green: NDArray[np.uint8], um_per_px: float | 
     edge = max(1.0, 1.5 / zoom)  # the outermost outline lies up to a pixel of the working frame inside
     inside = edge <= contour.min() and (contour.max(axis=0) <= (width - 1 - edge, height - 1 - edge)).all()
     flags = _flags(found, not inside, solidity, vote)
-    doubtful = found.cut_neck or shape.ellipticity < _FIRM_ELLIPSE  # a second look costs as much as the first
-    if doubtful and not flags & _NOT_OK and _is_unstable(green, aspect_ratio):
-        flags.add("unstable")
     return HeadMorphology(
         mask=mask,
         neck=in_image(found.mask | neck) & ~mask,
@@ -300,7 +311,45 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
     green = np.ascontiguousarray(rgb[..., 1])
     found = segment(green)
     if found is None or found.mask.sum() < _LEAST_AREA:
-        mask, neck = np.zeros((2, *green.shape), dtype=bool)
-        contour = np.zeros((0, 2), dtype=np.float32)
-        return HeadMorphology(mask, neck, contour, flags=frozenset({"no_head"}), um_per_px=um_per_px)
-    return _measured(found, green, um_per_px)
+        return _no_head(green.shape, um_per_px)
+    head = _measured(found, green.shape, um_per_px)
+    # two more looks; most outlines have nothing about them that a trifle could change
+    if found.doubtful and head.ok and _is_unstable(green, head.aspect_ratio or 1.0):
+        return replace(head, flags=head.flags | {"unstable"})
+    return head
+
+
+def measure_object(
+    image: NDArray[np.uint8],
+    core: BoolArray,
+    *,
+    others: BoolArray | None = None,
+    ground: tuple[NDArray[np.float32] | float, float] | None = None,
+    um_per_px: float | None = None,
+) -> HeadMorphology:
+    """Measure a head whose place is known, in an image of any size.
+
+    Args:
+        image: ``(height, width, 3)`` RGB or ``(height, width)`` green channel, uint8.
+        core: Pixels that surely belong to the head, ``(height, width)`` bool, about half of it or more: the resolution
+            of the measurement follows from their number.
+        others: Pixels of other objects, which are no part of the head, its neck or its tail.
+        ground: Gray level of the green channel's background, one number or an array of the image's size, and its noise
+            in gray levels; without it a plane is fitted.
+        um_per_px: Micrometres per pixel, if known.
+
+    Returns:
+        As `measure` gives it, without a look for other heads (``two_heads``) or other outlines (``unstable``);
+        ``no_head`` where the core is empty or nothing dark lies under it.
+    """
+    green = np.ascontiguousarray(image[..., 1]) if image.ndim == 3 else image
+    found = segment_object(green, core, others, ground)
+    if found is None or found.mask.sum() < _LEAST_AREA:
+        return _no_head(green.shape, um_per_px)
+    return _measured(found, green.shape, um_per_px)
+
+
+def _no_head(size: tuple[int, int], um_per_px: float | None) -> HeadMorphology:
+    mask, neck = np.zeros((2, *size), dtype=bool)
+    contour = np.zeros((0, 2), dtype=np.float32)
+    return HeadMorphology(mask, neck, contour, flags=frozenset({"no_head"}), um_per_px=um_per_px)

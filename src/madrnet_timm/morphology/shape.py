@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..opencv import cv2
-from .segment import Profile, Segmentation, principal_axis
+from .axis import Profile, principal_axis
+from .segment import Segmentation
 
 __all__ = ["PROFILE_PARTS", "HeadShape", "head_shape"]
 
@@ -14,7 +15,7 @@ PROFILE_PARTS = 10
 """Parts of the length that the profiles are given in."""
 
 _TAPER_PARTS = (slice(15, 25), slice(75, 85))  # per cent of the length behind the acrosome's end
-_RIM = 3  # px of the outline's resolution: blur mixes head and background so far inside
+_RIM = 7  # px of the outline's resolution: blur mixes head and background so far inside
 
 
 @dataclass(frozen=True)
@@ -48,33 +49,47 @@ class HeadShape:
 
 def _ellipse_overlap(mask: NDArray[np.bool_]) -> float:
     center, axis, along, across = principal_axis(mask)
-    ys, xs = np.ogrid[: mask.shape[0], : mask.shape[1]]
-    u = (xs - center[0]) * axis[0] + (ys - center[1]) * axis[1]
-    v = (ys - center[1]) * axis[0] - (xs - center[0]) * axis[1]
-    ellipse = u**2 / (4 * along) + v**2 / (4 * across) <= 1
+    half_axes = np.array([2 * np.sqrt(along), 2 * np.sqrt(across)])
+    turn = np.linspace(0, 2 * np.pi, 180, endpoint=False)
+    drawn_axes = half_axes - 0.5  # what is filled takes the pixels under its border with it
+    u, v = drawn_axes[0] * np.cos(turn), drawn_axes[1] * np.sin(turn)
+    points = np.stack([center[0] + u * axis[0] - v * axis[1], center[1] + u * axis[1] + v * axis[0]], axis=1)
+    drawn = cv2.fillPoly(np.zeros(mask.shape, np.uint8), [np.rint(points * 16).astype(np.int32)], 1, shift=4)
     # parts of the ellipse beyond the window count, too
-    inside, total = float((ellipse & mask).sum()), float(4 * np.pi * np.sqrt(along * across))
-    return inside / (total + float(mask.sum()) - inside)
+    inside, total = float(np.count_nonzero(drawn.view(bool) & mask)), float(np.pi * half_axes[0] * half_axes[1])
+    return inside / (total + float(np.count_nonzero(mask)) - inside)
 
 
-def _acrosome(
-    mask: NDArray[np.bool_], dark: NDArray[np.float32], along: NDArray[np.float64]
-) -> tuple[float | None, float | None]:
+def _acrosome(line: Profile, forward: bool, ground: float) -> tuple[float | None, float | None]:
     """Share of the area and contrast of the pale part at the acrosome's end, by Otsu's threshold inside the head.
 
-    ``dark`` and ``along`` are values at the mask's pixels, in their order.
+    It is found in the stain's optical density, which is in proportion to the dye: in gray levels a nucleus that is dark
+    anyway looks as if it began late. What lies within the blur of the outline counts as its row does.
     """
-    inner = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1] > _RIM
-    chosen = inner[mask]
-    if chosen.sum() < 50:
+    rows, columns = line.cover.shape
+    step = line.length / rows
+    rim = _RIM / step
+    across = np.abs(np.arange(columns) - columns // 2)
+    inside = across < line.width[:, None] / 2 - _RIM
+    place = np.arange(rows)
+    inside[(place < rim) | (place >= rows - rim)] = False
+    if np.count_nonzero(inside) * step < 50:
         return None, None
-    darkness, place = dark[chosen], along[chosen]
-    levels = np.clip(darkness * (255 / max(float(darkness.max()), 1e-6)), 0, 255).astype(np.uint8)
+    density = -np.log(np.clip(1 - line.stain[inside] / ground, 0.02, 1))
+    levels = np.clip(density * (255 / max(float(density.max()), 1e-6)), 0, 255).astype(np.uint8)
     threshold, _ = cv2.threshold(levels[:, None], 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    pale = levels <= threshold
-    if not 0.05 < pale.mean() < 0.95 or place[pale].mean() <= place[~pale].mean():
+    pale = np.zeros(inside.shape, dtype=bool)
+    pale[inside] = levels <= threshold
+    cells, found = inside.sum(axis=1), pale.sum(axis=1)
+    known = np.flatnonzero(cells)
+    share = np.interp(place, known, found[known] / cells[known])
+    at = share * line.width
+    fraction = float(at.sum() / line.width.sum())
+    behind = line.width - at
+    toward = 1 if forward else -1
+    if not 0.05 < fraction < 0.95 or toward * ((at @ place) / at.sum() - (behind @ place) / behind.sum()) <= 0:
         return None, None
-    return float(pale.mean()), float(1 - darkness[pale].mean() / darkness[~pale].mean())
+    return fraction, float(1 - line.stain[pale].mean() / line.stain[inside & ~pale].mean())
 
 
 def head_shape(found: Segmentation, line: Profile, direction: tuple[float, float]) -> HeadShape:
@@ -85,8 +100,8 @@ def head_shape(found: Segmentation, line: Profile, direction: tuple[float, float
         line: Its profile.
         direction: Unit vector ``(x, y)`` along the long axis, towards the acrosome.
     """
-    x, y, w, h = cv2.boundingRect(found.mask.astype(np.uint8))
-    mask = found.mask[y : y + h, x : x + w]
+    x, y, w, h = cv2.boundingRect(found.mask.view(np.uint8))
+    mask = np.ascontiguousarray(found.mask[y : y + h, x : x + w])
     dark = found.darkness[y : y + h, x : x + w][mask]
     forward = line.axis[0] * direction[0] + line.axis[1] * direction[1] > 0  # row 0 is the tail's end
     width = line.width[::-1] if forward else line.width
@@ -97,20 +112,17 @@ def head_shape(found: Segmentation, line: Profile, direction: tuple[float, float
         return float(width[(percent >= part.start) & (percent < part.stop)].mean())
 
     near, far = (mean_width(part) for part in _TAPER_PARTS)
-    rows, cols = np.nonzero(mask)
-    center, axis, *_ = principal_axis(mask)
-    across = (rows - center[1]) * axis[0] - (cols - center[0]) * axis[1]
-    sides = [np.bincount(line.row_of[side], minlength=len(width)) for side in (across > 0, across < 0)]
-    extent = float(across.max() - across.min()) + 1
-    along = (cols - center[0]) * direction[0] + (rows - center[1]) * direction[1]
-    fraction, contrast = _acrosome(mask, dark, along)
+    half = line.cover.shape[1] // 2
+    left, right = (side.sum(axis=1) for side in (line.cover[:, :half], line.cover[:, half + 1 :]))
+    extent = float(np.count_nonzero(line.cover.max(axis=0) > 0.5))
+    fraction, contrast = _acrosome(line, forward, found.ground)
     top = max(float(np.percentile(dark, 95)), 1e-6)
     widths = [float(part.mean()) for part in np.array_split(width, PROFILE_PARTS)]
     return HeadShape(
         ellipticity=_ellipse_overlap(mask),
-        regularity=float(np.pi * line.length * extent / (4 * len(rows))),
+        regularity=float(np.pi * line.length * extent / (4 * len(dark))),
         taper=far / max(near, 1e-6),
-        asymmetry=float(np.abs(sides[0] - sides[1]).sum() / len(rows)),
+        asymmetry=float(np.abs(left - right).sum() / line.width.sum()),
         acrosome_fraction=fraction,
         acrosome_contrast=contrast,
         stain_profile=tuple(float(part.mean()) / top for part in np.array_split(profile, PROFILE_PARTS)),
