@@ -26,7 +26,8 @@ def run_command(main: Callable[[], int | None]) -> None:
     Every command takes ``--debug``, which adds the traceback to the line that tells of a mistake.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning, r"PIL\.")  # our own line says what is damaged
+    for ours in ("Corrupt EXIF data", "Image size .* could be decompression bomb"):  # our own line says what is wrong
+        warnings.filterwarnings("ignore", ours, module=r"PIL\.")
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
     for closed in [name for name in ("stdout", "stderr") if getattr(sys, name) is None]:

@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import re
 import struct
 import sys
 import threading
@@ -339,6 +340,16 @@ def test_a_huge_file_is_not_read(tmp_path):
         opened.truncate(2**31)  # with holes
     with pytest.raises(InputError, match=r"x\.png: 2\.0 GB"):
         read_image(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("side", [10_000, 14_000])  # Pillow warns of the first and refuses the second
+def test_too_many_pixels_are_told_in_one_line(side, madrnet, tmp_path):
+    Image.new("1", (side, side)).save(tmp_path / "x.png")
+    run = madrnet("measure", tmp_path / "x.png")
+    assert run.returncode == 1
+    assert "Warning" not in run.stderr
+    (told,) = (line for line in run.stderr.splitlines() if "million" in line)
+    assert re.fullmatch(r"skipped: .*x\.png: .*more than 25 million.*; make the image smaller, or cut it up", told)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")

@@ -78,6 +78,15 @@ def test_what_is_said(predicted, slide):
     assert re.search(r"^6 fields: \d+ heads, and \d+ at the border, which do not count$", run.stderr, re.MULTILINE)
 
 
+def test_what_cannot_be_read_was_taken_for_nothing(classifier, tmp_path):
+    whole = draw_field(1, (700, 600), 4, style=STYLE).image
+    Image.fromarray(whole).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:20_000])
+    found = predict_files([tmp_path / "cut.png", tmp_path / "whole.png"], classifier)
+    assert len(found.skipped) == len(found.fields) == 1
+    assert found.by_look == {"field": 1}
+
+
 def test_each_head_is_a_row_at_its_place(predicted, slide, classifier):
     _, folder = predicted
     results = read_results(folder / "slide.csv")

@@ -154,7 +154,7 @@ def test_images_without_a_head_are_in_no_figure(classifier, tmp_path):
     assert f"{len(count.no_head)} images show no head and are in no figure" in text
     assert f"of {len(count.heads)} heads" in text
     assert text.count("no class no head") == len(count.no_head)
-    classes = text[text.index("Classes class images share") : text.index("Measurements")]
+    classes = text[text.index("Classes class count share") : text.index("Measurements")]
     shares = [float(share) for share in re.findall(r"([\d.]+) %", classes)]
     assert sum(shares[::4]) == pytest.approx(100, abs=0.3)  # the machine's, each with its interval
     assert all(low <= share <= high for share, low, high in zip(*(shares[n::4] for n in range(3)), strict=True))

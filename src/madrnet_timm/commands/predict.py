@@ -134,7 +134,7 @@ def _predict(args: argparse.Namespace) -> int:
             put_table(args, found.rows)
     else:
         found = _predict_table(args, pages, classifier, options)
-    _say(found, classifier, pages, args.input)
+    _say(found, classifier)
     return report_skipped(found.skipped)
 
 
@@ -173,18 +173,15 @@ def _predict_table(
     return found
 
 
-def _say(found: "Predicted", classifier: "Classifier", pages: "Sequence[Page]", kind: str) -> None:
+def _say(found: "Predicted", classifier: "Classifier") -> None:
     """What came of it, on the screen."""
-    from ..data.kinds import kind_by_size
-
     for field in found.fields:
         if field.reason:
             page = "" if field.page is None else f", page {field.page}"
             print(f"no heads: {field.file}{page}: {field.reason}", file=sys.stderr)
-    either = sum(kind_by_size(*page.size) == "auto" for page in pages) if kind == "auto" else 0
-    if either:
-        shown = sum(kind_by_size(field.width, field.height) == "auto" for field in found.fields)
-        words = f"by what they show, {shown} of {either} images were taken for fields, {either - shown} for crops"
+    if found.by_look:
+        fields, either = found.by_look["field"], found.by_look.total()
+        words = f"by what they show, {fields} of {either} images were taken for fields, {either - fields} for crops"
         print(words, file=sys.stderr)
     if found.fields:
         heads, border = sum(field.heads for field in found.fields), sum(field.at_border for field in found.fields)

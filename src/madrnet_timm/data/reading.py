@@ -19,7 +19,7 @@ from ..cells import printable
 from ..errors import InputError
 from ..files import LONGEST_NAME
 from ..morphology import as_rgb
-from ..morphology.pixels import LARGEST_CROP
+from ..morphology.pixels import LARGEST_CROP, MOST_PIXELS
 
 __all__ = [
     "FORMATS",
@@ -188,7 +188,8 @@ def check_crop(width: int, height: int, name: str) -> None:
     if max(height, width) > LARGEST_CROP:
         raise InputError(
             f"{name}: {width}×{height} pixels look like a whole field of view; expected the crop of a single head, at "
-            f"most {LARGEST_CROP} pixels wide; `madrnet predict` and `Classifier.field` find the heads of a field"
+            f"most {LARGEST_CROP} pixels wide; `madrnet predict` without --input crop and `Classifier.field` find the "
+            "heads of a field"
         )
 
 
@@ -207,6 +208,10 @@ def decode(data: bytes, name: str, crop: bool = False) -> NDArray[np.uint8]:
     name = shown(name)
     try:
         opened = Image.open(io.BytesIO(data), formats=formats())
+    except Image.DecompressionBombError:
+        raise InputError(
+            f"{name}: more than {MOST_PIXELS // 1_000_000} million pixels; make the image smaller, or cut it up"
+        ) from None
     except Exception as error:  # which ones Pillow's formats raise for broken files is nowhere written
         reason = "empty file" if not data else str(error).split(" <")[0] or type(error).__name__
         raise InputError(f"{name}: can't read it as an image ({reason}); replace or remove the file") from None

@@ -261,9 +261,11 @@ def _noted(rows: Collection[Row], outcomes: Iterable[Outcome], pages: Sequence[P
     out = Predicted(rows, um_per_px=um_per_px, um_source=um_source)
     if options.screen is not None:
         out.screen = options.screen.classifier.folder
-    for outcome in outcomes:
+    for page, outcome in zip(pages, outcomes, strict=True):
         if outcome.skipped:
             out.skipped.append(outcome.skipped)
+        elif kind_by_size(*page.size, options.kind) == "auto":
+            out.by_look["crop" if outcome.field is None else "field"] += 1
         if outcome.field is not None:
             out.fields.append(outcome.field)
         out.abstained += sum(row["abstain"] for row in outcome.rows)

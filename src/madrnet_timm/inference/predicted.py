@@ -1,5 +1,6 @@
 """What comes of a prediction: rows of a table, and what is known about them."""
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +42,7 @@ class Predicted:
         abstained: Number of rows on which the model abstains.
         outside: Number of rows that are unlike its training images.
         no_sperm: Number of rows that are no sperm by the screen.
+        by_look: What those images were taken for, ``field`` or ``crop``, whose size did not tell it.
     """
 
     rows: Collection[Row] = field(default_factory=list)
@@ -52,3 +54,4 @@ class Predicted:
     abstained: int = 0
     outside: int = 0
     no_sperm: int = 0
+    by_look: Counter[str] = field(default_factory=Counter)
