@@ -1,16 +1,20 @@
 """How stable the head measurement is: change of the aspect ratio when the image changes, and time per image.
 
     python -m examples.studies.measurement --dataset hushem --data-dir HuSHeM
+    python -m examples.studies.measurement --fields FIELDS
 
-Every image is measured as it is and turned, mirrored, enlarged, reduced, compressed, darkened and noisy. The table
-is in docs/measurement.md.
+Every image is measured as it is and turned, mirrored, enlarged, reduced, compressed, darkened and noisy. With --fields,
+crops around the heads of whole fields are measured instead and compared with outlines drawn by hand. The tables are in
+docs/measurement.md.
 """
 
 import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from examples.studies.outlines import print_comparison
 from madrnet_timm.command import run_command
 from madrnet_timm.commands.data_arguments import add_data_arguments, settle_dataset
 
@@ -50,7 +54,12 @@ def changes() -> dict[str, Callable[[Any], Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser)
+    parser.add_argument("--fields", type=Path, metavar="DIR", help="compare with the outlines of hand-outlined fields")
+    parser.add_argument("--days", nargs="+", metavar="DATE", help="with --fields: only fields of these days")
     args = parser.parse_args()
+    if args.fields:
+        print_comparison(args.fields, args.days)
+        return
     settle_dataset(args)
 
     import cv2

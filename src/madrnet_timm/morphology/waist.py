@@ -45,8 +45,6 @@ class Waist:
 
     def is_head(self) -> bool:
         """Whether the smaller part is about as large and as dark as the other: two heads that touch."""
-        if self.narrow < 0.3:  # a bridge
-            return True
         return (
             self.depth < 0.85 and self.narrow < 1 and self.size > 0.78 and self.paleness > 0.7 and self.contrast > 0.5
         )
@@ -57,6 +55,8 @@ class Waist:
 
     def is_stalk(self) -> bool:
         """Whether the smaller part is a stem, or widens again behind the cut, whatever its stain."""
+        if self.narrow < 0.3 and self.size > 1.5 * self.narrow:  # a bridge
+            return True
         if self.depth < 0.65 and self.narrow < 0.55:
             return True
         return self.size > 1.4 * self.narrow and self.narrow < 0.65 and self.contrast < 0.78
