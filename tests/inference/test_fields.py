@@ -332,7 +332,7 @@ def test_a_slide_without_a_head_is_a_table_without_rows(verb, slide, model_dir, 
     assert results.info.fields[0].reason in run.stderr
     run = verb("report", output, "--output", tmp_path / "report.html")
     assert run.returncode == 2
-    assert "holds no images; nothing to report" in run.stderr
+    assert "no head was found in its fields (1); nothing to report" in run.stderr
 
 
 def test_a_screen(classifier, model_dir, slide, tmp_path, madrnet):

@@ -69,11 +69,13 @@ def test_a_whole_field_is_refused_in_every_form(classifier, tmp_path):
 
 
 def test_explain_skips_a_whole_field(madrnet, model_dir, tmp_path):
-    Image.new("RGB", (9000, 9000)).save(tmp_path / "field.png")
+    slide = tmp_path / "slide"
+    slide.mkdir()
+    Image.new("RGB", (9000, 9000)).save(slide / "field.png")
     buffer = io.BytesIO()
     Image.fromarray(draw_head("Normal", 1).image).save(buffer, "PNG")
-    (tmp_path / "head.png").write_bytes(buffer.getvalue())
-    run = madrnet("explain", tmp_path, "--model", model_dir, "--output", tmp_path / "out")
+    (slide / "head.png").write_bytes(buffer.getvalue())
+    run = madrnet("explain", slide, "--model", model_dir, "--output", tmp_path / "out")
     assert run.returncode == 1
     assert "field.png: 9000×9000 pixels look like a whole field of view" in run.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["head.png.png"]

@@ -119,7 +119,16 @@ def test_parquet_and_onnx_give_the_same(madrnet, predicted, model_dir, crops, tm
         (["predict", "{crops}", "--model", "{model}", "--um-per-px", "inf"], "--um-per-px inf: expected micrometres"),
         (["measure", "{crops}", "--um-per-px", "nan"], "--um-per-px nan: expected micrometres"),
         (["measure", "{crops}", "--um-per-px", "10"], "did you mean 0.1?"),
-        (["measure", "{crops}", "--overlay", "{crops}/head00.png"], "--overlay {crops}/head00.png: no folder to write"),
+        (["measure", "{crops}", "--overlay", "{crops}"], "--overlay {crops}: lies in {crops}, so what is written"),
+        (
+            ["predict", "{crops}", "--model", "{model}", "--crops", "{crops}/heads"],
+            "--crops {crops}/heads: lies in {crops}, so what is written would be taken for images",
+        ),
+        (["explain", "{crops}", "--model", "{model}", "--output", "{crops}/x"], "choose a folder beside it"),
+        (
+            ["measure", "{crops}/head00.png", "--overlay", "{crops}/head00.png"],
+            "--overlay {crops}/head00.png: no folder to write",
+        ),
         (["measure", "{crops}", "--output", "nowhere/r.csv"], "nowhere/r.csv: no folder nowhere; make it first"),
         (["predict", "{crops}", "--model", "{model}", "--batch-size", "0"], "--batch-size 0"),
         (["predict", "{crops}", "--model", "{crops}"], "config.json is missing"),

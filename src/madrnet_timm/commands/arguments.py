@@ -22,6 +22,7 @@ __all__ = [
     "add_training_seeds",
     "check_scale",
     "check_table",
+    "make_image_folder",
     "number",
     "put_table",
     "report_skipped",
@@ -114,6 +115,28 @@ def put_table(args: argparse.Namespace, rows: Collection[Mapping[str, Any]]) -> 
         sys.stdout.write(as_csv(rows, DIGITS, args.excel))
     else:
         write_table(args.output, rows, args.excel)
+
+
+def make_image_folder(folder: Path, option: str, given: Sequence[str]) -> None:
+    """Make a folder for images that a command writes.
+
+    Args:
+        folder: It.
+        option: That it was given by, for messages.
+        given: What the command reads, as the user named it.
+
+    Raises:
+        InputError: It can't be made, or lies in a folder that is searched: what is written would be read the next time.
+    """
+    from ..files import make_output_folder
+
+    for searched in given:
+        if Path(searched).is_dir() and folder.resolve().is_relative_to(Path(searched).resolve()):
+            raise InputError(
+                f"{option} {folder}: lies in {searched}, so what is written would be taken for images of the slide the "
+                "next time; choose a folder beside it"
+            )
+    make_output_folder(folder, option)
 
 
 def number(text: str) -> float:

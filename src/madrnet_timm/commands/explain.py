@@ -8,7 +8,7 @@ from madrnet_command import VERBS
 
 from ..errors import InputError
 from ..progress import progress
-from .arguments import add_images, add_model, report_skipped, say_found
+from .arguments import add_images, add_model, make_image_folder, report_skipped, say_found
 
 __all__ = ["add_parser"]
 
@@ -29,13 +29,13 @@ def add_parser(verbs: Any) -> None:
 
 def _explain(args: argparse.Namespace) -> int:
     from ..data.reading import image_files, names_below, read_image
-    from ..files import make_output_folder, reporting_disk_errors
+    from ..files import reporting_disk_errors
     from ..inference import Classifier
     from ..inference.explain import attention_figure, attention_overlays
 
     paths = image_files(args.images)
     classifier = Classifier(args.model)
-    make_output_folder(args.output, "--output")
+    make_image_folder(args.output, "--output", args.images)
     say_found(args.images, paths)
     failures = []
     named = zip(paths, names_below(paths), strict=True)

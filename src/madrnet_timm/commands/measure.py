@@ -15,6 +15,7 @@ from .arguments import (
     add_table,
     check_scale,
     check_table,
+    make_image_folder,
     put_table,
     report_skipped,
     say_found,
@@ -46,7 +47,6 @@ def add_parser(verbs: Any) -> None:
 def _measure(args: argparse.Namespace) -> int:
     from ..data.measuring import measure_files
     from ..data.reading import image_files
-    from ..files import make_output_folder
 
     check_scale(args.um_per_px)
     if args.processes is not None and args.processes < 1:
@@ -54,7 +54,7 @@ def _measure(args: argparse.Namespace) -> int:
     check_table(args)
     paths = image_files(args.images)
     if args.overlay is not None:
-        make_output_folder(args.overlay, "--overlay")
+        make_image_folder(args.overlay, "--overlay", args.images)
     say_found(args.images, paths)
     found = measure_files(paths, args.um_per_px, args.overlay, args.processes, args.input)
     for note in found.notes:

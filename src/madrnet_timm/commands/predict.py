@@ -19,6 +19,7 @@ from .arguments import (
     add_table,
     check_scale,
     check_table,
+    make_image_folder,
     number,
     put_table,
     report_skipped,
@@ -86,7 +87,7 @@ def add_parser(verbs: Any) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     """Everything that can be told before any work is done."""
-    from ..files import check_output, make_output_folder
+    from ..files import check_output
     from ..inference.results import info_path
 
     check_scale(args.um_per_px)
@@ -101,7 +102,7 @@ def _check(args: argparse.Namespace) -> None:
         check_output(info_path(args.output))
     for option, folder in (("--crops", args.crops), ("--overlay", args.overlay)):
         if folder is not None:
-            make_output_folder(folder, option)
+            make_image_folder(folder, option, args.images)
 
 
 def _predict(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from madrnet_command import VERBS
 
 from ..errors import InputError
 from ..progress import progress
-from .arguments import add_images, add_model, report_skipped
+from .arguments import add_images, add_model, make_image_folder, report_skipped
 
 __all__ = ["add_parser"]
 
@@ -37,7 +37,7 @@ def add_parser(verbs: Any) -> None:
 
 def _prepare(args: argparse.Namespace) -> int:
     from ..data.reading import image_files, names_below, read_image
-    from ..files import make_output_folder, reporting_disk_errors, write_array, write_image
+    from ..files import reporting_disk_errors, write_array, write_image
     from ..hub.lookup import find_model
     from ..hub.model_folder import ModelFolder
     from ..inference.transform import Transform
@@ -45,7 +45,7 @@ def _prepare(args: argparse.Namespace) -> int:
     paths = image_files(args.images)
     folder = ModelFolder(find_model(args.model))
     transform = Transform.of(folder.pipeline, folder.data_config)
-    make_output_folder(args.output, "--output")
+    make_image_folder(args.output, "--output", args.images)
     write = write_image if args.format == "png" else write_array
     failures = []
     named = zip(paths, names_below(paths), strict=True)

@@ -106,7 +106,9 @@ def count_slides(slides: Sequence[Results]) -> list[HeadCount]:
     before: dict[tuple[str, int | None], Row] = {}
     for number, results in enumerate(slides):
         if not results.rows:
-            raise InputError(f"{results.path}: holds no images; nothing to report")
+            fields = len(results.info.fields)
+            why = f"no head was found in its fields ({fields})" if fields else "holds no images"
+            raise InputError(f"{results.path}: {why}; nothing to report")
         own = {_identity(results, row): row for row in reversed(results.rows)}  # of copies the first one
         if number and own.keys() <= before.keys():
             raise InputError(
