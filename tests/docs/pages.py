@@ -39,7 +39,7 @@ def run_page(page: str, folder: Path, env: dict[str, str]) -> None:
         for part, instead in FOR_A_GPU.items():
             command = command.replace(part, instead)
         words = shlex.split(command)
-        if "quickstart" in command:
+        if command.startswith("madrnet quickstart"):
             words += ("--epochs", "1")
         if any(name in command for name in TRAINS):
             words += QUICK

@@ -125,7 +125,7 @@ def test_every_flag_is_in_the_glossary():
     from madrnet_timm.morphology import head
 
     source = Path(head.__file__).read_text(encoding="utf-8")
-    given = set(re.findall(r'flags\.add\("(\w+)"\)', source)) | {"no_head"}
+    given = set(re.findall(r'flags=head\.flags \| \{"(\w+)"\}', source)) | {"no_head"}
     given |= set(re.findall(r'^ +"(\w+)": ', inspect.getsource(head._flags), re.MULTILINE))
     assert len(given) >= 7
     assert given | {NO_SPERM, "touching"} == FLAGS.keys()  # of fields

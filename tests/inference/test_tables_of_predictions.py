@@ -204,7 +204,7 @@ def test_an_overlay_that_finds_no_place_costs_no_row(heads, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "meant"), [(10, "0.1"), (1, "0.1"), (0.001, "0.1"), (0.25, "0.085"), (11.5, "0.087")]
+    ("given", "meant"), [(10, "0.1"), (1, "0.1"), (0.001, "0.1"), (0.25, "0.083"), (11.5, "0.087")]
 )
 def test_a_scale_that_does_not_fit_is_refused(heads, given, meant):
     with pytest.raises(InputError, match=f"those of human sperm have 3 to 7; did you mean {meant}[?]") as error:
