@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from madrnet_timm.command import run_command
 
+from .fields import matches
+
 if TYPE_CHECKING:
     from madrnet_timm.inference import Classifier
     from madrnet_timm.inference.classifier import Prepared
@@ -84,16 +86,6 @@ def changes() -> dict[str, tuple[Callable[[Image], Image], ...]]:
     }
 
 
-def hand_ratio(mask: NDArray[np.bool_], labels: NDArray[Any], ratios: dict[int, float]) -> float | None:
-    """γ of the hand-drawn outline that overlaps with a found one by at least half of both together."""
-    inside = np.bincount(labels[mask])
-    if len(inside) < 2 or not inside[1:].any():
-        return None
-    label = int(inside[1:].argmax()) + 1
-    union = mask.sum() + (labels == label).sum() - inside[label]
-    return ratios.get(label) if inside[label] >= 0.5 * union else None
-
-
 def found_heads(folder: Path, without: Sequence[str], least_share: float) -> list[Head]:
     """The heads of all fields but those of some days; without those at the border."""
     import cv2
@@ -117,10 +109,11 @@ def found_heads(folder: Path, without: Sequence[str], least_share: float) -> lis
         labels = cv2.imread(str(folder / "masks" / f"{page.path.stem}.png"), cv2.IMREAD_UNCHANGED)
         found = search(image)
         length = slide.head_length(page, found)
-        for head in found.heads:
+        drawn = {number: label for label, (number, _) in matches(labels, found.heads).items()}
+        for number, head in enumerate(found.heads):
             if "touches_border" in head.flags or length is None:
                 continue
-            ratio = hand_ratio(head.mask, labels, ratios[page.path.name])
+            ratio = ratios[page.path.name].get(drawn[number]) if number in drawn else None
             wide = cut_head(image, head, round(MARGIN * length / least_share)).image
             out.append(Head(page.path.name[:10], length, wide, ratio))
     return out

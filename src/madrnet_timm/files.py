@@ -173,8 +173,11 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_image(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write an RGB image ``(height, width, 3)`` as PNG."""
+def write_image(path: Path, image: NDArray[np.uint8], parents: bool = False) -> None:
+    """Write an RGB image ``(height, width, 3)`` as PNG; with ``parents`` the folders above it are made."""
+    if parents:
+        with reporting_disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:
         Image.fromarray(np.ascontiguousarray(image)).save(beside, format="PNG")
 

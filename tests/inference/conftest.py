@@ -28,6 +28,18 @@ from madrnet_timm.morphology import measure
 NAMES = ["Normal", "Tapered", "Pyriform", "Amorphous"]
 
 
+class Interrupted(Classifier):
+    """Predicts two batches, then somebody presses Ctrl-C."""
+
+    left = 2
+
+    def predict(self, prepared):
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return super().predict(prepared)
+
+
 def build_model(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     model = timm.create_model("madrnet_test_resnet", num_classes=4).eval()

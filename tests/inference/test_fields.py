@@ -28,6 +28,7 @@ from madrnet_timm.inference.results import read_results
 from madrnet_timm.inference.screen import Screen
 
 from ..conftest import EXAMPLES
+from .conftest import Interrupted
 
 HUB = EXAMPLES.parent / "hub"
 STYLE = FieldStyle(stain="rose", head_length=60)
@@ -265,15 +266,6 @@ def test_measure_takes_fields(verb, slide, tmp_path):
 
 
 def test_fields_are_taken_up_page_by_page(slide, classifier, tmp_path):
-    class Interrupted(Classifier):
-        left = 2
-
-        def predict(self, prepared):
-            if not self.left:
-                raise KeyboardInterrupt
-            self.left -= 1
-            return super().predict(prepared)
-
     paths = [slide / name for name in ("stack.tif", "f0.png", "empty.png", "broken.tif")]
     pages = pages_of(paths)
     options = Options(SlideScale.of(pages), batch_size=8)

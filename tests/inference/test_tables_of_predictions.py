@@ -25,6 +25,8 @@ from madrnet_timm.inference.predict import Options, predict_files, predict_pages
 from madrnet_timm.inference.predicted import Outcome
 from madrnet_timm.inference.results import info_path, read_results, write_results
 
+from .conftest import Interrupted
+
 MADE_BY = {"the model": "abc", "--um-per-px": None}
 
 
@@ -70,15 +72,6 @@ def test_six_digits_and_a_threshold_for_excel(madrnet, classifier, heads, tmp_pa
 
 
 def test_an_interrupted_prediction_is_taken_up(classifier, heads, tmp_path):
-    class Interrupted(Classifier):
-        left = 2
-
-        def predict(self, prepared):
-            if not self.left:
-                raise KeyboardInterrupt
-            self.left -= 1
-            return super().predict(prepared)
-
     pages, options = pages_of(heads), Options(SlideScale(), batch_size=3)
     expected = predict_files(heads, classifier, batch_size=3)
     part = finished_path(tmp_path / "r.csv")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..files import reporting_disk_errors, write_image
+from ..files import write_image
 from ..morphology import FieldSearch, HeadMorphology, HeadRanges, draw_overlay, measure
 from ..morphology.field_overlay import HeadMark, draw_field_overlay
 from ..opencv import cv2
@@ -131,11 +131,8 @@ def _measure_page(page: Page, name: str, slide: SlideScale, kind: str, overlay: 
         out.rows.append({"file": str(page.path)} | place_row(page=page.number) | measurement_row(found))
         drawn = partial(draw_overlay, image, found)
     if overlay is not None:
-        target = overlay / name
         try:
-            with reporting_disk_errors(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                write_image(target, drawn())
+            write_image(overlay / name, drawn(), parents=True)
         except InputError as error:
             out.failures.append(str(error))
     return out

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..data.crops import HeadCrop
 from ..data.pages import Page, page_name
 from ..data.reading import names_below
-from ..files import reporting_disk_errors, write_image
+from ..files import write_image
 from ..morphology.field_overlay import HeadMark, LegendEntry, draw_field_overlay
 from .class_marks import Mark
 from .counting import doubts
@@ -90,13 +90,8 @@ class FieldImages:
         name = page_name(self.names[page.path], page).removesuffix(".png")
         if self.crops is not None:
             for number, crop in enumerate(crops, 1):
-                _write(self.crops / f"{name}-head{number:02}.png", crop.image)
+                write_image(self.crops / f"{name}-head{number:02}.png", crop.image, parents=True)
         if self.overlay is not None and image is not None:
             contours = [crop.head.contour + np.array(crop.origin, dtype=np.float32) for crop in crops]
-            _write(self.overlay / f"{name}.png", field_overlay(image, rows, contours, self.marks))
-
-
-def _write(target: Path, image: NDArray[np.uint8]) -> None:
-    with reporting_disk_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_image(target, image)
+            drawn = field_overlay(image, rows, contours, self.marks)
+            write_image(self.overlay / f"{name}.png", drawn, parents=True)

@@ -27,8 +27,6 @@ _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _STEP + 1, 2 * _STEP +
 _DISC = _DISC | _DISC.T
 _SQUARE = np.ones((9, 9), np.uint8)
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-_FOOT_DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (11, 11))
-_FOOT_DISC = _FOOT_DISC | _FOOT_DISC.T
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
@@ -175,7 +173,7 @@ def _half_height(mask: BoolArray, darkness: FloatArray, floor: float, closed: Bo
 def _foot(mask: BoolArray, stain: FloatArray, floor: float, closed: BoolArray) -> BoolArray:
     """``mask``, whose outline lies at half height, with the foot of the edge."""
     _, behind = _behind(mask, stain)
-    reach = cv2.dilate(mask.view(np.uint8), _FOOT_DISC).view(bool) & ~closed
+    reach = cv2.dilate(mask.view(np.uint8), _DISC).view(bool) & ~closed
     foot = component(mask | (reach & (stain > np.maximum(_EDGE * behind, floor))), mask)
     return mask if foot is None else fill_holes(foot)
 
