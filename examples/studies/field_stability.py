@@ -111,7 +111,7 @@ def found_heads(folder: Path, without: Sequence[str], least_share: float) -> lis
         length = slide.head_length(page, found)
         drawn = {number: label for label, (number, _) in matches(labels, found.heads).items()}
         for number, head in enumerate(found.heads):
-            if "touches_border" in head.flags or length is None:
+            if head.touches_border or length is None:
                 continue
             ratio = ratios[page.path.name].get(drawn[number]) if number in drawn else None
             wide = cut_head(image, head, round(MARGIN * length / least_share)).image

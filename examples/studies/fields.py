@@ -118,7 +118,7 @@ def count(score: Score, stem: str, labels: Any, heads: list[Any]) -> None:
             score.errors.append((kind, stem, *center))
     taken = {number for number, _ in pairs.values()}
     for number, head in enumerate(heads):
-        if number not in taken and "touches_border" not in head.flags:
+        if number not in taken and not head.touches_border:
             x, y = (round(place) for place in head.center)
             score.extra += 1
             score.errors.append(("part of a head" if labels[y, x] else "no head", stem, *head.center))

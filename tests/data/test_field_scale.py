@@ -43,7 +43,7 @@ def test_a_crop_has_its_head_in_the_middle_and_its_measurement(search):
         assert crop.head.center == pytest.approx((head.center[0] - x, head.center[1] - y))
         assert crop.head.center == pytest.approx((60, 60), abs=0.51)
         assert (crop.head.aspect_ratio, crop.head.flags) == (head.aspect_ratio, head.flags)
-        if "touches_border" not in head.flags:
+        if not head.touches_border:
             assert crop.head.mask.sum() == head.mask.sum()
             again = measure(crop.image)
             assert again.aspect_ratio == pytest.approx(head.aspect_ratio, rel=0.1)
@@ -52,7 +52,7 @@ def test_a_crop_has_its_head_in_the_middle_and_its_measurement(search):
 
 
 def test_beyond_the_field_lies_background(search):
-    head = next(head for head in search.heads if "touches_border" in head.flags)
+    head = next(head for head in search.heads if head.touches_border)
     crop = cut_head(FIELD.image, head, 201)
     (x, y), (height, width) = crop.origin, FIELD.image.shape[:2]
     beyond = np.ones((201, 201), bool)

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from examples.studies.fields import Score, count
+from madrnet_timm.data.crops import cut_head
 from madrnet_timm.data.synthetic_field import FieldStyle, draw_field
 from madrnet_timm.errors import InputError
-from madrnet_timm.morphology import find_heads, search_field
+from madrnet_timm.morphology import find_heads, measure, search_field
 from tests.conftest import SHARED
 
 FIELDS = SHARED / "data" / "fields"
@@ -39,7 +40,7 @@ def places(field):
 
 
 def centers(heads):
-    return np.array([head.center for head in heads if "touches_border" not in head.flags]).reshape(-1, 2)
+    return np.array([head.center for head in heads if not head.touches_border]).reshape(-1, 2)
 
 
 def same_places(found, expected, tolerance=3.0):
@@ -68,6 +69,40 @@ def test_masks_boxes_and_outlines_lie_in_the_field():
         assert head.center == pytest.approx((xs.mean(), ys.mean()), abs=0.5)
         assert head.contour.min(axis=0) == pytest.approx((xs.min(), ys.min()), abs=1)
         assert head.area == pytest.approx(head.mask.sum(), rel=0.03)
+
+
+def test_values_agree_with_those_of_the_crop(field):
+    found = search_field(field.image)
+    whole = [head for head in found.heads if not head.touches_border]
+    assert len(whole) >= 5
+    for head in whole:
+        crop = cut_head(field.image, head, round(2.7 * found.head_length))
+        alone = measure(crop.image)
+        common = np.count_nonzero(alone.mask & crop.head.mask) / np.count_nonzero(alone.mask | crop.head.mask)
+        assert common > 0.95
+        assert alone.aspect_ratio == pytest.approx(head.aspect_ratio, rel=0.03)
+        assert (alone.length, alone.width) == pytest.approx((head.length, head.width), rel=0.02)
+        assert abs((alone.angle - head.angle + 180) % 360 - 180) < 3
+        assert alone.ok == head.ok
+
+
+def test_moved_loses_only_what_lies_outside(field):
+    head = search_field(field.image).heads[2]
+    x0, y0, x1, y1 = head.box
+    near = head.moved(10 - x0, 20 - y0, (300, 200))
+    assert near.mask.shape == near.neck.shape == (300, 200)
+    assert near.box == (10, 20, 10 + x1 - x0, 20 + y1 - y0)
+    assert (near.mask[20 : 20 + y1 - y0, 10 : 10 + x1 - x0] == head.mask[y0:y1, x0:x1]).all()
+    assert near.mask.sum() == head.mask.sum()
+    back = near.moved(x0 - 10, y0 - 20, head.mask.shape)
+    assert back.center == pytest.approx(head.center)
+    assert back.contour == pytest.approx(head.contour)
+    assert (back.mask == head.mask).all()
+    middle = (y0 + y1) // 2
+    half = head.moved(-x0, -middle, (y1 - y0, x1 - x0))
+    assert (half.mask[: y1 - middle] == head.mask[middle:y1, x0:x1]).all()
+    assert half.mask.sum() == head.mask[middle:].sum()
+    assert not head.moved(5000, 0, (50, 60)).mask.any()
 
 
 @pytest.mark.parametrize("stain", ["violet", "rose", "papanicolaou"])
@@ -140,7 +175,7 @@ def test_captions_and_scale_bars_are_no_heads(field, places):
 
 def test_heads_at_the_border_are_flagged():
     found = find_heads(draw([*PLACES, (8, 180, 40), (420, 505, 90)]))
-    flagged = [head for head in found if "touches_border" in head.flags]
+    flagged = [head for head in found if head.touches_border]
     assert len(found) == 9
     assert [head.box[0] for head in flagged][:1] == [0]
     assert flagged[1].box[3] == 512

@@ -1,6 +1,6 @@
 """Crops of the heads of a field, as a person would have cut them for a data set."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,18 +45,9 @@ def cut_head(field: UInt8Array, head: HeadMorphology, side: int) -> HeadCrop:
     height, width = field.shape[:2]
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
     seen, there = np.s_[y0:y1, x0:x1], np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
-    mask, neck = np.zeros((2, side, side), dtype=bool)
-    mask[there], neck[there] = head.mask[seen], head.neck[seen]
+    moved = head.moved(-left, -top, (side, side))
     image = np.empty((side, side, 3), np.uint8)
     if (x1 - x0, y1 - y0) != (side, side):
-        image[:] = np.rint(np.median(field[seen][~head.mask[seen]].reshape(-1, 3), axis=0))
+        image[:] = np.rint(np.median(field[seen][~moved.mask[there]].reshape(-1, 3), axis=0))
     image[there] = field[seen]
-    moved = replace(
-        head,
-        mask=mask,
-        neck=neck,
-        contour=head.contour - np.array([left, top], dtype=np.float32),
-        center=(head.center[0] - left, head.center[1] - top),
-        box=(head.box[0] - left, head.box[1] - top, head.box[2] - left, head.box[3] - top),
-    )
     return HeadCrop(image, moved, (left, top))

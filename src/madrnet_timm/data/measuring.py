@@ -88,7 +88,7 @@ def place_row(
         x0, y0, x1, y1 = head.box
         row |= {"head": number, "x0": x0 + x, "y0": y0 + y, "x1": x1 + x, "y1": y1 + y}
         row |= {"center_x": head.center[0] + x, "center_y": head.center[1] + y}
-    return row | {"counted": head is None or "touches_border" not in head.flags}
+    return row | {"counted": head is None or not head.touches_border}
 
 
 @dataclass
@@ -141,8 +141,7 @@ def _measure_page(page: Page, name: str, slide: SlideScale, kind: str, overlay: 
 def _field_overlay(image: NDArray[np.uint8], found: FieldSearch) -> NDArray[np.uint8]:
     marks = []
     for number, head in enumerate(found.heads, 1):
-        inside = "touches_border" not in head.flags
-        text = str(number) if inside else f"({number})"
+        text = f"({number})" if head.touches_border else str(number)
         if head.box is not None:
             marks.append(HeadMark(head.contour, head.box, text, _FIRM if head.ok else _DOUBTFUL, not head.ok))
     return draw_field_overlay(image, marks, (), "dashed: outline in doubt;  ( ): at the border")
@@ -223,9 +222,8 @@ def measure_dataset(dataset: "Dataset", um_per_px: float | None = None, processe
     """
     from datasets import Features, Image, Value
 
-    mask, neck = np.zeros((2, 0, 0), dtype=bool)
     kinds = {"flags": "string", "ok": "bool"}
-    columns = measurement_row(HeadMorphology(mask, neck, np.zeros((0, 2), dtype=np.float32), um_per_px=um_per_px))
+    columns = measurement_row(HeadMorphology.none((0, 0), um_per_px))
     new = {key: Value("bool" if key.startswith("who_") else kinds.get(key, "float64")) for key in columns}
     stored = dataset.cast_column("image", Image(decode=False))
     count = min(processes or os.cpu_count() or 1, max(len(dataset) // 32, 1))

@@ -73,7 +73,7 @@ class FieldPrediction(Sequence[Prediction]):
     @property
     def counted(self) -> list[Prediction]:
         """Those that the border does not cut."""
-        return [one for one in self.predictions if "touches_border" not in one.head.flags]
+        return [one for one in self.predictions if not one.head.touches_border]
 
     def __len__(self) -> int:
         return len(self.predictions)

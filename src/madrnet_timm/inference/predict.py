@@ -139,7 +139,7 @@ def _record(
         width=image.shape[1],
         height=image.shape[0],
         heads=len(found.heads),
-        at_border=sum("touches_border" in head.flags for head in found.heads),
+        at_border=sum(head.touches_border for head in found.heads),
         head_length=found.head_length,
         um_per_px=scale[0],
         um_source=scale[1],

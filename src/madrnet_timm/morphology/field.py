@@ -136,7 +136,7 @@ def _measured_all(
         return FieldSearch([], None, "no object has the shape of a head")
     if np.median([head.aspect_ratio for head in heads]) < _ROUND:
         return FieldSearch([], None, "its dark objects are round: cells, but no heads")
-    whole = [head for head in heads if "touches_border" not in head.flags] or heads
+    whole = [head for head in heads if not head.touches_border] or heads
     return FieldSearch(_in_reading_order(heads), float(np.median([head.length for head in whole])))
 
 

@@ -16,6 +16,7 @@ _BLACK = 0.25  # of the field's light: a surround is darker
 _LEAST_SURROUND = 0.004  # of the field
 _DEGREE = 4  # of the polynomial in x and y
 _ROUNDS = 4  # of the fit
+_SAMPLED = 8  # px between those that the grain is taken of
 _EVEN = 0.08  # relative deviation from the light up to which a pixel is background
 
 FloatArray = NDArray[np.float32]
@@ -30,7 +31,8 @@ class Ground:
         light: Gray level of the background in the green channel, ``(h, w)`` uint8, of the image that it was found on.
         colour: Level of red, green and blue over that of green.
         surround: Where there is no field but the black around it, ``(h, w)`` bool; None where it is all field.
-        noise: Median absolute deviation of the background from the light, as a fraction of it.
+        noise: Median absolute deviation of the background from the light, as a fraction of it, after much averaging.
+        grain: The same of single pixels of the image, in gray levels.
         share: Part of the field that is background.
         level: Median of the light in gray levels.
     """
@@ -39,6 +41,7 @@ class Ground:
     colour: NDArray[np.float64]
     surround: NDArray[np.bool_] | None
     noise: float
+    grain: float
     share: float
     level: float
 
@@ -103,6 +106,14 @@ def _fit(
     return coefficients, residual, keep
 
 
+def _grain(image: UInt8Array, light: UInt8Array, covered: NDArray[np.bool_] | None) -> float:
+    """Median absolute deviation of pixels, most of which are background, from their median; at least half a level."""
+    some = np.s_[::_SAMPLED, ::_SAMPLED]
+    difference = image[..., 1][some].astype(np.float32) - light[some]
+    values = difference.ravel() if covered is None else difference[~covered[some]]
+    return max(float(np.median(np.abs(values - np.median(values)))), 0.5)
+
+
 def find_ground(image: NDArray[np.uint8]) -> Ground:
     """Fit the light of a field: a polynomial of the fourth degree through what is neither an object nor surround.
 
@@ -118,7 +129,7 @@ def find_ground(image: NDArray[np.uint8]) -> Ground:
     design = _design(*size)
     values = green[~black].astype(np.float64)
     if len(values) < 10 * design.shape[2]:
-        return Ground(np.full((height, width), 255, np.uint8), np.ones(3), None, 1.0, 0.0, float(np.median(green)))
+        return Ground(np.full((height, width), 255, np.uint8), np.ones(3), None, 1.0, 0.5, 0.0, float(np.median(green)))
     coefficients, residual, keep = _fit(values, design[~black])
     level = float(np.median(values[keep]))
     fitted = np.clip(np.rint(design @ coefficients), max(0.2 * level, 1), 255).astype(np.uint8)
@@ -127,11 +138,13 @@ def find_ground(image: NDArray[np.uint8]) -> Ground:
     covered = None
     if black.any():
         covered = cv2.resize(black.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    light = cv2.resize(fitted, (width, height), interpolation=cv2.INTER_LINEAR)
     return Ground(
-        cv2.resize(fitted, (width, height), interpolation=cv2.INTER_LINEAR),
+        light,
         np.maximum(colour, 1) / max(float(colour[1]), 1),
         covered,
         max(float(np.median(np.abs(relative[keep]))), 0.002),
+        _grain(image, light, covered),
         float((np.abs(relative) < _EVEN).mean()),
         level,
     )

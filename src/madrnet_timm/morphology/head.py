@@ -1,5 +1,6 @@
 """Measurement of a sperm head: axes, aspect ratio γ, direction of the acrosome."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from PIL import Image
 from ..opencv import cv2
 from .axis import Profile, principal_axis, profile
 from .pixels import as_rgb
+from .placed import Placed
 from .segment import BoolArray, Segmentation, segment, segment_object
 from .shape import head_shape
 from .waist import outline_of
@@ -66,6 +68,7 @@ class HeadMorphology:
     """What was measured on one head; lengths in pixels of the image.
 
     Attributes:
+        placed: Head and neck in a window of the image.
         mask: Head, ``(height, width)`` bool, of the image's size, as `as_rgb` gives it.
         neck: What of the dark object goes on from the rear half of the head, up to half of the head's width: stem,
             neck, cytoplasm, the beginning of the midpiece, also a part of what touches it there. Bool, of the image's
@@ -100,8 +103,7 @@ class HeadMorphology:
     Without a head the measurements are None.
     """
 
-    mask: NDArray[np.bool_]
-    neck: NDArray[np.bool_]
+    placed: Placed
     contour: NDArray[np.float32]
     center: tuple[float, float] | None = None
     box: tuple[int, int, int, int] | None = None
@@ -123,10 +125,44 @@ class HeadMorphology:
     flags: frozenset[str] = frozenset()
     um_per_px: float | None = None
 
+    @classmethod
+    def none(cls, size: tuple[int, int], um_per_px: float | None = None) -> "HeadMorphology":
+        """No head in an image of this height and width."""
+        contour = np.zeros((0, 2), dtype=np.float32)
+        return cls(Placed.nowhere(size), contour, flags=frozenset({"no_head"}), um_per_px=um_per_px)
+
+    @property
+    def mask(self) -> BoolArray:
+        return self.placed.in_image(self.placed.head)
+
+    @property
+    def neck(self) -> BoolArray:
+        return self.placed.in_image(self.placed.neck)
+
     @property
     def ok(self) -> bool:
         """γ can be trusted."""
         return not self.flags & _NOT_OK
+
+    @property
+    def touches_border(self) -> bool:
+        """The border of the image cuts it, or comes so near that it may; of a field it is not counted."""
+        return "touches_border" in self.flags
+
+    def moved(self, x: int, y: int, size: tuple[int, int]) -> "HeadMorphology":
+        """The same in an image of height and width ``size``, ``x`` and ``y`` pixels farther right and down.
+
+        The masks lose what lies outside of that image; the other values stay.
+        """
+        if self.center is None or self.box is None:
+            return replace(self, placed=self.placed.moved(x, y, size))
+        return replace(
+            self,
+            placed=self.placed.moved(x, y, size),
+            contour=self.contour + np.array([x, y], dtype=np.float32),
+            center=(self.center[0] + x, self.center[1] + y),
+            box=(self.box[0] + x, self.box[1] + y, self.box[2] + x, self.box[3] + y),
+        )
 
     @property
     def length_um(self) -> float | None:
@@ -193,26 +229,24 @@ def _neck_mask(
     return (near > 0) & (labels == labels[found.mask][0])
 
 
-def _is_unstable(green: NDArray[np.uint8], aspect_ratio: float) -> bool:
-    """Whether γ is another, or there is no head, in the green channel turned by a quarter or by half a turn.
+def _turned(image: NDArray[Any], quarters: int) -> NDArray[Any]:
+    return np.ascontiguousarray(np.rot90(image, quarters))
+
+
+def _is_unstable(look: Callable[[int], Segmentation | None], head: HeadMorphology) -> bool:
+    """Whether γ is another, or there is no head, in the image turned by a quarter or by half a turn.
 
     Where a threshold is nearly met, what the turning does to the background's plane and to the pixels' grid decides
     what belongs to the head.
     """
     for quarters in (1, 2):
-        found = segment(np.ascontiguousarray(np.rot90(green, quarters)))
+        found = look(quarters)
         if found is None or found.mask.sum() < _LEAST_AREA:
             return True
         *_, major, minor = principal_axis(found.mask)
-        if abs(np.sqrt(major / minor) / aspect_ratio - 1) > _SAME_RATIO:
+        if abs(np.sqrt(major / minor) / (head.aspect_ratio or 1.0) - 1) > _SAME_RATIO:
             return True
     return False
-
-
-def _box(mask: BoolArray) -> tuple[int, int, int, int] | None:
-    """Bounding box ``(x0, y0, x1, y1)``, x1 and y1 exclusive; None of an empty mask."""
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    return (x, y, x + width, y + height) if width else None
 
 
 def _has_neighbour(found: Segmentation) -> bool:
@@ -248,21 +282,16 @@ def _measured(found: Segmentation, size: tuple[int, int], um_per_px: float | Non
     line = profile(found.mask, found.darkness, outline)
     vote, (dx, dy) = _acrosome_vote(found, line)
 
-    def in_image(part: BoolArray) -> BoolArray:
-        """A mask of the window in the image, of which it is a small part in a field."""
+    def at_image_scale(part: BoolArray) -> BoolArray:
         left, top = found.origin
         rows, columns = (
             min(round(side / zoom), most) for side, most in zip(part.shape, (height - top, width - left), strict=True)
         )
         to_image = np.array([[zoom, 0, 0.5 * zoom - 0.5], [0, zoom, 0.5 * zoom - 0.5]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        out = np.zeros((height, width), dtype=bool)
-        out[top : top + rows, left : left + columns] = (
-            cv2.warpAffine(part.astype(np.float32), to_image, (columns, rows), flags=flags) >= 0.5
-        )
-        return out
+        return cv2.warpAffine(part.astype(np.float32), to_image, (columns, rows), flags=flags) >= 0.5
 
-    mask = in_image(found.mask)
+    mask = at_image_scale(found.mask)
     neck = _neck_mask(found, (cx, cy), (dx, dy), _NECK_REACH * 4 * float(np.sqrt(minor)))
 
     aspect_ratio = float(np.sqrt(major / minor))
@@ -270,12 +299,12 @@ def _measured(found: Segmentation, size: tuple[int, int], um_per_px: float | Non
     edge = max(1.0, 1.5 / zoom)  # the outermost outline lies up to a pixel of the working frame inside
     inside = edge <= contour.min() and (contour.max(axis=0) <= (width - 1 - edge, height - 1 - edge)).all()
     flags = _flags(found, not inside, solidity, vote)
+    placed = Placed(mask, at_image_scale(found.mask | neck) & ~mask, found.origin, size)
     return HeadMorphology(
-        mask=mask,
-        neck=in_image(found.mask | neck) & ~mask,
+        placed=placed,
         contour=contour,
         center=(cx / zoom + float(offset[0]), cy / zoom + float(offset[1])),
-        box=_box(mask),
+        box=placed.box(),
         angle=float(np.degrees(np.arctan2(-dy, dx))),
         length=4 * float(np.sqrt(major)) / zoom,
         width=4 * float(np.sqrt(minor)) / zoom,
@@ -311,10 +340,10 @@ def measure(image: NDArray[np.uint8] | Image.Image, um_per_px: float | None = No
     green = np.ascontiguousarray(rgb[..., 1])
     found = segment(green)
     if found is None or found.mask.sum() < _LEAST_AREA:
-        return _no_head(green.shape, um_per_px)
+        return HeadMorphology.none(green.shape, um_per_px)
     head = _measured(found, green.shape, um_per_px)
     # two more looks; most outlines have nothing about them that a trifle could change
-    if found.doubtful and head.ok and _is_unstable(green, head.aspect_ratio or 1.0):
+    if found.doubtful and head.ok and _is_unstable(lambda quarters: segment(_turned(green, quarters)), head):
         return replace(head, flags=head.flags | {"unstable"})
     return head
 
@@ -339,17 +368,21 @@ def measure_object(
         um_per_px: Micrometres per pixel, if known.
 
     Returns:
-        As `measure` gives it, without a look for other heads (``two_heads``) or other outlines (``unstable``);
-        ``no_head`` where the core is empty or nothing dark lies under it.
+        As `measure` gives it, without a look for other heads (``two_heads``); ``no_head`` where the core is empty or
+        nothing dark lies under it.
     """
     green = np.ascontiguousarray(image[..., 1]) if image.ndim == 3 else image
     found = segment_object(green, core, others, ground)
     if found is None or found.mask.sum() < _LEAST_AREA:
-        return _no_head(green.shape, um_per_px)
-    return _measured(found, green.shape, um_per_px)
+        return HeadMorphology.none(green.shape, um_per_px)
 
+    def look(quarters: int) -> Segmentation | None:
+        """As `segment_object` sees it in the image turned by quarters of a turn."""
+        rest = None if others is None else _turned(others, quarters)
+        level = None if ground is None else (np.rot90(np.broadcast_to(ground[0], green.shape), quarters), ground[1])
+        return segment_object(_turned(green, quarters), _turned(core, quarters), rest, level)
 
-def _no_head(size: tuple[int, int], um_per_px: float | None) -> HeadMorphology:
-    mask, neck = np.zeros((2, *size), dtype=bool)
-    contour = np.zeros((0, 2), dtype=np.float32)
-    return HeadMorphology(mask, neck, contour, flags=frozenset({"no_head"}), um_per_px=um_per_px)
+    head = _measured(found, green.shape, um_per_px)
+    if found.doubtful and head.ok and _is_unstable(look, head):
+        return replace(head, flags=head.flags | {"unstable"})
+    return head
