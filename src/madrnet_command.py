@@ -32,7 +32,7 @@ VERBS = {
 }
 """Each verb and its line of help."""
 
-_WITHOUT_NETWORK = {"measure", "data", "compare"}
+_WITHOUT_NETWORK = {"measure", "data", "compare", "report", "models"}
 _SILENCE = 1.0  # seconds
 
 

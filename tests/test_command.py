@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,27 +55,45 @@ finally:
         assert run.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize(
-    "words", [["measure", "CROP"], ["data", "stats"], ["compare", "TABLE", "TABLE"], ["train", "--help"]], ids=" ".join
-)
-def test_what_asks_no_network_imports_no_pytorch(words, crops, tmp_path):
-    script = """
-import sys
+WITHOUT_PYTORCH = """
+import json, sys
 import madrnet_command
-try:
-    madrnet_command.main()
-finally:
-    print(sorted({"torch", "timm"} & set(sys.modules)))
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["madrnet", *words]
+    try:
+        madrnet_command.main()
+    except SystemExit as stop:
+        print("::", *words[:2], stop.code or 0, *sorted({"torch", "timm"} & set(sys.modules)), "::")
 """
+
+
+def test_what_asks_no_network_imports_no_pytorch(crops, tmp_path):
     rows = [f"0,{n % 2},{n},{'ab'[n % 2]},a" for n in range(6)]
-    (tmp_path / "table.csv").write_text("\n".join(["seed,fold,file,label,prediction", *rows]))
-    given = {"CROP": crops / "00.png", "TABLE": tmp_path / "table.csv"}
+    (tmp_path / "folds.csv").write_text("\n".join(["seed,fold,file,label,prediction", *rows]))
+    rows = [f"{n:02}.png,{'ab'[n % 2]},False,True,{1 - n % 2},{n % 2}" for n in range(6)]
+    (tmp_path / "heads.csv").write_text("\n".join(["file,prediction,abstain,ok,p_a,p_b", *rows]))
+    (tmp_path / "heads.csv.json").write_text(json.dumps({"label_names": ["a", "b"], "directory": str(crops)}))
+    for n in range(4):
+        (tmp_path / "classes" / "ab"[n % 2]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(crops / f"{n:02}.png", tmp_path / "classes" / "ab"[n % 2])
+    shown = {
+        ("measure", crops / "00.png"): "aspect_ratio",
+        ("data", "stats", "--data-dir", tmp_path / "classes"): "groups across classes",
+        ("compare", tmp_path / "folds.csv", tmp_path / "folds.csv"): "McNemar",
+        ("report", tmp_path / "heads.csv"): "open it in a browser",
+        ("models",): "madrnet_tf_efficientnet_lite0.smids",
+        ("train", "--help"): "usage: madrnet train",
+    }
+    words = [[str(word) for word in line] for line in shown]
     run = subprocess.run(
-        [sys.executable, "-c", script, *(given.get(word, word) for word in words)],
-        capture_output=True, text=True, timeout=120, check=True,
+        [sys.executable, "-c", WITHOUT_PYTORCH, json.dumps(words)], capture_output=True, text=True, timeout=120,
+        check=True,
     )  # fmt: skip
-    assert len(run.stdout.splitlines()) > 1
-    assert run.stdout.splitlines()[-1] == "[]", run.stderr
+    found = run.stdout.split("::")[:-1]
+    assert len(found) == 2 * len(shown)
+    for line, expected, what, ending in zip(words, shown.values(), found[::2], found[1::2], strict=True):
+        assert expected in what, run.stderr
+        assert ending.split() == [*line[:2], "0"], run.stderr  # no library after the status
 
 
 @pytest.mark.parametrize(("terminal", "seconds", "told"), [(True, 0.3, True), (True, 0, False), (False, 0.3, False)])

@@ -10,7 +10,7 @@ from madrnet_timm.cli import parser
 from madrnet_timm.data.sources import class_names, images_of, load
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.results import read_results
-from madrnet_timm.quickstart import _find, options
+from madrnet_timm.quickstart import _find, quickstart_config
 from madrnet_timm.training.train import train
 from tests.inference.conftest import write_model
 
@@ -19,7 +19,7 @@ from tests.inference.conftest import write_model
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_nearly_all_heads_that_it_has_never_seen_are_right(seed, tmp_path):
     """On the fold held out, whose heads differ with the seed, and on heads drawn anew."""
-    metrics = train(options(tmp_path / "run", parser().parse_args(["quickstart"]).epochs, seed))
+    metrics = train(quickstart_config(tmp_path / "run", parser().parse_args(["quickstart"]).epochs, seed))
     assert metrics.accuracy >= 0.95
     others = load("synthetic", count=25, seed=1)
     names = class_names(others)

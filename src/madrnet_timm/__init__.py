@@ -10,13 +10,18 @@ Importing the package registers ``madrnet_<architecture>`` for every timm archit
 `create_transform` prepares images as a model's weights were trained.
 
 With ``MADRNET_WITHOUT_MODELS=1`` in the environment nothing is registered, and neither PyTorch nor timm imported, which
-takes seconds: for programs that only measure, and for those verbs of ``madrnet`` that ask no network.
+takes seconds, until something is used that needs them: for programs that only measure, and for those verbs of
+``madrnet`` that ask no network.
 """
 
 import os
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from . import models
+from .models.pretrained import set_weights_finder, set_weights_listener
 
 if TYPE_CHECKING:
     from .inference.transform import Transform
@@ -37,12 +42,10 @@ def _weights_loaded(model: Any, cache_dir: str | Path | None) -> None:
     weights_loaded(model, cache_dir)
 
 
+set_weights_finder(_find_weights)
+set_weights_listener(_weights_loaded)
 if os.environ.get("MADRNET_WITHOUT_MODELS") != "1":
-    from . import models
-    from .models.pretrained import set_weights_finder, set_weights_listener
-
-    set_weights_finder(_find_weights)
-    set_weights_listener(_weights_loaded)
+    import_module(".models.madrnet", __name__)
 
 
 def create_transform(model: Any, pipeline: str | None = None) -> "Transform":

@@ -22,15 +22,15 @@ from .training.run_config import RunConfig
 from .training.run_folder import RunFolder
 from .training.train import train
 
-__all__ = ["options", "quickstart"]
+__all__ = ["quickstart", "quickstart_config"]
 
 _PUBLISHED = "madrnet_tf_efficientnet_lite0.smids_ft_hushem"
 _MODEL = "madrnet_test_resnet"
 """Around timm's smallest ResNet: 0.75 million parameters, for which a minute or two is enough."""
 
 
-def options(output: Path, epochs: int, seed: int = 0) -> RunConfig:
-    """How the quickstart trains.
+def quickstart_config(output: Path, epochs: int, seed: int = 0) -> RunConfig:
+    """The quickstart's training.
 
     From random weights in a short time: a small network, so that many steps fit in; a higher learning rate than for a
     trained backbone; no average over the early weights.
@@ -44,16 +44,16 @@ def quickstart(output: Path, epochs: int) -> None:
     """Go through every step and print what comes of it.
 
     Args:
-        output: Run folder. A run that lies there with the same options is continued.
+        output: Run folder. A run that lies there with the same config is continued.
         epochs: Passes over the drawn heads.
 
     Raises:
-        InputError: A run with other options lies in ``output``.
+        InputError: A run with another config lies in ``output``.
     """
     print(f"1. Ask {_PUBLISHED}, trained on real heads of HuSHeM, about a drawn one")
     _ask_published()
     print(f"2. Train {_MODEL}, a small network, on drawn heads of four shapes, a fifth of them held out")
-    metrics = train(options(output, epochs))
+    metrics = train(quickstart_config(output, epochs))
     print(f"   right on {100 * metrics.accuracy:.0f} % of the heads held out")
     print(f"3. Load {output / 'model'} through timm")
     model = timm.create_model(f"local-dir:{output / 'model'}", pretrained=True)

@@ -13,11 +13,11 @@ import timm
 import torch
 
 from madrnet_timm.errors import InputError
-from madrnet_timm.hub import load_backbone_weights, load_model_weights
 from madrnet_timm.hub.description import Description
 from madrnet_timm.hub.model_config import ModelConfig
 from madrnet_timm.hub.model_folder import ModelFolder, save_model_folder
 from madrnet_timm.hub.model_info import ModelInfo
+from madrnet_timm.hub.weights import load_backbone_weights, load_model_weights
 from tests.inference.conftest import build_model
 
 WRONG = [

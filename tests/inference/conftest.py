@@ -15,8 +15,8 @@ from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.data.synthetic_field import FieldStyle, draw_field
 from madrnet_timm.evaluation.calibration import Calibration
 from madrnet_timm.evaluation.domain import domain_ranges
-from madrnet_timm.hub import save_model_folder
 from madrnet_timm.hub.description import DataConfig, Description
+from madrnet_timm.hub.model_folder import save_model_folder
 from madrnet_timm.hub.model_info import ModelInfo
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.field_record import FieldRecord

@@ -16,9 +16,8 @@ from timm.models import save_for_hf
 import madrnet_timm
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
-from madrnet_timm.hub import save_model_folder
 from madrnet_timm.hub.description import Description
-from madrnet_timm.hub.model_folder import ModelFolder
+from madrnet_timm.hub.model_folder import ModelFolder, save_model_folder
 from madrnet_timm.hub.model_info import ModelInfo
 from madrnet_timm.inference import Classifier
 from madrnet_timm.morphology.align import REFERENCE_BACKGROUND

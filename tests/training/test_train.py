@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from madrnet_timm.commands.training_arguments import add_arguments, from_arguments
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.calibration import calibrate, tempered
-from madrnet_timm.hub import load_model_weights
+from madrnet_timm.hub.weights import load_model_weights
 from madrnet_timm.inference import Classifier
 from madrnet_timm.losses import HybridLoss
 from madrnet_timm.training.cross_validation import fold_configs
@@ -265,7 +265,7 @@ def test_folders_are_replaced_whole(tmp_path):
 
 
 def test_backbone_weights(tmp_path, lite0_weights, train_command, heads):
-    from madrnet_timm.hub import load_backbone_weights
+    from madrnet_timm.hub.weights import load_backbone_weights
 
     state = load_file(lite0_weights)
     model = timm.create_model("madrnet_tf_efficientnet_lite0", num_classes=4)
@@ -484,7 +484,7 @@ def test_protocols_and_files_of_folds(tmp_path, heads, train_command):
 
 def test_backbone_weights_of_another_madrnet(run):
     """What was trained on one data set starts the backbone on another; its head and R stay behind."""
-    from madrnet_timm.hub import load_backbone_weights
+    from madrnet_timm.hub.weights import load_backbone_weights
 
     file = run[0] / "model" / "model.safetensors"
     state = load_file(file)

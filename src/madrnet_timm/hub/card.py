@@ -49,7 +49,7 @@ class Card:
     command: str
     place: str = ANYWHERE
     note: str = ""
-    where: str = "the same fold"
+    where: str = ""
     speed: str = ""
     figure: str | None = None
 

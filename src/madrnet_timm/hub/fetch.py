@@ -9,19 +9,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..files import sha256_of
+from .folder_files import FILES, NEEDED
 from .hub_errors import hub_reason, is_unreachable
-from .model_folder import SEEN
 
 if TYPE_CHECKING:
     from ..models.pretrained import Published
 
-__all__ = ["FILES", "NEEDED", "cached_folder", "fetch_folder", "git_hash", "is_repository", "wrong_file"]
-
-NEEDED = ("model.safetensors", "config.json")
-"""Files without which there is no model."""
-
-FILES = ("README.md", "config.json", "model.safetensors", "confusion_matrix.png", SEEN)
-"""What of a model folder lies on the Hub."""
+__all__ = ["cached_folder", "fetch_folder", "git_hash", "is_repository", "wrong_file"]
 
 _TIMEOUT = 5.0
 

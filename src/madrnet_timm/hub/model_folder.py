@@ -1,6 +1,5 @@
 """The model folder of timm: weights as safetensors, config.json and a model card."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Collection, Mapping, Sequence
@@ -15,36 +14,19 @@ from torch import nn
 
 from ..errors import InputError
 from ..evaluation.calibration import Calibration
-from ..files import as_csv, read_csv, replacing_folder, sha256_of, write_text
+from ..files import as_csv, read_csv, replacing_folder, write_text
 from ..models import MADRNet
 from .description import DataConfig, Description
+from .folder_files import SEEN, folder_digest
 from .model_config import ModelConfig
 from .model_info import ModelInfo
 from .notes import with_pipeline
 from .weights import check_fit, check_numbers, check_safetensors, fill
 
-__all__ = ["PRECISIONS", "SEEN", "ModelFolder", "folder_digest", "model_folder_of", "save_model_folder"]
-
-SEEN = "seen.csv"
-"""The images that a model was trained on, by the hashes of their pixels: no names, no order."""
+__all__ = ["PRECISIONS", "ModelFolder", "save_model_folder"]
 
 PRECISIONS = {"float32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """How weights may be stored."""
-
-
-def model_folder_of(weights: Path) -> Path | None:
-    """The model folder that a file of weights lies in; none for a file that stands alone, such as timm's."""
-    return weights.parent if (weights.parent / "config.json").is_file() else None
-
-
-def folder_digest(path: Path) -> str:
-    """`ModelFolder.digest` of a folder, of which only bytes are read; empty where one of the files is missing."""
-    try:
-        content = hashlib.sha256((path / "config.json").read_bytes())
-        content.update(bytes.fromhex(sha256_of(path / "model.safetensors")))
-    except OSError:
-        return ""
-    return content.hexdigest()
 
 
 class ModelFolder:

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from ..errors import InputError
 from .card import ANYWHERE, check_license
-from .fetch import FILES, git_hash, is_repository
+from .fetch import git_hash, is_repository
+from .folder_files import FILES
 from .hub_errors import hub_reason, is_unreachable
 from .lookup import find_model
 from .model_folder import ModelFolder

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data.pipelines import prepare
 from ..files import replacing
-from .classifier import Prediction
+
+if TYPE_CHECKING:
+    from .classifier import Prediction
 
 __all__ = ["contact_sheet"]
 
@@ -18,7 +20,7 @@ _GREEN, _GRAY = "#00a000", "#666666"
 
 
 def contact_sheet(
-    images: Sequence[NDArray[np.uint8]], predictions: Sequence[Prediction], pipeline: str, path: str | Path
+    images: Sequence[NDArray[np.uint8]], predictions: Sequence["Prediction"], pipeline: str, path: str | Path
 ) -> None:
     """Draw each image with the head's outline and γ, and beside it what the network sees and the class it predicts.
 
@@ -49,7 +51,7 @@ def contact_sheet(
         figure.savefig(beside, dpi=150, format="png")
 
 
-def _draw_measured(axes: Any, image: NDArray[np.uint8], prediction: Prediction) -> None:
+def _draw_measured(axes: Any, image: NDArray[np.uint8], prediction: "Prediction") -> None:
     head = prediction.head
     axes.imshow(image)
     if len(head.contour):
@@ -58,7 +60,7 @@ def _draw_measured(axes: Any, image: NDArray[np.uint8], prediction: Prediction) 
     _finish(axes, "no head" if head.aspect_ratio is None else f"γ = {head.aspect_ratio:.2f}")
 
 
-def _draw_predicted(axes: Any, image: NDArray[np.uint8], prediction: Prediction, pipeline: str) -> None:
+def _draw_predicted(axes: Any, image: NDArray[np.uint8], prediction: "Prediction", pipeline: str) -> None:
     axes.imshow(prepare(image, pipeline, 112, morphology=prediction.head))
     probability = 100 * prediction.probabilities[prediction.label]
     _finish(axes, f"{prediction.label} {'> 99' if probability > 99 else f'{probability:.0f}'} %")

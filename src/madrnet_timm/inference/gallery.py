@@ -4,18 +4,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..hub.folder_files import folder_digest
 from ..hub.lookup import published_folder
-from ..hub.model_folder import folder_digest
 from ..models.pretrained import published_models
 from ..morphology import draw_overlay
 from ..progress import progress
-from .classifier import Classifier
-from .explain import attention_overlays
 from .results import Results
 from .stored_images import StoredImages, data_address
+
+if TYPE_CHECKING:
+    from .classifier import Classifier
 
 __all__ = ["Card", "chosen_rows", "known_classifier", "make_cards"]
 
@@ -55,7 +56,7 @@ def chosen_rows(rows: Sequence[Row], count: int) -> list[Row]:
     return out
 
 
-def known_classifier(results: Results) -> Classifier:
+def known_classifier(results: Results) -> "Classifier":
     """The model that made a table, for its attention maps: from this machine's disk, and only if it is the very one.
 
     A table may come from anywhere, and so may the model that it names. Nothing is asked of a network, and nothing is
@@ -78,10 +79,12 @@ def known_classifier(results: Results) -> Classifier:
         raise InputError(f"the model in {folder} is not, or no longer, the one that made the table; predict again")
     if not results.info.architecture.startswith("madrnet_"):
         raise InputError(f"{results.info.architecture} is a plain timm model, which has none")
+    from .classifier import Classifier  # late: without a model there is no need of PyTorch
+
     return Classifier(folder)
 
 
-def _card(stored: StoredImages, row: Row, classifier: Classifier | None) -> Card:
+def _card(stored: StoredImages, row: Row, classifier: "Classifier | None") -> Card:
     try:
         image, head = stored.measured_head(row)
     except InputError as error:
@@ -90,12 +93,14 @@ def _card(stored: StoredImages, row: Row, classifier: Classifier | None) -> Card
     outline = data_address(draw_overlay(image, head, scale)[: scale * image.shape[0]], _QUALITY)
     if classifier is None or "no_head" in row["flags"].split():
         return Card(row, outline)
+    from .explain import attention_overlays
+
     maps = attention_overlays(classifier, [classifier.prepare(image, head=head)])[0]
     stage = "reversible" if "reversible" in maps else next(iter(maps))
     return Card(row, outline, data_address(maps[stage], _QUALITY))
 
 
-def make_cards(results: Results, rows: Sequence[Row], classifier: Classifier | None) -> list[Card]:
+def make_cards(results: Results, rows: Sequence[Row], classifier: "Classifier | None") -> list[Card]:
     """Cards of some rows of a table, with a progress bar.
 
     Args:

@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..hub.model_folder import ModelFolder
 from .field_record import FieldRecord
+
+if TYPE_CHECKING:
+    from ..hub.model_folder import ModelFolder
 
 __all__ = ["Outcome", "Predicted", "Row"]
 
@@ -50,7 +52,7 @@ class Predicted:
     fields: list[FieldRecord] = field(default_factory=list)
     um_per_px: float | None = None
     um_source: str = ""
-    screen: ModelFolder | None = None
+    screen: "ModelFolder | None" = None
     abstained: int = 0
     outside: int = 0
     no_sperm: int = 0

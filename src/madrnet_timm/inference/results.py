@@ -10,17 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cells import from_cell, printable
 from ..errors import InputError
 from ..files import check_table_name, fill_table, read_csv, replacing
 from ..morphology.head import MEASUREMENTS
 from ..values import Values, read_json
-from .classifier import Classifier
 from .field_record import FieldRecord
 from .predicted import Predicted
 from .screen import NO_SPERM
+
+if TYPE_CHECKING:
+    from .classifier import Classifier
 
 __all__ = ["Results", "ResultsInfo", "info_path", "read_results", "write_results"]
 
@@ -253,7 +255,9 @@ def info_path(table: Path) -> Path:
     return table.with_name(f"{table.name}.json")
 
 
-def write_results(path: Path, found: Predicted, classifier: Classifier, excel: bool = False, command: str = "") -> None:
+def write_results(
+    path: Path, found: Predicted, classifier: "Classifier", excel: bool = False, command: str = ""
+) -> None:
     """Write a table (``.csv`` or ``.parquet``, see `write_table`) and the file beside it.
 
     Both are written beside and renamed when they are whole, so that an old pair stays until then.

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .classifier import Classifier, Prepared
+
+if TYPE_CHECKING:
+    from .classifier import Classifier, Prepared
 
 __all__ = ["NO_SPERM", "Screen"]
 
@@ -21,10 +24,10 @@ class Screen:
         classifier: The model.
     """
 
-    classifier: Classifier
+    classifier: "Classifier"
 
     @classmethod
-    def of(cls, name: str | Path, before: Classifier, backend: str = "torch", device: str = "cpu") -> "Screen":
+    def of(cls, name: str | Path, before: "Classifier", backend: str = "torch", device: str = "cpu") -> "Screen":
         """Load it.
 
         Args:
@@ -36,6 +39,8 @@ class Screen:
         Raises:
             InputError: No such model, one without such a class, or the model that it screens for has one itself.
         """
+        from .classifier import Classifier
+
         if before.folder.info.no_head_class is not None:
             raise InputError(
                 f"--screen {name}: {before.folder.path.name} has a class for what is no sperm itself, "
@@ -49,7 +54,7 @@ class Screen:
             )
         return cls(classifier)
 
-    def no_sperm(self, prepared: Sequence[Prepared]) -> list[tuple[float, bool]]:
+    def no_sperm(self, prepared: Sequence["Prepared"]) -> list[tuple[float, bool]]:
         """For each head the probability that it is no sperm, and whether that is the most probable of all classes.
 
         Args:

@@ -11,11 +11,14 @@ from ..data.folds import PROTOCOLS, divided_groups
 from ..data.sources import SOURCES
 from ..evaluation.calibration import Calibration, calibrate
 from ..evaluation.results import Metrics
+from ..hub.card import ANYWHERE, Card
+from ..hub.cost import Cost
+from ..hub.description import Description
 from ..hub.model_info import ModelInfo
 from .division import Division
 from .run_config import RunConfig
 
-__all__ = ["Evidence", "describe_folds", "evidence_of_fold"]
+__all__ = ["Evidence", "describe_folds", "evidence_of_fold", "model_card"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Evidence:
     Attributes:
         metrics: On held-out images, with the controls on the same.
         protocol: What was trained and measured on which images.
-        calibration: By the held-out images.
+        calibration: By the held-out images; None where it is not known.
         images: Number of held-out images, each counted once whatever the number of seeds.
         where: What the controls were measured on.
         note: How to read the figures.
@@ -33,7 +36,7 @@ class Evidence:
 
     metrics: Metrics
     protocol: str
-    calibration: Calibration
+    calibration: Calibration | None
     images: int
     where: str = "the same fold"
     note: str = "One fold of a small data set: a single image moves the accuracy. Compare models over all folds."
@@ -51,6 +54,30 @@ class Evidence:
             calibration_error=self.metrics.calibration_error,
             calibration=self.calibration,
         )
+
+
+def model_card(
+    description: Description,
+    cost: Cost,
+    train: str,
+    evidence: Evidence | None,
+    figure: str | None = None,
+    place: str = ANYWHERE,
+    speed: str = "",
+) -> Card:
+    """The card of a trained model; see `Card`.
+
+    Args:
+        description: Of the model, with its figures.
+        cost: Of one image.
+        train: How to train it again, as Markdown.
+        evidence: Where its figures come from; None for a model without any.
+        figure: Name of the image of the confusion matrix beside the card.
+        place: How to load it.
+        speed: Time for one image, as rows of a Markdown table.
+    """
+    note, where = ("", "") if evidence is None else (evidence.note, evidence.where)
+    return Card(description, cost, train, place, note, where, speed, figure)
 
 
 def evidence_of_fold(

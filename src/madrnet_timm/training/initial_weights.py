@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from ..hub import load_backbone_weights, load_model_weights
 from ..hub.lookup import find_model
 from ..hub.timm_weights import timm_repository
+from ..hub.weights import load_backbone_weights, load_model_weights
 from ..models.pretrained import full_name, published_models
 from .run_config import RunConfig
 

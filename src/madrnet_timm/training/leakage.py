@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ..data.manifest import manifest_pixels
 from ..errors import InputError
+from ..hub.folder_files import model_folder_of
 from ..hub.lookup import find_model
-from ..hub.model_folder import ModelFolder, model_folder_of
+from ..hub.model_folder import ModelFolder
 from .run_config import RunConfig
 from .run_folder import RunFolder
 

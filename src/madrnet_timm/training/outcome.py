@@ -13,13 +13,12 @@ from ..data.sources import SOURCES
 from ..evaluation.domain import domain_ranges
 from ..evaluation.figures import confusion_matrix_figure, learning_curves_figure
 from ..files import replacing, write_csv, write_text
-from ..hub import save_model_folder
-from ..hub.card import Card
 from ..hub.cost import Cost
 from ..hub.description import DataConfig, Description
+from ..hub.model_folder import save_model_folder
 from ..hub.model_info import ModelInfo
 from .division import Division
-from .evidence import Evidence
+from .evidence import Evidence, model_card
 from .initial_weights import base_model_of
 from .leakage import Experience
 from .run_config import RunConfig
@@ -75,14 +74,7 @@ class Outcome:
             info = evidence.added_to(info)
         description = Description(config.model, division.names, self.data_config, info, config.license)
         figures = [self.folder.confusion_matrix] if self.folder.confusion_matrix.is_file() else []
-        card = Card(
-            description,
-            self.cost,
-            HOW_TO_TRAIN,
-            note="" if evidence is None else evidence.note,
-            where="" if evidence is None else evidence.where,
-            figure=figures[0].name if figures else None,
-        )
+        card = model_card(description, self.cost, HOW_TO_TRAIN, evidence, figures[0].name if figures else None)
         save_model_folder(
             self.model,
             self.folder.model,

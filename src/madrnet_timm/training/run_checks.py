@@ -8,9 +8,10 @@ import timm
 from ..data.folds import check_seed
 from ..errors import InputError
 from ..hub.card import check_license
+from ..hub.folder_files import model_folder_of
 from ..hub.lookup import find_model
 from ..hub.model_args import check_model_args
-from ..hub.model_folder import ModelFolder, model_folder_of
+from ..hub.model_folder import ModelFolder
 from ..hub.timm_weights import check_timm_weights, timm_repository
 from ..hub.weights import check_safetensors
 from ..models.pretrained import published_models

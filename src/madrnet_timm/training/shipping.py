@@ -9,16 +9,15 @@ import yaml
 
 from ..data.folds import divided_groups
 from ..errors import InputError
-from ..evaluation.calibration import calibrate
+from ..evaluation.calibration import Calibration, calibrate
 from ..evaluation.results import Summary
 from ..files import read_csv, sha256_of, write_text
-from ..hub.card import ANYWHERE, Card
-from ..hub.cost import Cost, cost_of
-from ..hub.description import Description
+from ..hub.card import ANYWHERE
+from ..hub.cost import cost_of
 from ..hub.lookup import find_model
 from ..hub.model_folder import PRECISIONS, ModelFolder, save_model_folder
 from ..models.pretrained import Published
-from .evidence import Evidence, describe_folds
+from .evidence import Evidence, describe_folds, model_card
 from .run_config import RunConfig
 from .run_folder import RunFolder
 from .stored import CrossValidation, cross_validated_config, seed_and_fold
@@ -28,10 +27,9 @@ from .training_command import training_command
 __all__ = ["MODELS", "Shipment", "evidence_of", "published_card", "ship", "write_entry"]
 
 REVISION = "v0.1.0"
-EXTRAS = ("summary.json", "predictions.csv", "confusion_matrix.png")
+_FIGURE = "confusion_matrix.png"
+EXTRAS = ("summary.json", "predictions.csv", _FIGURE)
 MODELS = "src/madrnet_timm/models/models.yaml"
-
-_WHERE = "the same folds"
 
 _OWN = {"fold", "folds", "seed", "data_dir", "license"}
 """Options in which a final training may differ from a cross-validation without being another."""
@@ -55,19 +53,18 @@ def evidence_of(output: Path, note: str = "") -> Evidence:
     folds = len(summary.folds) // len(seeds)
     places = read_csv(RunFolder(output / f"seed{seeds[0]}-fold0").folds)
     divided = divided_groups(*([int(row[key]) for row in places] for key in ("group", "fold")))
-    return Evidence(
-        metrics=replace(summary.pooled, controls=summary.controls),
-        protocol=(
-            "Trained on all images after a cross-validation of the same recipe, whose figures these are: "
-            f"{folds} folds; {describe_folds(replace(config, seed=seeds[0]), divided, seeds)}. {note}{note and ' '}"
-            "Temperature and threshold of the calibration come from the same held-out images. The model itself has "
-            "seen all of them, so that no figure of its own can be given on them."
-        ),
-        calibration=replace(calibration, images=summary.images),
-        images=summary.images,
-        where=_WHERE,
-        note=_note(summary),
+    protocol = (
+        "Trained on all images after a cross-validation of the same recipe, whose figures these are: "
+        f"{folds} folds; {describe_folds(replace(config, seed=seeds[0]), divided, seeds)}. {note}{note and ' '}"
+        "Temperature and threshold of the calibration come from the same held-out images. The model itself has "
+        "seen all of them, so that no figure of its own can be given on them."
     )
+    return _evidence(summary, protocol, replace(calibration, images=summary.images))
+
+
+def _evidence(summary: Summary, protocol: str, calibration: Calibration | None) -> Evidence:
+    metrics = replace(summary.pooled, controls=summary.controls)
+    return Evidence(metrics, protocol, calibration, summary.images, "the same folds", _note(summary))
 
 
 def _note(summary: Summary) -> str:
@@ -160,18 +157,17 @@ def ship(shipment: Shipment) -> Path:
     )
     model, target, train = folder.load(), shipment.hub / name, _train_command(shipment, config)
     place = name if shipment.models is not None else ANYWHERE
-    card = _card(description, cost_of(model, description.img_size), train, evidence.note, place)
+    cost = cost_of(model, description.img_size)
+    card = model_card(description, cost, _shell(train), evidence, _FIGURE, place)
     files = [output / file for file in EXTRAS]
     save_model_folder(model, target, description, card.text(), folder.seen, shipment.precision, files)
     if shipment.models is not None:
-        write_entry(shipment.models, _entry(name, ModelFolder(target), card.cost.parameters, train))
+        write_entry(shipment.models, _entry(name, ModelFolder(target), cost.parameters, train))
     return target
 
 
-def _card(description: Description, cost: Cost, train: str, note: str, place: str, speed: str = "") -> Card:
-    """The card of a model with the figures of a cross-validation; ``note`` says how they vary."""
-    command = f"```bash\n{train}\n```"
-    return Card(description, cost, command, place, note, _WHERE, speed, figure="confusion_matrix.png")
+def _shell(command: str) -> str:
+    return f"```bash\n{command}\n```"
 
 
 def _train_command(shipment: Shipment, config: RunConfig) -> str:
@@ -261,4 +257,5 @@ def published_card(path: Path, published: Published, speed: str = "") -> str:
     )
     description = replace(folder.description, info=info, tag=published.name.split(".")[1])
     cost = cost_of(folder.outline(), description.img_size)
-    return _card(description, cost, published.train, _note(summary), published.name, speed).text()
+    evidence = _evidence(summary, info.protocol or "", info.calibration)
+    return model_card(description, cost, _shell(published.train), evidence, _FIGURE, published.name, speed).text()

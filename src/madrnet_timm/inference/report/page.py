@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -16,7 +17,6 @@ from ...errors import InputError
 from ...evaluation.prevalence import LOWER_REFERENCE_LIMIT
 from ...files import check_output, sha256_of, write_text
 from ..class_marks import class_marks
-from ..classifier import Classifier
 from ..counting import HeadCount, count_slides, doubts, normal_class, share_of
 from ..gallery import chosen_rows, known_classifier, make_cards
 from ..glossary import COLUMNS, DOMAIN, FLAGS, explain_word
@@ -27,6 +27,9 @@ from .histogram import histograms
 from .images import field_numbers, field_views, head_views
 from .review import Review, read_reviews, reviewed_count, with_review
 from .slide import Slide, class_rows, correction, measured, measurements, missing_images, two_slides
+
+if TYPE_CHECKING:
+    from ..classifier import Classifier
 
 __all__ = ["Origin", "write_report"]
 
@@ -126,7 +129,7 @@ def _page(slides: Sequence[Slide], origin: Origin, save_name: str) -> str:
     )
 
 
-def _classifier(results: Results) -> tuple[Classifier | None, str]:
+def _classifier(results: Results) -> "tuple[Classifier | None, str]":
     """The model that made a table, or why there is none."""
     try:
         return known_classifier(results), ""
@@ -135,7 +138,12 @@ def _classifier(results: Results) -> tuple[Classifier | None, str]:
 
 
 def _slide(
-    results: Results, count: HeadCount, normal: str | None, review: Review, classifier: Classifier | None, **names: str
+    results: Results,
+    count: HeadCount,
+    normal: str | None,
+    review: Review,
+    classifier: "Classifier | None",
+    **names: str,
 ) -> Slide:
     heads, not_shown = head_views(results, count)
     fields, fields_left_out = field_views(results, count)
@@ -163,7 +171,7 @@ def write_report(
     tables: Sequence[Results],
     output: Path,
     normal: str | None = None,
-    classifier: Classifier | None = None,
+    classifier: "Classifier | None" = None,
     origin: Origin | None = None,
     reviewed: Sequence[Path] = (),
 ) -> list[str]:
