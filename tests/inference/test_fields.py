@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+import socket
 import tracemalloc
 
 import numpy as np
@@ -362,3 +363,79 @@ def test_published_models_take_fields(name, slide):
     found = predict_files([slide / "f0.png"], Classifier(HUB / name))
     assert len(found.rows) >= 5
     assert not any("relative_length" in row["out_of_domain"] for row in found.rows if row["ok"])
+
+
+TWO_PROCESSES = """
+import os, runpy, sys
+from madrnet_timm.errors import InputError
+from madrnet_timm.inference.field_images import FieldImages
+
+port, bad = sys.argv[1:3]
+sys.argv[1:3] = []
+os.environ |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+child = os.fork()
+os.environ["RANK"] = str(int(child == 0))
+write = FieldImages.write
+
+
+def refuse(self, page, *rest):
+    if child == 0 and bad and str(page).endswith(bad):
+        raise InputError(f"{page}: no room for its crops")
+    write(self, page, *rest)
+
+
+FieldImages.write = refuse
+try:
+    runpy.run_module("madrnet_timm.commands.predict", run_name="__main__")
+finally:
+    if child:
+        print("the other ended with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_two_processes_give_the_table_of_one(predicted, slide, model_dir, fresh_python, tmp_path):
+    """As a launcher starts them: one fails and both end, by one message; with --resume both go on and join the rows."""
+    words = [
+        slide, "--model", model_dir, "--output", tmp_path / "slide.csv", "--batch-size", 6,
+        "--crops", tmp_path / "crops", "--overlay", tmp_path / "overlay",
+    ]  # fmt: skip
+
+    def run(bad, *options):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        return fresh_python("-c", TWO_PROCESSES, port, bad, *options)
+
+    failed = run("f2.png", *words)
+    assert (failed.returncode, failed.stdout) == (2, "the other ended with 2\n")
+    said = [line for line in failed.stderr.splitlines() if "f2.png" in line or "error" in line]
+    assert said == [f"error: {slide / 'f2.png'}: no room for its crops"]
+    kept = [tmp_path / "slide.csv.part", tmp_path / "slide.csv.part-1"]
+    assert sorted(path for path in tmp_path.iterdir() if path.is_file()) == kept
+
+    again = run("", *words, "--resume")
+    assert (again.returncode, again.stdout) == (1, "the other ended with 0\n")
+    assert "slide.csv: 6 of 8 images are done already" in again.stderr
+    one, folder = predicted
+    assert again.stderr.splitlines()[-3:] == one.stderr.splitlines()[-3:]
+    assert sorted(path for path in tmp_path.iterdir() if path.is_file()) == [
+        tmp_path / "slide.csv", tmp_path / "slide.csv.json",
+    ]  # fmt: skip
+    expected, found = (read_results(where / "slide.csv") for where in (folder, tmp_path))
+    for row, other in zip(expected.rows, found.rows, strict=True):
+        assert row.keys() == other.keys()
+        for name, value in row.items():
+            assert other[name] == (pytest.approx(value, rel=1e-4, abs=1e-6) if isinstance(value, float) else value)
+    assert found.info.fields == expected.info.fields
+    assert found.info.skipped == expected.info.skipped
+    for kind in ("crops", "overlay"):
+        images = sorted(path.name for path in (folder / kind).iterdir())
+        assert images == sorted(path.name for path in (tmp_path / kind).iterdir())
+        for name in images:
+            assert (tmp_path / kind / name).read_bytes() == (folder / kind / name).read_bytes()
+
+    refused = run("", slide, "--model", model_dir)
+    assert (refused.returncode, refused.stdout) == (2, "the other ended with 2\n")
+    assert refused.stderr.splitlines()[1:] == [
+        "error: --output: missing; several processes join their rows in a table, name it"
+    ]

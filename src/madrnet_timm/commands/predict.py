@@ -4,12 +4,14 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from madrnet_command import VERBS
 
+from ..cli import run_verb
 from ..errors import InputError
 from .arguments import (
     add_images,
@@ -28,9 +30,12 @@ from .arguments import (
 
 if TYPE_CHECKING:
     from ..data.pages import Page
+    from ..data.scale import SlideScale
     from ..inference import Classifier
     from ..inference.predict import Options
     from ..inference.predicted import Predicted
+    from ..inference.processes import Processes
+    from ..inference.screen import Screen
 
 __all__ = ["add_parser"]
 
@@ -45,8 +50,9 @@ def add_parser(verbs: Any) -> None:
         "images, and all that `measure` gives. A field gives a row for each head; heads at its border have rows, too, "
         "but are not counted.",
         epilog="Exit status: 0; 1 if some files were skipped (the others are classified); 2 after a mistake in the "
-        "arguments. Example: madrnet predict slide1/ --model madrnet_tf_efficientnet_lite0.smids_ft_hushem "
-        "--output slide1.csv --overlay slide1-heads",
+        "arguments. Examples: madrnet predict slide1/ --model madrnet_tf_efficientnet_lite0.smids_ft_hushem "
+        "--output slide1.csv --overlay slide1-heads; on several GPUs: accelerate launch -m "
+        "madrnet_timm.commands.predict slide1/ --model ... --device cuda --output slide1.csv",
     )
     add_images(predict)
     add_model(predict)
@@ -85,7 +91,7 @@ def add_parser(verbs: Any) -> None:
     predict.set_defaults(verb=_predict)
 
 
-def _check(args: argparse.Namespace) -> None:
+def _check(args: argparse.Namespace, processes: "Processes") -> None:
     """Everything that can be told before any work is done."""
     from ..files import check_output
     from ..inference.results import info_path
@@ -97,6 +103,8 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(f"--threshold {args.threshold:g}: expected a probability from 0 to 1")
     if args.resume and args.output is None:
         raise InputError("--resume: finished rows lie beside a table; give its --output")
+    if processes.count > 1 and args.output is None:
+        raise InputError("--output: missing; several processes join their rows in a table, name it")
     check_table(args)
     if args.output is not None:
         check_output(info_path(args.output))
@@ -106,70 +114,135 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _predict(args: argparse.Namespace) -> int:
+    from ..inference.processes import Processes
+
+    with Processes.launched() as processes:
+        return _predict_all(args, processes) if processes.is_main else _predict_share(args, processes)
+
+
+def _predict_all(args: argparse.Namespace, processes: "Processes") -> int:
+    """Predict the images; where there are other processes, only a part of them, and join the parts."""
     from ..data.pages import kinds_of, pages_of
     from ..data.reading import image_files
     from ..data.scale import SlideScale
-    from ..inference import Classifier
-    from ..inference.class_marks import class_marks
-    from ..inference.field_images import FieldImages
-    from ..inference.predict import Options, predict_pages
-    from ..inference.screen import Screen
+    from ..inference.predict import predict_pages
 
-    _check(args)
+    _check(args, processes)
     paths = image_files(args.images)
-    classifier = Classifier(args.model, args.device, args.backend, args.threshold)
-    screen = None if args.screen is None else Screen.of(args.screen, classifier, args.backend, args.device)
+    classifier, screen = _load(args, processes)
     pages = pages_of(paths)
     say_found(args.images, paths, len(pages), kinds_of(pages, args.input))
     slide = SlideScale.of(pages, args.um_per_px, args.input)
     for line in slide.sayings(pages):
         print(line, file=sys.stderr)
-    info, images = classifier.folder.info, None
-    if args.crops is not None or args.overlay is not None:
-        marks = class_marks(classifier.label_names, info.normal_class, info.no_head_class)
-        images = FieldImages.of(paths, marks, args.crops, args.overlay)
-    options = Options(slide, args.input, args.batch_size, screen, images)
+    options = _options(args, paths, slide, classifier, screen)
     if args.output is None:
         found = predict_pages(pages, classifier, options)
         if found.rows:
             put_table(args, found.rows)
     else:
-        found = _predict_table(args, pages, classifier, options)
+        found = _predict_table(args, processes, paths, pages, classifier, options)
     _say(found, classifier)
     return report_skipped(found.skipped)
 
 
-def _predict_table(
-    args: argparse.Namespace, pages: "Sequence[Page]", classifier: "Classifier", options: "Options"
-) -> "Predicted":
-    """Predict into ``--output``; what is finished is kept beside it until then."""
-    from ..inference.finished import FinishedRows, finished_path
-    from ..inference.predict import predict_pages
-    from ..inference.results import write_results
+def _predict_share(args: argparse.Namespace, processes: "Processes") -> int:
+    """Predict the part of the images that is this process's, into a file that the first process reads."""
+    from ..inference.finished import FinishedRows, share_path
+    from ..inference.predict import finish_pages
 
-    made_by = {
+    plan: tuple[Sequence[Path], SlideScale, Sequence[Page]] | None = None
+    paths, slide, pages = processes.told(plan)
+    classifier, screen = _load(args, processes)
+    options = replace(_options(args, paths, slide, classifier, screen), quiet=True)
+    made_by = _made_by(args, classifier, screen)
+    finished = FinishedRows(share_path(args.output, processes.index), made_by, needed=True)
+    finish_pages(processes.share(pages), classifier, options, finished)
+    processes.wait()
+    return 0
+
+
+def _load(args: argparse.Namespace, processes: "Processes") -> "tuple[Classifier, Screen | None]":
+    from ..inference import Classifier
+    from ..inference.screen import Screen
+
+    device = processes.device(args.device)
+    classifier = Classifier(args.model, device, args.backend, args.threshold)
+    return classifier, None if args.screen is None else Screen.of(args.screen, classifier, args.backend, device)
+
+
+def _options(
+    args: argparse.Namespace,
+    paths: "Sequence[Path]",
+    slide: "SlideScale",
+    classifier: "Classifier",
+    screen: "Screen | None",
+) -> "Options":
+    from ..inference.class_marks import class_marks
+    from ..inference.field_images import FieldImages
+    from ..inference.predict import Options
+
+    info, images = classifier.folder.info, None
+    if args.crops is not None or args.overlay is not None:
+        marks = class_marks(classifier.label_names, info.normal_class, info.no_head_class)
+        images = FieldImages.of(paths, marks, args.crops, args.overlay)
+    return Options(slide, args.input, args.batch_size, screen, images)
+
+
+def _made_by(args: argparse.Namespace, classifier: "Classifier", screen: "Screen | None") -> dict[str, Any]:
+    """The model and every option that the rows depend on."""
+    return {
         "the model": classifier.folder.digest(),
         "madrnet-timm": version("madrnet-timm"),
         "--backend": args.backend,
         "--threshold": classifier.threshold,
         "--um-per-px": args.um_per_px,
         "--input": args.input,
-        "--screen": None if options.screen is None else options.screen.classifier.folder.digest(),
+        "--screen": None if screen is None else screen.classifier.folder.digest(),
         "--crops": None if args.crops is None else str(args.crops.absolute()),
         "--overlay": None if args.overlay is None else str(args.overlay.absolute()),
     }
+
+
+def _predict_table(
+    args: argparse.Namespace,
+    processes: "Processes",
+    paths: "Sequence[Path]",
+    pages: "Sequence[Page]",
+    classifier: "Classifier",
+    options: "Options",
+) -> "Predicted":
+    """Predict into ``--output``; what is finished is kept beside it until then."""
+    from ..inference.finished import FinishedRows, finished_path, share_paths
+    from ..inference.predict import finish_pages, predict_pages
+    from ..inference.results import write_results
+
+    made_by = _made_by(args, classifier, options.screen)
     finished = FinishedRows(finished_path(args.output), made_by, args.resume)
+    for path in share_paths(args.output):  # of several processes that were interrupted
+        if args.resume:
+            finished.take(path)
+        else:
+            path.unlink()
     if args.resume:
         ready = sum(page in finished for page in pages)
         done = f"{ready} of {len(pages)} images are done already" if ready else "nothing is begun there; starting anew"
         print(f"{args.output}: {done}", file=sys.stderr)
     try:
+        if processes.count > 1:
+            to_do = [page for page in pages if page not in finished]
+            processes.told((paths, options.slide, to_do))
+            finish_pages(processes.share(to_do), classifier, options, finished)
+            processes.wait()
+            for path in share_paths(args.output):
+                finished.take(path)
         found = predict_pages(pages, classifier, options, finished)
     except KeyboardInterrupt:
-        print(f"\n{len(finished)} of {len(pages)} images are done; go on with --resume", file=sys.stderr)
+        done = f"{len(finished)} of {len(pages)} images are done; " if processes.count == 1 else ""
+        print(f"\n{done}go on with --resume", file=sys.stderr)
         raise
     if found.rows or found.fields:
-        write_results(args.output, found, classifier, args.excel, shlex.join(sys.argv))
+        write_results(args.output, found, classifier, args.excel, shlex.join(["madrnet", *sys.argv[1:]]))
     finished.remove()
     return found
 
@@ -199,3 +272,7 @@ def _say(found: "Predicted", classifier: "Classifier") -> None:
         "Research use only; not a medical device",
         file=sys.stderr,
     )
+
+
+if __name__ == "__main__":
+    run_verb("predict")

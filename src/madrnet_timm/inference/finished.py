@@ -16,7 +16,7 @@ from ..values import Values
 from .field_record import FieldRecord
 from .predicted import Outcome, Row
 
-__all__ = ["FinishedRows", "StoredRows", "finished_path"]
+__all__ = ["FinishedRows", "StoredRows", "finished_path", "share_path", "share_paths"]
 
 _logger = logging.getLogger(__name__)
 
@@ -26,6 +26,18 @@ _Key = tuple[str, int | None]
 def finished_path(table: Path) -> Path:
     """Where the rows of a table lie until it is whole: ``results.csv.part`` for ``results.csv``."""
     return table.with_name(f"{table.name}.part")
+
+
+def share_path(table: Path, process: int) -> Path:
+    """Where one of several processes, not the first, keeps its rows: ``results.csv.part-1``."""
+    return table.with_name(f"{finished_path(table).name}-{process}")
+
+
+def share_paths(table: Path) -> list[Path]:
+    """The files of such processes that are there."""
+    begin = f"{finished_path(table).name}-"
+    found = [path for path in table.parent.iterdir() if path.name.startswith(begin)]
+    return sorted(path for path in found if path.name.removeprefix(begin).isdecimal())
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
@@ -71,6 +83,7 @@ class FinishedRows:
         path: The file, see `finished_path`.
         made_by: Digest of the model and every option that the rows depend on.
         resume: Take up what is there; else begin anew.
+        needed: Another process will read the file: where the disk is full, nothing is done without it.
 
     The file is not touched before the first outcome is kept.
 
@@ -78,8 +91,9 @@ class FinishedRows:
         InputError: Another model or other options, or a damaged file.
     """
 
-    def __init__(self, path: Path, made_by: Mapping[str, Any], resume: bool = False) -> None:
+    def __init__(self, path: Path, made_by: Mapping[str, Any], resume: bool = False, needed: bool = False) -> None:
         self.path = path
+        self._needed = needed
         self._places: dict[_Key, tuple[tuple[int, ...], int | Outcome]] = {}  # stamp, and where in the file it stands
         self._made_by = made_by
         self._file: IO[bytes] | None = None
@@ -90,28 +104,49 @@ class FinishedRows:
 
     def _read(self) -> None:
         """Take up the whole lines of the file."""
+        for line, data in self._whole_lines(self.path):
+            if line is not None:
+                self._places[line["file"], line["page"]] = tuple(line["stamp"]), self._kept
+            self._kept += len(data)
+
+    def _whole_lines(self, path: Path) -> Iterator[tuple[dict[str, Any] | None, bytes]]:
+        """The lines of a file, checked; None for that which says how the others are made."""
         try:
-            with self.path.open("rb") as opened:
+            with path.open("rb") as opened:
                 for number, data in enumerate(opened):
                     if not data.endswith(b"\n"):
                         break
                     line = json.loads(data)
                     if number == 0:
-                        self._check(line)
+                        self._check(line, path)
                     else:
                         _outcome(line)
-                        self._places[line["file"], line["page"]] = tuple(line["stamp"]), self._kept
-                    self._kept += len(data)
+                        _ = line["page"], tuple(line["stamp"])
+                    yield (line if number else None), data
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError) as error:
-            if isinstance(error, InputError) and str(self.path) in str(error):
+            if isinstance(error, InputError) and str(path) in str(error):
                 raise
-            raise InputError(f"{self.path}: damaged; delete it, or leave --resume out to begin anew") from None
+            raise InputError(f"{path}: damaged; delete it, or leave --resume out to begin anew") from None
 
-    def _check(self, begun: Mapping[str, Any]) -> None:
+    def take(self, path: Path) -> None:
+        """Add what another process has kept in a file of the same kind, and remove that file.
+
+        Raises:
+            InputError: Another model or other options, or a damaged file.
+        """
+        for line, data in self._whole_lines(path):
+            if line is not None:
+                place = self._written(data)
+                self._places[line["file"], line["page"]] = (
+                    tuple(line["stamp"]), _outcome(line) if place is None else place,
+                )  # fmt: skip
+        path.unlink()
+
+    def _check(self, begun: Mapping[str, Any], path: Path) -> None:
         for name in {**self._made_by, **begun}:
             if begun.get(name) != self._made_by.get(name):
                 raise InputError(
-                    f"{self.path}: begun with {name} {begun.get(name)}, not {self._made_by.get(name)}; give the same "
+                    f"{path}: begun with {name} {begun.get(name)}, not {self._made_by.get(name)}; give the same "
                     "model and options, or leave --resume out to begin anew"
                 )
 
@@ -155,7 +190,10 @@ class FinishedRows:
                     self._kept = self._file.write(f"{json.dumps(self._made_by)}\n".encode())
             self._file.write(data)
             self._file.flush()
-        except OSError as error:  # the rows themselves are not lost
+        except OSError as error:
+            if self._needed:
+                raise InputError(f"{self.path}: can't be written: {error.strerror}") from None
+            # the rows themselves are not lost
             _logger.warning("%s: no more rows can be kept there (%s); going on without", self.path, error.strerror)
             self._full = True
             self._close()

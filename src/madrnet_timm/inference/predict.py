@@ -29,7 +29,7 @@ from .finished import FinishedRows, StoredRows
 from .predicted import Outcome, Predicted, Row
 from .screen import NO_SPERM, Screen
 
-__all__ = ["Options", "predict_files", "predict_pages", "prediction_row"]
+__all__ = ["Options", "finish_pages", "predict_files", "predict_pages", "prediction_row"]
 
 _THREADS = 2  # that read, search and measure
 _AHEAD = 3  # batches that are prepared while one is computed
@@ -47,6 +47,7 @@ class Options:
         batch_size: Heads per batch.
         screen: Another model that says what is no sperm.
         images: Where crops and overlays of fields are written.
+        quiet: Another process shows how far the prediction is.
     """
 
     slide: SlideScale
@@ -54,6 +55,7 @@ class Options:
     batch_size: int = 32
     screen: Screen | None = None
     images: FieldImages | None = None
+    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,10 @@ def _predicted(pages: Sequence[Page], classifier: Classifier, options: Options) 
 
     fields = any(kind_by_size(*page.size, options.kind) != "crop" for page in pages)
     with _sharing_cores():
-        yield from progress(outcomes(), len(pages), "predicting", "image", shown_from=_SHOWN_FROM[fields])
+        if options.quiet:
+            yield from outcomes()
+        else:
+            yield from progress(outcomes(), len(pages), "predicting", "image", shown_from=_SHOWN_FROM[fields])
 
 
 def _common_scale(pages: Sequence[Page], slide: SlideScale) -> tuple[float | None, str]:
@@ -289,9 +294,14 @@ def predict_pages(
     if finished is None:
         outcomes = [outcome for _, outcome in _predicted(pages, classifier, options)]
         return _noted([row for outcome in outcomes for row in outcome.rows], outcomes, pages, options)
+    finish_pages(pages, classifier, options, finished)
+    return _noted(StoredRows(finished, pages), finished.outcomes(pages), pages, options)
+
+
+def finish_pages(pages: Sequence[Page], classifier: Classifier, options: Options, finished: FinishedRows) -> None:
+    """Classify and measure the heads of those images that are not done yet, into the file where outcomes are kept."""
     for page, outcome in _predicted([page for page in pages if page not in finished], classifier, options):
         finished.add(page, outcome)
-    return _noted(StoredRows(finished, pages), finished.outcomes(pages), pages, options)
 
 
 def predict_files(
