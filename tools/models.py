@@ -1,11 +1,12 @@
-"""Write the tables of the published models, hub/results.csv and hub/benchmark.csv, and their cards.
+"""Write the tables of the published models, hub/results.csv and hub/benchmark.csv, what they promise, and their cards.
 
     python -m tools.models                        # from what is known already
     python -m tools.models --measure [NAME ...]   # and with times, measured on this machine, of all models or some
 
 The columns are those of timm's tables. Times are the processor's, for one image on one thread, by PyTorch and by ONNX
 Runtime. A known model of timm's takes turns with each of ours, and the ratio to it is the median of the pairs, so that
-a busy machine does little harm.
+a busy machine does little harm. What a model promises follows from the held-out predictions beside it and goes into
+its config.json; weights stay as they are.
 """
 
 import argparse
@@ -35,7 +36,7 @@ def main() -> None:
 
     from madrnet_timm.files import read_csv, write_csv, write_text
     from madrnet_timm.models.pretrained import published_models
-    from madrnet_timm.training.shipping import published_card
+    from madrnet_timm.training.shipping import MODELS, promise_anew, published_card
 
     published = published_models()
     wanted = [] if args.measure is None else args.measure or list(published)
@@ -49,6 +50,7 @@ def main() -> None:
     write_csv(RESULTS, [result(name) for name in published])
     for name, entry in published.items():
         folder = ROOT / "hub" / name
+        promise_anew(folder, entry, ROOT / MODELS)
         write_text(folder / "README.md", published_card(folder, entry, speed_rows(times.get(name))))
     print(f"{RESULTS}, {BENCHMARK} and {len(published)} cards are written")
 

@@ -59,6 +59,7 @@ def test_what_the_file_says_of_itself(place):
     assert json.loads(about["label_names"]) == ["Normal", "Tapered", "Pyriform", "Amorphous"]
     assert (json.loads(about["mean"]), json.loads(about["input_size"])) == ([0.5] * 3, [3, 64, 64])
     assert (json.loads(about["temperature"]), json.loads(about["threshold"])) == (1.5, 0.4)
+    assert (json.loads(about["risk"]), json.loads(about["set_thresholds"])) == (0.06, [0.2, 0.3, 0.15, 0.1])
     assert (about["color_order"], json.loads(about["value_range"])) == ("RGB", [0, 1])
     assert about["pipeline"] == "aligned-normalized"
     assert "head centred and upright" in about["pipeline_in_words"]

@@ -1,4 +1,4 @@
-"""Temperature, threshold, calibration error; share of normal heads: against formulas and simulation."""
+"""Temperature, calibration error; share of normal heads: against formulas and simulation."""
 
 import math
 from pathlib import Path
@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from madrnet_timm.evaluation.calibration import calibrate, expected_calibration_error, tempered
+from madrnet_timm.evaluation.calibration import (
+    calibrate,
+    cross_fitted,
+    expected_calibration_error,
+    fitted_temperature,
+    tempered,
+)
 from madrnet_timm.evaluation.prevalence import (
     normal_share,
     replicate_check,
@@ -38,7 +44,7 @@ def test_tempered_divides_the_logits():
 
 def test_calibration_finds_the_temperature_that_was_put_in():
     sharp, _, labels = simulated(2.5)
-    found = calibrate(sharp, labels)
+    found = calibrate(sharp, labels, np.arange(len(labels)))
     assert found.temperature == pytest.approx(2.5, rel=0.06)
     assert found.calibration_error < 0.03 < expected_calibration_error(sharp, labels)
 
@@ -50,7 +56,7 @@ def test_a_temperature_stays_moderate_where_every_image_is_right():
         labels = np.arange(images) % 4
         p = np.full((images, 4), 0.02)
         p[np.arange(images), labels] = 0.94
-        found.append(calibrate(p, labels).temperature)
+        found.append(fitted_temperature(p, labels))
     assert 0.3 < found[1] < found[0] < 0.8  # the surer, the more images say so
 
 
@@ -70,7 +76,7 @@ def test_the_temperature_of_one_fold_fits_the_others(run):
         own, others = folds == fold, folds != fold
         tried = np.exp(np.linspace(-2, 2, 201))
         temperatures = {
-            "fitted": calibrate(p[own], labels[own]).temperature,
+            "fitted": fitted_temperature(p[own], labels[own]),
             "none": 1.0,
             "likeliest": tried[np.argmin([log_loss(p[own], labels[own], t) for t in tried])],
         }
@@ -80,23 +86,22 @@ def test_the_temperature_of_one_fold_fits_the_others(run):
     assert means["fitted"] < 0.98 * min(means["none"], means["likeliest"])
 
 
-def test_threshold_gives_the_wanted_accuracy():
-    sharp, _, labels = simulated(1.5)
-    found = calibrate(sharp, labels, wanted_accuracy=0.95)
-    fitted = tempered(sharp, found.temperature)
-    decided = fitted.max(1) >= found.threshold
-    right = fitted.argmax(1) == labels
-    assert right[decided].mean() >= 0.95
-    assert decided.mean() == pytest.approx(found.coverage, abs=1e-3)
-    assert right[decided].mean() == pytest.approx(found.accuracy, abs=1e-3)
-    lower = fitted.max(1) >= found.threshold - 0.03
-    assert right[lower].mean() < 0.95  # it is the lowest
+def test_no_image_is_calibrated_by_its_own_cell():
+    """What a cell's images say about themselves changes nothing of their own probabilities, but those of the others."""
+    sharp, _, labels = simulated(2.0, n=200)
+    groups = np.arange(200) // 2
+    before, own = cross_fitted(sharp, labels, groups), np.isin(groups, [3])
+    wrong = np.where(own, (labels + 1) % 4, labels)
+    after = cross_fitted(sharp, wrong, groups)
+    assert np.array_equal(before[own], after[own])
+    changed = (before != after).any(axis=1)
+    assert 0.6 < changed.mean() < 0.95  # the four other parts
 
 
-def test_a_model_without_errors_never_abstains():
-    p = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
-    found = calibrate(p, [0, 1, 0])
-    assert (found.threshold, found.coverage, found.accuracy) == (0, 1, 1)
+def test_without_images_the_temperature_is_one():
+    assert fitted_temperature(np.empty((0, 4)), []) == 1
+    p = np.array([[0.9, 0.1], [0.2, 0.8]])
+    assert cross_fitted(p, [0, 1], [7, 7]) == pytest.approx(p)  # of one cell: no others to learn from
 
 
 def test_calibration_error_by_hand():

@@ -85,6 +85,17 @@ WRONG = [
     (("madrnet", "calibration", "threshold"), float("nan")),
     (("madrnet", "calibration", "threshold"), 1.5),
     (("madrnet", "calibration", "images"), None),
+    (("madrnet", "guarantee", "cells"), 0),
+    (("madrnet", "guarantee", "level"), 95),
+    (("madrnet", "guarantee", "wanted_risk"), float("nan")),
+    (("madrnet", "guarantee", "candidates"), []),
+    (("madrnet", "guarantee", "candidates", 0, "threshold"), 2),
+    (("madrnet", "guarantee", "candidates", 0, "wrong"), 181),
+    (("madrnet", "guarantee", "candidates", 1, "bound"), "low"),
+    (("madrnet", "guarantee", "sets", "thresholds"), [0.1, 0.2]),
+    (("madrnet", "guarantee", "sets", "own"), [True, False]),
+    (("madrnet", "guarantee", "sets", "own"), [1, 1, 1, 1]),
+    (("madrnet", "guarantee", "sets", "coverage"), -0.1),
 ]
 
 
@@ -158,6 +169,16 @@ def test_the_first_name_of_the_number_of_images_is_read(folder, config):
     assert (written["images"], "pictures" in written) == (207, False)
     for value in (-1, "200"):
         assert "pictures" in refused(folder, with_value(config, ("madrnet", "calibration", "pictures"), value))
+
+
+def test_the_threshold_of_an_older_model_stays(folder, config):
+    """It was told from the images of its own accuracy, and promises nothing."""
+    del config["madrnet"]["guarantee"]
+    config["madrnet"]["calibration"] |= {"threshold": 0.7, "wanted_accuracy": 0.98, "coverage": 0.9, "accuracy": 0.98}
+    (folder / "config.json").write_text(json.dumps(config))
+    info = ModelFolder(folder).info
+    assert (info.guarantee, info.threshold) == (None, 0.7)
+    assert info.to_config()["madrnet"]["calibration"]["threshold"] == 0.7
 
 
 def test_any_change_of_a_config_loads_or_is_one_line(config, tmp_path):

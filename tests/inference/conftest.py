@@ -15,6 +15,9 @@ from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.data.synthetic_field import FieldStyle, draw_field
 from madrnet_timm.evaluation.calibration import Calibration
 from madrnet_timm.evaluation.domain import domain_ranges
+from madrnet_timm.evaluation.guarantee import Guarantee
+from madrnet_timm.evaluation.prediction_sets import SetRule
+from madrnet_timm.evaluation.selection import Candidate
 from madrnet_timm.hub.description import DataConfig, Description
 from madrnet_timm.hub.model_folder import save_model_folder
 from madrnet_timm.hub.model_info import ModelInfo
@@ -62,7 +65,14 @@ def write_model(path: Path, seed: int = 0) -> Path:
         accuracy=0.9,
         held_out=200,
         confusion_matrix=((45, 5, 0, 0), (2, 48, 0, 0), (0, 0, 50, 0), (3, 0, 0, 47)),
-        calibration=Calibration(1.5, 0.4, 0.98, 200, 0.9, 0.98, 0.02),
+        calibration=Calibration(1.5, 200, 0.02),
+        guarantee=Guarantee(
+            180,
+            0.05,
+            0.95,
+            (Candidate(0.0, 180, 20, 0.19), Candidate(0.4, 160, 2, 0.06), Candidate(0.6, 90, 0, 0.055)),
+            SetRule(0.95, (0.2, 0.3, 0.15, 0.1), (True, True, True, False)),
+        ),
         domain=domain_ranges([domain_features(image, measure(image)) for image in heads]),
     )
     data_config: DataConfig = {

@@ -45,7 +45,7 @@ def test_every_form_has_the_same_prediction(classifier, tmp_path):
 
 def test_without_a_head_the_model_abstains(model_dir):
     classifier = Classifier(model_dir)
-    classifier.calibration = None  # no threshold
+    classifier.threshold = None
     images = [np.full((131, 131, 3), 190, np.uint8), np.zeros((131, 131), np.uint8), draw_head("Normal", 1).image]
     blank, black, head = classifier(images)
     assert blank.head.flags == black.head.flags == {"no_head"}

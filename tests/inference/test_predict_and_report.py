@@ -16,7 +16,9 @@ from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.calibration import tempered
 from madrnet_timm.evaluation.domain import outside_ranges
 from madrnet_timm.hub.model_folder import ModelFolder
+from madrnet_timm.hub.model_info import ModelInfo
 from madrnet_timm.inference import Classifier
+from madrnet_timm.inference.decision import decision_rule
 from madrnet_timm.inference.explain import embed, tsne
 from madrnet_timm.inference.results import read_results
 from madrnet_timm.morphology import measure
@@ -49,6 +51,9 @@ def test_predict_is_the_model_on_the_prepared_image(predicted, model_dir, crops)
         assert row["prediction"] == classifier.label_names[int(expected.argmax())]
         assert float(row["probability"]) == pytest.approx(expected.max(), abs=1e-5)
         assert row["abstain"] == str(bool(expected.max() < 0.4))
+        lowest = np.where(np.arange(4) == expected.argmax(), 0, [0.2, 0.3, 0.15, 0.1])
+        inside = [classifier.label_names[k] for k in np.argsort(-expected) if expected[k] >= lowest[k]]
+        assert row["prediction_set"] == " / ".join(inside)
         assert float(row["entropy"]) == pytest.approx(-sum(p * math.log(p) for p in expected), abs=1e-4)
         head = measure(image, 0.1)
         assert float(row["aspect_ratio"]) == pytest.approx(head.aspect_ratio, rel=1e-5)
@@ -66,6 +71,34 @@ def test_predict_lists_what_it_skips(predicted):
     assert len(info["skipped"]) == 1
     assert [(field["width"], field["heads"], bool(field["reason"])) for field in info["fields"]] == [(1600, 0, True)]
     assert (info["normal_class"], info["um_per_px"]) == ("Normal", 0.1)
+
+
+def test_predict_says_what_is_promised(predicted, madrnet, model_dir, crops, tmp_path):
+    """The model's own promise, another one, and a threshold of one's own, which promises nothing."""
+    run, output = predicted
+    assert "at most 6 % are wrong, with 95 % confidence, if they are like its held-out heads" in run.stderr
+    own = read_results(output).info
+    assert (own.threshold, own.promised_risk, own.promise_level, own.set_coverage) == (0.4, 0.06, 0.95, 0.95)
+    for option, value, wanted in (("--risk", "0,2", (0.0, 0.2, 0.95)), ("--threshold", "0.3", (0.3, None, None))):
+        run = madrnet(
+            "predict", crops / "head00.png", "--model", model_dir, option, value, "--output", tmp_path / "r.csv"
+        )
+        assert run.returncode == 0, run.stderr
+        assert ("at most 20 % are wrong" in run.stderr) == (option == "--risk")
+        info = read_results(tmp_path / "r.csv").info
+        assert (info.threshold, info.promised_risk, info.promise_level) == wanted
+
+
+def test_what_can_not_be_promised(model_dir):
+    with pytest.raises(InputError, match=r"risk 0\.01: .* 180 held-out cells are too few .* the least .* is 0\.055"):
+        Classifier(model_dir, risk=0.01)
+    with pytest.raises(InputError, match="expected one of the two"):
+        Classifier(model_dir, threshold=0.5, risk=0.1)
+    with pytest.raises(InputError, match=r"risk 7: expected a number from 0 to 1"):
+        Classifier(model_dir, risk=7)
+    with pytest.raises(InputError, match="comes without a guarantee"):
+        decision_rule(ModelInfo(), risk=0.1)
+    assert decision_rule(ModelInfo()) == (None, None)
 
 
 def test_another_stain_is_out_of_domain(predicted):
@@ -115,6 +148,9 @@ def test_parquet_and_onnx_give_the_same(madrnet, predicted, model_dir, crops, tm
         (["predict", "{crops}", "--model", "{model}", "--output", "r.parquet", "--excel"], "leave --excel out"),
         (["predict", "{crops}", "--model", "{model}", "--resume"], "--resume: finished rows lie beside a table"),
         (["predict", "{crops}", "--model", "{model}", "--threshold", "1,1"], "--threshold 1.1: expected a probability"),
+        (["predict", "{crops}", "--model", "{model}", "--risk", "5"], "--risk 5: expected a share between 0 and 1"),
+        (["predict", "{crops}", "--model", "{model}", "--risk", "0.01"], "are too few to promise it; the least"),
+        (["predict", "{crops}", "--model", "{model}", "--risk", "0.1", "--threshold", "0.9"], "give one of the two"),
         (["predict", "{crops}", "--model", "{model}", "--um-per-px", "10"], "did you mean 0.1?"),
         (["predict", "{crops}", "--model", "{model}", "--um-per-px", "inf"], "--um-per-px inf: expected micrometres"),
         (["measure", "{crops}", "--um-per-px", "nan"], "--um-per-px nan: expected micrometres"),

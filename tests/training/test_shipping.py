@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from madrnet_timm.data.reading import images_below
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.calibration import calibrate
+from madrnet_timm.evaluation.guarantee import guarantee
 from madrnet_timm.hub.description import Description
 from madrnet_timm.hub.model_folder import ModelFolder, save_model_folder
 from madrnet_timm.hub.model_info import ModelInfo
@@ -58,7 +59,7 @@ def test_the_card_quotes_the_cross_validation(shipped):
     assert "Trained on all images after a cross-validation" in card
     assert f'Classifier("{NAME}")' in card
     assert f'timm.create_model("{NAME}", pretrained=True)' in card
-    assert "The size was chosen on the first fold. Temperature and threshold" in card
+    assert "The size was chosen on the first fold. The temperature of the calibration" in card
     auc, error = summary["pooled"]["auc"], summary["pooled"]["calibration_error"]
     assert f"| AUC (macro, one against the rest) | {auc:.4f} |" in card
     assert f"| Expected calibration error, as trained | {error:.4f} |" in card
@@ -108,7 +109,13 @@ def test_it_was_trained_on_all_images(shipped):
     columns = [head.index("p_Normal"), head.index("p_Tapered")]
     p = np.array([[float(row[c]) for c in columns] for row in rows])
     labels = [["Normal", "Tapered"].index(row[head.index("label")]) for row in rows]
-    assert info["calibration"]["temperature"] == calibrate(p, labels).temperature
+    groups = [int(row[head.index("group")]) for row in rows]
+    assert info["calibration"]["temperature"] == calibrate(p, labels, groups).temperature
+    promised = guarantee(p, labels, groups)
+    assert info["guarantee"]["cells"] == promised.cells == len(set(groups))
+    found = ModelFolder(shipped / "hub" / NAME).info
+    assert found.guarantee == promised
+    assert found.threshold == promised.chosen.threshold
     assert sum(map(sum, info["confusion_matrix"])) == 16
 
 

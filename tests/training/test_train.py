@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from madrnet_timm.commands.training_arguments import add_arguments, from_arguments
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.calibration import calibrate, tempered
+from madrnet_timm.evaluation.guarantee import guarantee
 from madrnet_timm.hub.weights import load_model_weights
 from madrnet_timm.inference import Classifier
 from madrnet_timm.losses import HybridLoss
@@ -110,9 +111,14 @@ def test_classifier_repeats_the_held_out_predictions(run):
     own = classifier([data / row["file"] for row in predictions])
     raw = np.array([[float(row[f"p_{name}"]) for name in classifier.label_names] for row in predictions])
     expected = tempered(raw, classifier.calibration.temperature)
-    again = calibrate(raw, [classifier.label_names.index(row["label"]) for row in predictions])
+    labels = [classifier.label_names.index(row["label"]) for row in predictions]
+    groups = [int(row["group"]) for row in predictions]
+    again = calibrate(raw, labels, groups)
     assert classifier.calibration.temperature == pytest.approx(again.temperature, abs=1e-3)
-    assert classifier.calibration.threshold == pytest.approx(again.threshold, abs=1e-3)
+    promised = guarantee(raw, labels, groups)
+    assert (classifier.guarantee.cells, classifier.promised_risk) == (len(set(groups)), promised.risk)
+    assert classifier.threshold == pytest.approx(promised.chosen.threshold, abs=1e-3)
+    assert classifier.guarantee.sets.thresholds == pytest.approx(promised.sets.thresholds, abs=1e-3)
     for row, prediction, p in zip(predictions, own, expected, strict=True):
         assert prediction.label == row["prediction"]
         assert list(prediction.probabilities.values()) == pytest.approx(p, abs=1e-3)

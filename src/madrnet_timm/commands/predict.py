@@ -77,10 +77,17 @@ def add_parser(verbs: Any) -> None:
     )
     predict.add_argument("--device", default="cpu", help="of the backend torch: cpu or cuda (%(default)s)")
     predict.add_argument(
+        "--risk",
+        type=number,
+        metavar="R",
+        help="abstain so that of the heads decided on at most this share is wrong, such as 0.1: a promise for heads "
+        "like the model's held-out ones (what the model promises)",
+    )
+    predict.add_argument(
         "--threshold",
         type=number,
         metavar="P",
-        help="abstain where the calibrated probability of the class lies below P, 0 to 1 (the model's own threshold)",
+        help="abstain where the calibrated probability of the class lies below P, 0 to 1; without a promise",
     )
     predict.add_argument(
         "--resume",
@@ -101,6 +108,10 @@ def _check(args: argparse.Namespace, processes: "Processes") -> None:
         raise InputError(f"--batch-size {args.batch_size}: expected at least 1")
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise InputError(f"--threshold {args.threshold:g}: expected a probability from 0 to 1")
+    if args.risk is not None and not 0 < args.risk < 1:
+        raise InputError(f"--risk {args.risk:g}: expected a share between 0 and 1")
+    if args.risk is not None and args.threshold is not None:
+        raise InputError("--risk and --threshold: a threshold follows from a risk; give one of the two")
     if args.resume and args.output is None:
         raise InputError("--resume: finished rows lie beside a table; give its --output")
     if processes.count > 1 and args.output is None:
@@ -167,7 +178,7 @@ def _load(args: argparse.Namespace, processes: "Processes") -> "tuple[Classifier
     from ..inference.screen import Screen
 
     device = processes.device(args.device)
-    classifier = Classifier(args.model, device, args.backend, args.threshold)
+    classifier = Classifier(args.model, device, args.backend, args.threshold, args.risk)
     return classifier, None if args.screen is None else Screen.of(args.screen, classifier, args.backend, device)
 
 
@@ -263,6 +274,11 @@ def _say(found: "Predicted", classifier: "Classifier") -> None:
         words = f"{number}: {heads - border} heads, and {border} at the border, which do not count"
         print(words, file=sys.stderr)
     doubt = f"on {found.abstained} the model abstains"
+    if classifier.promised_risk is not None and classifier.guarantee is not None:
+        doubt += (
+            f" (of the others at most {100 * classifier.promised_risk:.3g} % are wrong, with "
+            f"{100 * classifier.guarantee.level:.3g} % confidence, if they are like its held-out heads)"
+        )
     if classifier.threshold is None:
         doubt += " (it has no threshold: only where it finds no head)"
     if found.screen is not None:

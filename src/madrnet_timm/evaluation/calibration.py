@@ -1,17 +1,28 @@
-"""Calibrated probabilities: temperature, expected calibration error, and when to abstain."""
+"""Calibrated probabilities: temperature and expected calibration error."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["LOWEST", "Calibration", "calibrate", "expected_calibration_error", "softmax", "tempered"]
+__all__ = [
+    "LOWEST",
+    "Calibration",
+    "calibrate",
+    "cross_fitted",
+    "expected_calibration_error",
+    "fitted_temperature",
+    "softmax",
+    "tempered",
+]
 
 LOWEST = 1e-7
 """A probability below it counts as this: its logarithm stays finite."""
 
 _BINS = 10
+_PARTS = 5  # of the images, for a temperature from others
 
 _SPREAD = 0.5
 """Standard deviation of the logarithm of a temperature before anything is measured; its mean is 0."""
@@ -45,69 +56,78 @@ class Calibration:
     """What held-out images say about a model's probabilities.
 
     Attributes:
-        temperature: That makes them fit best, see `calibrate`.
-        threshold: Lowest calibrated probability of the chosen class at which the model decides; below it abstains.
-        wanted_accuracy: Accuracy wanted of the images on which it decides.
+        temperature: That makes them fit best, see `fitted_temperature`.
         images: Number of held-out images.
-        coverage: Part of them on which it decides.
-        accuracy: Its accuracy on those.
-        calibration_error: Expected calibration error on all of them, calibrated.
+        calibration_error: Expected calibration error on all of them, each calibrated by others, see `cross_fitted`.
+        threshold: Lowest calibrated probability of the chosen class at which the model decides, as models of versions
+            before 0.2 have it: told from the images of its own accuracy, it promises nothing. Newer ones have a
+            `Guarantee`.
     """
 
     temperature: float
-    threshold: float
-    wanted_accuracy: float
     images: int
-    coverage: float
-    accuracy: float
     calibration_error: float
+    threshold: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For config.json."""
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
-def calibrate(probabilities: ArrayLike, labels: ArrayLike, wanted_accuracy: float = 0.98) -> Calibration:
-    """Fit temperature and threshold on held-out images.
+def fitted_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:
+    """The most probable temperature, by the likelihood of the labels and a normal prior of its logarithm.
 
-    The temperature is the most probable one, by the likelihood of the labels and a normal prior of its logarithm: two
-    in three temperatures lie between 0.6 and 1.65 before anything is measured. Where every image is right, the
+    Two in three temperatures lie between 0.6 and 1.65 before anything is measured. Where every image is right, the
     likelihood alone would call for a temperature of 0, and where few are wrong, it is too sure. With many images the
-    prior counts for nothing.
-
-    The threshold is the lowest at which the wanted accuracy holds on the images above it; where none does, the one
-    with the highest accuracy. It is told from the same images that its accuracy is given for, so that the accuracy
-    is a little flattering.
+    prior counts for nothing; without any, the temperature is 1.
 
     Args:
         probabilities: Of the model, ``(n, classes)``.
         labels: Class ids ``(n,)``.
-        wanted_accuracy: Of the images on which the model decides.
     """
     from scipy.optimize import minimize_scalar
 
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    if not len(y):
+        return 1.0
 
     def loss(log_temperature: float) -> float:
         chosen = tempered(p, np.exp(log_temperature))[np.arange(len(y)), y]
         return (log_temperature / _SPREAD) ** 2 / 2 - float(np.log(np.clip(chosen, LOWEST, None)).sum())
 
-    temperature = round(float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x)), 4)
-    fitted = tempered(p, temperature)
-    confidence, right = fitted.max(axis=1), fitted.argmax(axis=1) == y
-    order = np.argsort(-confidence, kind="stable")
-    accuracy = np.cumsum(right[order]) / np.arange(1, len(y) + 1)
-    # images of the same confidence are decided together
-    last = np.append(confidence[order][1:] != confidence[order][:-1], True)
-    good = np.flatnonzero(last & (accuracy >= wanted_accuracy))
-    chosen = int(good[-1]) if len(good) else int(np.where(last, accuracy, -1).argmax())
-    threshold = 0.0 if chosen == len(y) - 1 else float(confidence[order][chosen])
-    return Calibration(
-        temperature=temperature,
-        threshold=round(threshold - 5e-5, 4) if threshold else 0.0,  # rounded down: the last one stays above it
-        wanted_accuracy=wanted_accuracy,
-        images=len(y),
-        coverage=(chosen + 1) / len(y),
-        accuracy=float(accuracy[chosen]),
-        calibration_error=expected_calibration_error(fitted, y),
-    )
+    return round(float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x)), 4)
+
+
+def cross_fitted(
+    probabilities: ArrayLike, labels: ArrayLike, groups: Sequence[int] | NDArray[np.int64], seed: int = 0
+) -> NDArray[np.float64]:
+    """Calibrated probabilities ``(n, classes)``, each by the temperature of images of other cells.
+
+    The groups are divided into five parts at random; the temperature of a part comes from the other four. So no image
+    is judged by a temperature that it helped to choose.
+
+    Args:
+        probabilities: Of the model, ``(n, classes)``.
+        labels: Class ids ``(n,)``.
+        groups: Images of one cell have the same ``(n,)``.
+        seed: Of the division.
+    """
+    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    names, number = np.unique(np.asarray(groups), return_inverse=True)
+    part = (np.random.default_rng(seed).permutation(len(names)) % _PARTS)[number]
+    out = np.empty_like(p)
+    for own in (part == value for value in np.unique(part)):
+        out[own] = tempered(p[own], fitted_temperature(p[~own], y[~own]))
+    return out
+
+
+def calibrate(probabilities: ArrayLike, labels: ArrayLike, groups: Sequence[int] | NDArray[np.int64]) -> Calibration:
+    """Fit a temperature to held-out images, and measure what it does on others.
+
+    Args:
+        probabilities: Of the model, ``(n, classes)``.
+        labels: Class ids ``(n,)``.
+        groups: Images of one cell have the same ``(n,)``.
+    """
+    error = expected_calibration_error(cross_fitted(probabilities, labels, groups), labels)
+    return Calibration(fitted_temperature(probabilities, labels), len(np.asarray(labels)), error)

@@ -11,6 +11,7 @@ import numpy as np
 from ..data.sources import SOURCES
 from ..errors import InputError
 from ..evaluation.controls import better_control
+from ..evaluation.guarantee import Guarantee
 from ..evaluation.intervals import wilson_interval
 from .cost import Cost
 from .description import Description
@@ -25,7 +26,9 @@ _METRICS = {"accuracy": "Accuracy", "precision": "Precision (macro)", "recall": 
 _MORE = {"auc": "AUC (macro, one against the rest)", "calibration_error": "Expected calibration error, as trained"}
 _TAGS = ["image-classification", "timm", "madrnet", "sperm-morphology", "microscopy"]
 _PAPER = "Morphology-Aware Dual-path Reversible Network for Sperm Classification"
-_TEMPLATE, _RESULTS = (Path(__file__).with_name(name) for name in ("card.md", "card_results.md"))
+_TEMPLATE, _RESULTS, _GUARANTEE = (
+    Path(__file__).with_name(name) for name in ("card.md", "card_results.md", "card_guarantee.md")
+)
 _NOTHING_MEASURED = "None of its own: no image was held out in its training. Measure it on images that it has not seen."
 
 
@@ -120,6 +123,7 @@ class Card:
             expect=expect if measured else "Nobody has measured how often it is right.",
             results=self._results() if measured else _NOTHING_MEASURED,
             doubt=self._doubt(),
+            guarantee=self._guarantee(),
             command=self.command,
             probabilities="calibrated probabilities" if self._info.calibration else "probabilities",
         )
@@ -197,13 +201,48 @@ class Card:
         return "\n".join([*image, *rows])
 
     def _doubt(self) -> str:
-        calibration = self._info.calibration
-        if calibration is None:
+        promise, threshold = self._info.guarantee, self._info.threshold
+        if threshold is None:
+            return ""
+        abstains = f"Below a calibrated probability of {threshold:.2f} it abstains"
+        if promise is None:
+            return f"{abstains}; this threshold promises nothing."
+        return f"{abstains}: of the heads that it decides on at most {_percent(promise.risk)} are wrong, see below."
+
+    def _guarantee(self) -> str:
+        """A section of its own."""
+        promise = self._info.guarantee
+        if promise is None:
+            return ""
+        own = [name for name, own in zip(self._labels, promise.sets.own, strict=True) if own]
+        text = _GUARANTEE.read_text(encoding="utf-8").format(
+            level=_percent(promise.level),
+            cells=promise.cells,
+            risk=_percent(promise.risk),
+            threshold=f"{promise.chosen.threshold:.3f}",
+            few=self._too_few(promise),
+            candidates="\n".join(
+                f"  | {one.threshold:.3f} | {_percent(one.decided / promise.cells)} | {one.wrong} of {one.decided} "
+                f"| {100 * one.bound:.1f} % |"
+                for one in promise.candidates
+            ),
+            coverage=_percent(promise.sets.coverage),
+            own=f", also among the heads of one class alone ({', '.join(own)})" if own else "",
+        )
+        return f"\n{text}"
+
+    @staticmethod
+    def _too_few(promise: Guarantee) -> str:
+        if promise.risk <= promise.wanted_risk:
             return ""
         return (
-            f"Below a calibrated probability of {calibration.threshold:.2f} it abstains: of the held-out images it "
-            f"decides on {100 * calibration.coverage:.0f} %, and {100 * calibration.accuracy:.1f} % of these are right."
+            f" These cells are too few to promise {_percent(promise.wanted_risk)}; the least that they allow is "
+            f"{100 * promise.least_risk:.1f} %."
         )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
 
 
 def _by_class(matrix: Sequence[Sequence[int]]) -> tuple[Any, Any, Any, Any]:

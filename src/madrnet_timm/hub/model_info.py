@@ -7,6 +7,9 @@ from typing import Any
 from ..data.pipelines import PIPELINES
 from ..errors import InputError
 from ..evaluation.calibration import Calibration
+from ..evaluation.guarantee import Guarantee
+from ..evaluation.prediction_sets import SetRule
+from ..evaluation.selection import Candidate
 from ..values import Values
 
 __all__ = ["FORMAT", "ModelInfo"]
@@ -41,6 +44,7 @@ class ModelInfo:
         auc: Of the same, see `madrnet_timm.evaluation.metrics.with_probabilities`.
         calibration_error: Of the same, not calibrated.
         calibration: By them.
+        guarantee: What they allow to promise.
     """
 
     version: str | None = None
@@ -61,6 +65,14 @@ class ModelInfo:
     auc: float | None = None
     calibration_error: float | None = None
     calibration: Calibration | None = None
+    guarantee: Guarantee | None = None
+
+    @property
+    def threshold(self) -> float | None:
+        """Lowest calibrated probability of the chosen class at which the model decides; None where it has none."""
+        if self.guarantee is not None:
+            return self.guarantee.chosen.threshold
+        return None if self.calibration is None else self.calibration.threshold
 
     @staticmethod
     def is_in(config: Values) -> bool:
@@ -105,11 +117,13 @@ class ModelInfo:
             auc=values.number("auc", None, 0, 1),
             calibration_error=values.number("calibration_error", None, 0, 1),
             calibration=_calibration(values.values("calibration")) if "calibration" in values else None,
+            guarantee=_guarantee(values.values("guarantee"), len(label_names)) if "guarantee" in values else None,
         )
 
     def to_config(self) -> dict[str, Any]:
         """The key and its object, for config.json; what is None is left out."""
-        return {_KEY: {"format": FORMAT} | {key: value for key, value in asdict(self).items() if value is not None}}
+        found = asdict(self) | {"calibration": None if self.calibration is None else self.calibration.to_dict()}
+        return {_KEY: {"format": FORMAT} | {key: value for key, value in found.items() if value is not None}}
 
 
 def _domain(values: Values) -> dict[str, tuple[float, float]]:
@@ -128,10 +142,38 @@ def _calibration(values: Values) -> Calibration:
     images = "pictures" if "pictures" in values and "images" not in values else "images"  # its name until 0.1
     return Calibration(
         temperature=values.number("temperature", low=1e-3, high=1e3),
-        threshold=values.number("threshold", low=0, high=1),
-        wanted_accuracy=values.number("wanted_accuracy", low=0, high=1),
         images=values.count(images, high=_MANY),
-        coverage=values.number("coverage", low=0, high=1),
-        accuracy=values.number("accuracy", low=0, high=1),
         calibration_error=values.number("calibration_error", low=0, high=1),
+        threshold=values.number("threshold", None, 0, 1),
+    )
+
+
+def _guarantee(values: Values, classes: int) -> Guarantee:
+    rule = values.values("sets")
+    own = rule.items("own", expected=f"a list of {classes} flags", most=classes)
+    if len(own) != classes or not all(isinstance(flag, bool) for flag in own):
+        raise rule.wrong("own", f"{classes} times true or false, one for each label")
+    found = tuple(map(_candidate, values.objects("candidates", most=100)))
+    if not found:
+        raise values.wrong("candidates", "a list of thresholds")
+    return Guarantee(
+        cells=values.count("cells", low=1, high=_MANY),
+        wanted_risk=values.number("wanted_risk", low=0, high=1),
+        level=values.number("level", low=0, high=1),
+        candidates=found,
+        sets=SetRule(
+            coverage=rule.number("coverage", low=0, high=1),
+            thresholds=rule.numbers("thresholds", length=classes, low=0, high=1),
+            own=tuple(own),
+        ),
+    )
+
+
+def _candidate(values: Values) -> Candidate:
+    decided = values.count("decided", high=_MANY)
+    return Candidate(
+        threshold=values.number("threshold", low=0, high=1),
+        decided=decided,
+        wrong=values.count("wrong", high=decided),
+        bound=values.number("bound", low=0, high=1),
     )

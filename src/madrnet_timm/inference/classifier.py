@@ -23,6 +23,7 @@ from ..hub.lookup import find_model
 from ..hub.model_folder import ModelFolder
 from ..morphology import FieldSearch, HeadMorphology
 from .backends import BACKENDS, create_backend
+from .decision import decision_rule
 from .transform import Transform
 
 __all__ = ["Classifier", "FieldPrediction", "Prediction", "Prepared"]
@@ -38,6 +39,8 @@ class Prediction:
         entropy: Of the probabilities, in nats: 0 where the model is sure, log(classes) where it knows nothing.
         abstain: The probability lies below the model's threshold, or no head was found (flag ``no_head``): better look
             yourself.
+        prediction_set: The classes among which the right one is with the coverage that the model promises, the most
+            probable first; empty where the model promises none, or no head was found.
         out_of_domain: In what the image is unlike the training images (stain, size), see `domain_features`.
         head: The measurement.
     """
@@ -46,6 +49,7 @@ class Prediction:
     probabilities: dict[str, float]
     entropy: float
     abstain: bool
+    prediction_set: tuple[str, ...]
     out_of_domain: tuple[str, ...]
     head: HeadMorphology = field(repr=False)
 
@@ -103,10 +107,17 @@ class Classifier:
         device: Where to compute, with the backend ``torch``.
         backend: ``"torch"``, or ``"onnx"`` for ONNX Runtime on the CPU, which is faster there.
         threshold: Lowest probability of the chosen class at which the model decides; below it abstains. The model's
-            own if None.
+            own if None. It promises nothing.
+        risk: Share of wrong ones, at most, among the heads that the model decides on: the threshold is the lowest that
+            promises it. The model's own if None, see `Guarantee.risk`.
+
+    Attributes:
+        threshold: In force; None without one.
+        promised_risk: What the threshold promises; None without a guarantee.
 
     Raises:
-        InputError: No such model, not a model folder of this package, or a backend that is not installed.
+        InputError: No such model, not a model folder of this package, or a backend that is not installed; threshold
+            and risk at once, or a risk that the model can't promise.
     """
 
     def __init__(
@@ -115,6 +126,7 @@ class Classifier:
         device: str | torch.device = "cpu",
         backend: str = "torch",
         threshold: float | None = None,
+        risk: float | None = None,
     ) -> None:
         if backend not in BACKENDS:
             raise InputError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}")
@@ -122,11 +134,8 @@ class Classifier:
         self.pipeline = self.folder.pipeline
         self.label_names = self.folder.label_names
         self.calibration = self.folder.calibration
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise InputError(f"threshold {threshold:g}: expected a probability from 0 to 1")
-        self.threshold = threshold
-        if threshold is None and self.calibration is not None:
-            self.threshold = self.calibration.threshold
+        self.guarantee = self.folder.info.guarantee
+        self.threshold, self.promised_risk = decision_rule(self.folder.info, threshold, risk)
         self.transform = Transform.of(self.pipeline, self.folder.data_config)
         self.backend = create_backend(backend, self.folder, device)
 
@@ -183,17 +192,21 @@ class Classifier:
         rows = self.probabilities([item.view for item in prepared], len(prepared))
         if self.calibration is not None:
             rows = tempered(rows, self.calibration.temperature)
-        threshold = self.threshold or 0.0
-        out = []
-        for row, item in zip(rows, prepared, strict=True):
-            best = int(row.argmax())
-            entropy = float(-(row * np.log(np.clip(row, 1e-12, None))).sum())
-            probabilities = dict(zip(self.label_names, row.tolist(), strict=True))
-            abstain = bool(row[best] < threshold) or "no_head" in item.head.flags
-            out.append(
-                Prediction(self.label_names[best], probabilities, entropy, abstain, item.out_of_domain, item.head)
-            )
-        return out
+        sets = np.zeros(rows.shape, bool) if self.guarantee is None else self.guarantee.sets.members(rows)
+        return [self._prediction(*one) for one in zip(rows, sets, prepared, strict=True)]
+
+    def _prediction(self, row: NDArray[np.float64], members: NDArray[np.bool_], item: Prepared) -> Prediction:
+        """From calibrated probabilities, and which classes are in the set."""
+        best, no_head = int(row.argmax()), "no_head" in item.head.flags
+        return Prediction(
+            label=self.label_names[best],
+            probabilities=dict(zip(self.label_names, row.tolist(), strict=True)),
+            entropy=float(-(row * np.log(np.clip(row, 1e-12, None))).sum()),
+            abstain=bool(row[best] < (self.threshold or 0.0)) or no_head,
+            prediction_set=() if no_head else tuple(self.label_names[k] for k in np.argsort(-row) if members[k]),
+            out_of_domain=item.out_of_domain,
+            head=item.head,
+        )
 
     def field(self, image: ImageLike, um_per_px: float | None = None, batch_size: int = 32) -> FieldPrediction:
         """Find the heads of a field of view, and classify each.

@@ -53,7 +53,7 @@ class _Calibrated(nn.Module):
 
 def _metadata(folder: ModelFolder, probabilities: bool) -> dict[str, str]:
     """What a program must know that has nothing but the file; all but plain words is JSON."""
-    config, calibration = folder.data_config, folder.calibration
+    config, calibration, guarantee = folder.data_config, folder.calibration, folder.info.guarantee
     side, names = config["input_size"][-1], list(PIPELINES)
     # each pipeline is told by those before it
     words = [f"{name}: {PIPELINES[name]}" for name in names[: names.index(folder.pipeline) + 1] if name != "raw"]
@@ -75,8 +75,14 @@ def _metadata(folder: ModelFolder, probabilities: bool) -> dict[str, str]:
             "logits; probabilities are softmax(logits / temperature)"
         ),
         "temperature": json.dumps(1.0 if calibration is None else calibration.temperature),
-        "threshold": json.dumps(None if calibration is None else calibration.threshold),
+        "threshold": json.dumps(folder.info.threshold),
         "threshold_in_words": "below this probability of the most probable class it is better to look yourself",
+        "risk": json.dumps(None if guarantee is None else guarantee.risk),
+        "risk_in_words": "share of wrong ones, at most, that is promised of the heads decided on by the threshold",
+        "set_thresholds": json.dumps(None if guarantee is None else guarantee.sets.thresholds),
+        "set_thresholds_in_words": (
+            "a class is in the prediction set where it is the most probable one, or its probability is at least this"
+        ),
         "use": "Research use only; not a medical device",
     }  # fmt: skip
 
@@ -135,7 +141,8 @@ def export_onnx(folder: ModelFolder, path: Path, probabilities: bool = False) ->
     Input ``image`` is ``(batch, 3, size, size)`` float32, normalised, with any batch size; output ``logits`` is
     ``(batch, classes)``. The metadata say what else another program needs and what of it is not in the graph:
     preparation of the images in words, ``pipeline``, ``color_order``, ``value_range``, ``mean``, ``std``,
-    ``input_size``, ``label_names``, ``temperature``, ``threshold``. All but words is JSON.
+    ``input_size``, ``label_names``, ``temperature``, ``threshold``, ``risk``, ``set_thresholds``. All but words is
+    JSON.
 
     Args:
         folder: The model.

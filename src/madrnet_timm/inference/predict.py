@@ -26,7 +26,7 @@ from .classifier import Classifier, Prediction, Prepared
 from .field_images import FieldImages
 from .field_record import FieldRecord
 from .finished import FinishedRows, StoredRows
-from .predicted import Outcome, Predicted, Row
+from .predicted import BETWEEN, Outcome, Predicted, Row
 from .screen import NO_SPERM, Screen
 
 __all__ = ["Options", "finish_pages", "predict_files", "predict_pages", "prediction_row"]
@@ -85,6 +85,7 @@ def prediction_row(file: str, prediction: Prediction, pixels: str, place: Row | 
         "prediction": prediction.label,
         "probability": max(prediction.probabilities.values()),
         "abstain": prediction.abstain,
+        "prediction_set": BETWEEN.join(prediction.prediction_set),
         "entropy": prediction.entropy,
         "out_of_domain": " ".join(prediction.out_of_domain),
         **{f"p_{name}": value for name, value in prediction.probabilities.items()},

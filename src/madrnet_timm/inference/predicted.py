@@ -10,9 +10,12 @@ from .field_record import FieldRecord
 if TYPE_CHECKING:
     from ..hub.model_folder import ModelFolder
 
-__all__ = ["Outcome", "Predicted", "Row"]
+__all__ = ["BETWEEN", "Outcome", "Predicted", "Row"]
 
 Row = dict[str, Any]
+
+BETWEEN = " / "
+"""Stands between the classes of a prediction set: no folder's name, which a class may be, has a slash."""
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,10 @@ class ResultsInfo:
         confusion_matrix: On the same; a row for each true class, empty if unknown.
         held_out: Number of them.
         threshold: Lowest probability of the chosen class at which the model decides; below it abstains.
+        promised_risk: Share of wrong ones, at most, among the heads decided on, for heads like the model's held-out
+            ones; None where nothing is promised.
+        promise_level: Probability with which this holds.
+        set_coverage: Probability, at least, that the right class is in a prediction set; None without such sets.
         um_per_px: Micrometres per pixel, the same for all images; None if unknown or different.
         um_source: Where it comes from, see `FieldRecord`.
         skipped: A message for each file that was left out.
@@ -143,6 +147,9 @@ class ResultsInfo:
     confusion_matrix: tuple[tuple[int, ...], ...] = ()
     held_out: int | None = None
     threshold: float | None = None
+    promised_risk: float | None = None
+    promise_level: float | None = None
+    set_coverage: float | None = None
     um_per_px: float | None = None
     um_source: str = ""
     skipped: tuple[str, ...] = ()
@@ -200,6 +207,9 @@ class ResultsInfo:
             confusion_matrix=values.confusion_matrix("confusion_matrix", (), len(names)),
             held_out=values.count("held_out", None),
             threshold=known.number("threshold", None, 0, 1),
+            promised_risk=values.number("promised_risk", None, 0, 1),
+            promise_level=values.number("promise_level", None, 0, 1),
+            set_coverage=values.number("set_coverage", None, 0, 1),
             um_per_px=scale,
             um_source=values.text("um_source", ""),
             skipped=tuple(skipped),
@@ -224,7 +234,7 @@ _OTHERS: dict[str, Checked] = {
     **dict.fromkeys(MEASUREMENTS, _number(optional=True)),
     **dict.fromkeys(_NOT_NEGATIVE, _number(0, optional=True)),
     "aspect_ratio": _number(1 - 1e-6, optional=True),
-    **dict.fromkeys(("out_of_domain", "flags"), lambda value: _text(value or "")),
+    **dict.fromkeys(("out_of_domain", "flags", "prediction_set"), lambda value: _text(value or "")),
     "pixel_sha256": _hash,
     **{f"who_{name}": _optional(_flag) for name in ("length_um", "width_um", "aspect_ratio", "acrosome_fraction")},
 }
@@ -274,6 +284,7 @@ def write_results(
     """
     folder, known = classifier.folder, asdict(classifier.folder.info)
     names = ("normal_class", "no_head_class", "protocol", "accuracy", "confusion_matrix", "held_out", "calibration")
+    promise = classifier.guarantee
     info = {
         "format": _FORMAT,
         "model": os.path.abspath(folder.path),
@@ -283,6 +294,9 @@ def write_results(
         "label_names": classifier.label_names,
         **{name: known[name] for name in names},
         "threshold": classifier.threshold,
+        "promised_risk": classifier.promised_risk,
+        "promise_level": None if promise is None or classifier.promised_risk is None else promise.level,
+        "set_coverage": None if promise is None else promise.sets.coverage,
         "um_per_px": found.um_per_px,
         "um_source": found.um_source,
         "skipped": [reason.encode("utf-8", "backslashreplace").decode() for reason in found.skipped],

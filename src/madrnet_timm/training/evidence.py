@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..data.folds import PROTOCOLS, divided_groups
 from ..data.sources import SOURCES
 from ..evaluation.calibration import Calibration, calibrate
+from ..evaluation.guarantee import Guarantee, guarantee
 from ..evaluation.results import Metrics
 from ..hub.card import ANYWHERE, Card
 from ..hub.cost import Cost
@@ -18,7 +19,13 @@ from ..hub.model_info import ModelInfo
 from .division import Division
 from .run_config import RunConfig
 
-__all__ = ["Evidence", "describe_folds", "evidence_of_fold", "model_card"]
+__all__ = ["CALIBRATED", "Evidence", "describe_folds", "evidence_of_fold", "model_card"]
+
+CALIBRATED = (
+    "The temperature of the calibration, the threshold below which it abstains and its prediction sets come from {}; "
+    "what they promise is judged on images of other cells than those that chose the temperature."
+)
+"""Said of the held-out images that they come from."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class Evidence:
         metrics: On held-out images, with the controls on the same.
         protocol: What was trained and measured on which images.
         calibration: By the held-out images; None where it is not known.
+        guarantee: What they allow to promise; None where it is not known.
         images: Number of held-out images, each counted once whatever the number of seeds.
         where: What the controls were measured on.
         note: How to read the figures.
@@ -37,6 +45,7 @@ class Evidence:
     metrics: Metrics
     protocol: str
     calibration: Calibration | None
+    guarantee: Guarantee | None
     images: int
     where: str = "the same fold"
     note: str = "One fold of a small data set: a single image moves the accuracy. Compare models over all folds."
@@ -53,6 +62,7 @@ class Evidence:
             auc=self.metrics.auc,
             calibration_error=self.metrics.calibration_error,
             calibration=self.calibration,
+            guarantee=self.guarantee,
         )
 
 
@@ -102,11 +112,17 @@ def evidence_of_fold(
         f"Trained on {len(division.train_records)} images of {SOURCES[config.dataset].title}, measured on the "
         f"{len(division.test_records)} of fold {config.fold} of {int(division.folds.max()) + 1} (numbered from 0; "
         f"{describe_folds(config, divided)}).{left_out} The held-out fold chose nothing of the training: the number "
-        f"of epochs was fixed ({config.recipe.epochs}). Temperature and threshold of the calibration come from it."
+        f"of epochs was fixed ({config.recipe.epochs}). {CALIBRATED.format('it')}"
         + (f" {conflicts} images with conflicting labels were left out." if conflicts else "")
     )
-    labels = division.test_records["label"]
-    return Evidence(metrics, protocol, calibrate(probabilities, labels), len(labels))
+    labels, groups = (division.test_records[key] for key in ("label", "group"))
+    return Evidence(
+        metrics,
+        protocol,
+        calibrate(probabilities, labels, groups),
+        guarantee(probabilities, labels, groups),
+        len(labels),
+    )
 
 
 def describe_folds(config: RunConfig, divided: int, seeds: Sequence[int] = ()) -> str:

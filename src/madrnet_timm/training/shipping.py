@@ -1,5 +1,7 @@
 """From a cross-validation to a model that is given to others: trained on all images, small, with its figures."""
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import yaml
 from ..data.folds import divided_groups
 from ..errors import InputError
 from ..evaluation.calibration import Calibration, calibrate
+from ..evaluation.guarantee import Guarantee, guarantee
 from ..evaluation.results import Summary
 from ..files import read_csv, sha256_of, write_text
 from ..hub.card import ANYWHERE
@@ -17,14 +20,23 @@ from ..hub.cost import cost_of
 from ..hub.lookup import find_model
 from ..hub.model_folder import PRECISIONS, ModelFolder, save_model_folder
 from ..models.pretrained import Published
-from .evidence import Evidence, describe_folds, model_card
+from .evidence import CALIBRATED, Evidence, describe_folds, model_card
 from .run_config import RunConfig
 from .run_folder import RunFolder
 from .stored import CrossValidation, cross_validated_config, seed_and_fold
 from .train import train_on_all
 from .training_command import training_command
 
-__all__ = ["MODELS", "Shipment", "evidence_of", "published_card", "ship", "write_entry"]
+__all__ = [
+    "MODELS",
+    "Shipment",
+    "evidence_of",
+    "promise_anew",
+    "promises",
+    "published_card",
+    "ship",
+    "write_entry",
+]
 
 REVISION = "v0.1.0"
 _FIGURE = "confusion_matrix.png"
@@ -47,8 +59,7 @@ def evidence_of(output: Path, note: str = "") -> Evidence:
     """
     done, config = CrossValidation.read(output), cross_validated_config(output)
     summary, rows, names = done.summary, done.predictions, done.summary.pooled.names
-    probabilities = np.array([[float(row[f"p_{name}"]) for name in names] for row in rows])
-    calibration = calibrate(probabilities, [names.index(row["label"]) for row in rows])
+    calibration, promised = promises(rows, names)
     seeds = summary.seeds
     folds = len(summary.folds) // len(seeds)
     places = read_csv(RunFolder(output / f"seed{seeds[0]}-fold0").folds)
@@ -56,15 +67,31 @@ def evidence_of(output: Path, note: str = "") -> Evidence:
     protocol = (
         "Trained on all images after a cross-validation of the same recipe, whose figures these are: "
         f"{folds} folds; {describe_folds(replace(config, seed=seeds[0]), divided, seeds)}. {note}{note and ' '}"
-        "Temperature and threshold of the calibration come from the same held-out images. The model itself has "
-        "seen all of them, so that no figure of its own can be given on them."
+        f"{CALIBRATED.format('the same held-out images')} The model itself has seen all of them, so that no figure "
+        "of its own can be given on them: what is promised was measured on the models of the folds."
     )
-    return _evidence(summary, protocol, replace(calibration, images=summary.images))
+    return _evidence(summary, protocol, calibration, promised)
 
 
-def _evidence(summary: Summary, protocol: str, calibration: Calibration | None) -> Evidence:
+def _evidence(summary: Summary, protocol: str, calibration: Calibration | None, promised: Guarantee | None) -> Evidence:
     metrics = replace(summary.pooled, controls=summary.controls)
-    return Evidence(metrics, protocol, calibration, summary.images, "the same folds", _note(summary))
+    return Evidence(metrics, protocol, calibration, promised, summary.images, "the same folds", _note(summary))
+
+
+def promises(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[Calibration, Guarantee]:
+    """Calibration and guarantee by held-out predictions.
+
+    Args:
+        rows: Of ``predictions.csv`` of a cross-validation, all seeds; with the columns ``file``, ``group``, ``label``
+            and ``p_<class>``.
+        names: Of the classes.
+    """
+    probabilities = np.array([[float(row[f"p_{name}"]) for name in names] for row in rows])
+    labels = np.array([names.index(row["label"]) for row in rows])
+    groups = np.array([int(row["group"]) for row in rows])
+    calibration = calibrate(probabilities, labels, groups)
+    images = len({row["file"] for row in rows})
+    return replace(calibration, images=images), guarantee(probabilities, labels, groups)
 
 
 def _note(summary: Summary) -> str:
@@ -237,6 +264,28 @@ def write_entry(models: Path, published: Published) -> None:
     write_text(models, head + body)
 
 
+def promise_anew(path: Path, published: Published, models: Path) -> None:
+    """Write what a shipped folder promises anew, from the predictions beside; its weights stay.
+
+    Args:
+        path: The folder.
+        published: Its entry in ``models.yaml``, which gets the new checksum of ``config.json``.
+        models: ``models.yaml``.
+
+    Raises:
+        InputError: No model folder, or no such predictions beside it.
+    """
+    file, names = path / "config.json", ModelFolder(path).label_names
+    calibration, promised = promises(read_csv(path / "predictions.csv"), names)
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["madrnet"] |= {"calibration": calibration.to_dict(), "guarantee": asdict(promised)}
+    text = json.dumps(config, indent=2)
+    if text != file.read_text(encoding="utf-8"):
+        write_text(file, text)
+    if published.config_sha256 != sha256_of(file):
+        write_entry(models, replace(published, config_sha256=sha256_of(file)))
+
+
 def published_card(path: Path, published: Published, speed: str = "") -> str:
     """The card of a folder that `ship` wrote, from the files beside it.
 
@@ -257,5 +306,5 @@ def published_card(path: Path, published: Published, speed: str = "") -> str:
     )
     description = replace(folder.description, info=info, tag=published.name.split(".")[1])
     cost = cost_of(folder.outline(), description.img_size)
-    evidence = _evidence(summary, info.protocol or "", info.calibration)
+    evidence = _evidence(summary, info.protocol or "", info.calibration, info.guarantee)
     return model_card(description, cost, _shell(published.train), evidence, _FIGURE, published.name, speed).text()

@@ -20,6 +20,7 @@ from ..class_marks import class_marks
 from ..counting import HeadCount, count_slides, doubts, normal_class, share_of
 from ..gallery import chosen_rows, known_classifier, make_cards
 from ..glossary import COLUMNS, DOMAIN, FLAGS, explain_word
+from ..predicted import BETWEEN
 from ..results import Results, info_path
 from . import words
 from .correcting import page_data
@@ -105,6 +106,7 @@ def _templates() -> Environment:
         "doubts": doubts, "class_rows": class_rows, "measurements": measurements, "histograms": histograms,
         "correction": correction, "measured": measured, "missing_images": missing_images,
         "limit": LOWER_REFERENCE_LIMIT, "enough": _ENOUGH, "version": version("madrnet-timm"),
+        "between": BETWEEN,
         "glossary": {"Flags": FLAGS, "Unlike the training images": DOMAIN, "Columns of the table": COLUMNS},
     }  # fmt: skip
     return pages
