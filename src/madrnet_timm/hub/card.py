@@ -222,7 +222,7 @@ class Card:
             threshold=f"{promise.chosen.threshold:.3f}",
             few=self._too_few(promise),
             candidates="\n".join(
-                f"  | {one.threshold:.3f} | {_percent(one.decided / promise.cells)} | {one.wrong} of {one.decided} "
+                f"  | {one.threshold:.3f} | {100 * one.decided / promise.cells:.0f} % | {one.wrong} of {one.decided} "
                 f"| {100 * one.bound:.1f} % |"
                 for one in promise.candidates
             ),
