@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..opencv import cv2
-from .axis import Profile, principal_axis, profile
+from .acrosome import acrosome_vote, inside_of
+from .axis import principal_axis, profile
 from .pixels import as_rgb
 from .placed import Placed
-from .segment import BoolArray, Segmentation, segment, segment_object
+from .segment import BoolArray, FloatArray, Segmentation, segment, segment_object
 from .shape import head_shape
 from .waist import outline_of
 
@@ -194,34 +195,13 @@ class HeadMorphology:
         return numbers | {"ok": self.ok, "flags": " ".join(sorted(self.flags))}
 
 
-def _acrosome_vote(found: Segmentation, line: Profile) -> tuple[float, tuple[float, float]]:
-    """How clearly the acrosome lies at one end, and the unit vector ``(x, y)`` towards it.
-
-    The acrosome is paler than the nucleus and, in most heads, the wider end; the remains of the tail lie at the other.
-    """
-    third = len(line.width) // 3
-    low, high = slice(0, third), slice(-third, None)
-    paleness = (line.darkness[low].mean() - line.darkness[high].mean()) / max(float(line.darkness.mean()), 1e-6)
-    breadth = (line.width[high].mean() - line.width[low].mean()) / max(float(line.width.mean()), 1e-6)
-    tail = 0.0
-    points = cv2.findNonZero(found.tail.view(np.uint8))
-    if points is not None and len(points) > 20:
-        along = (points.reshape(-1, 2) - np.array(line.center)) @ np.array(line.axis)
-        behind = np.abs(along) > line.length / 4
-        tail = -float(np.sign(along[behind]).sum() / len(points))
-    vote = 2 * float(paleness) + 0.5 * tail + float(breadth)
-    sign = 1.0 if vote >= 0 else -1.0
-    return abs(vote), (sign * line.axis[0], sign * line.axis[1])
-
-
 def _neck_mask(
-    found: Segmentation, center: tuple[float, float], toward: tuple[float, float], reach: float
+    found: Segmentation, distance: FloatArray, center: tuple[float, float], toward: tuple[float, float], reach: float
 ) -> BoolArray:
     """What was cut off of the dark object within ``reach`` pixels of the head's rear half, where it hangs on to it."""
     height, width = found.mask.shape
     x, y = np.arange(width) - center[0], np.arange(height)[:, None] - center[1]
     behind = x * toward[0] + y * toward[1] < 0
-    distance = cv2.distanceTransform((~found.mask).view(np.uint8), cv2.DIST_L2, 5)
     near = (found.tail & behind & (distance <= reach)).astype(np.uint8)
     near = cv2.morphologyEx(near, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_THIN, _THIN)))
     # the opening may leave a gap of a rim's width between the head and its neck
@@ -280,7 +260,9 @@ def _measured(found: Segmentation, size: tuple[int, int], um_per_px: float | Non
     solidity = float(cv2.contourArea(outline) / hull_area) if hull_area > 0 else None
     (cx, cy), _, major, minor = principal_axis(found.mask)
     line = profile(found.mask, found.darkness, outline)
-    vote, (dx, dy) = _acrosome_vote(found, line)
+    inside = inside_of(line, found.ground)
+    distance = cv2.distanceTransform((~found.mask).view(np.uint8), cv2.DIST_L2, 5)
+    vote, (dx, dy) = acrosome_vote(found, line, inside, distance)
 
     def at_image_scale(part: BoolArray) -> BoolArray:
         left, top = found.origin
@@ -292,13 +274,13 @@ def _measured(found: Segmentation, size: tuple[int, int], um_per_px: float | Non
         return cv2.warpAffine(part.astype(np.float32), to_image, (columns, rows), flags=flags) >= 0.5
 
     mask = at_image_scale(found.mask)
-    neck = _neck_mask(found, (cx, cy), (dx, dy), _NECK_REACH * 4 * float(np.sqrt(minor)))
+    neck = _neck_mask(found, distance, (cx, cy), (dx, dy), _NECK_REACH * 4 * float(np.sqrt(minor)))
 
     aspect_ratio = float(np.sqrt(major / minor))
-    shape = head_shape(found, line, (dx, dy))
+    shape = head_shape(found, line, inside, (dx, dy))
     edge = max(1.0, 1.5 / zoom)  # the outermost outline lies up to a pixel of the working frame inside
-    inside = edge <= contour.min() and (contour.max(axis=0) <= (width - 1 - edge, height - 1 - edge)).all()
-    flags = _flags(found, not inside, solidity, vote)
+    whole = edge <= contour.min() and (contour.max(axis=0) <= (width - 1 - edge, height - 1 - edge)).all()
+    flags = _flags(found, not whole, solidity, vote)
     placed = Placed(mask, at_image_scale(found.mask | neck) & ~mask, found.origin, size)
     return HeadMorphology(
         placed=placed,

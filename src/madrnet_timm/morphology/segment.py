@@ -33,6 +33,7 @@ class Segmentation:
         mask: Head, ``(h, w)`` bool.
         darkness: Background minus image, ``(h, w)`` float32 gray levels, at least 0.
         tail: What of the dark object was cut off: tail, neck, the blurred rim.
+        closed: Pixels that belong to other objects, as far as those are known.
         origin: Position ``(x, y)`` of the window's corner in pixels of the image.
         zoom: Pixels of the window per pixel of the image.
         ground: Gray level of the background.
@@ -46,6 +47,7 @@ class Segmentation:
     mask: BoolArray
     darkness: FloatArray
     tail: BoolArray
+    closed: BoolArray
     origin: tuple[int, int]
     zoom: float
     ground: float
@@ -174,7 +176,17 @@ def _segmented(
         return None
     darkness = np.maximum(darkness, 0)
     tail = found.dark & ~found.mask
-    origin = (window.x0, window.y0)
     return Segmentation(
-        found.mask, darkness, tail, origin, zoom, level, noise, found.cut, found.touching, found.doubtful, others
+        found.mask,
+        darkness,
+        tail,
+        np.zeros_like(tail) if closed is None else closed,
+        (window.x0, window.y0),
+        zoom,
+        level,
+        noise,
+        found.cut,
+        found.touching,
+        found.doubtful,
+        others,
     )

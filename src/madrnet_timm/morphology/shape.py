@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..opencv import cv2
+from .acrosome import Inside, acrosome_part
 from .axis import Profile, principal_axis
 from .segment import Segmentation
 
@@ -15,7 +16,6 @@ PROFILE_PARTS = 10
 """Parts of the length that the profiles are given in."""
 
 _TAPER_PARTS = (slice(15, 25), slice(75, 85))  # per cent of the length behind the acrosome's end
-_RIM = 7  # px of the outline's resolution: blur mixes head and background so far inside
 
 
 @dataclass(frozen=True)
@@ -60,44 +60,13 @@ def _ellipse_overlap(mask: NDArray[np.bool_]) -> float:
     return inside / (total + float(np.count_nonzero(mask)) - inside)
 
 
-def _acrosome(line: Profile, forward: bool, ground: float) -> tuple[float | None, float | None]:
-    """Share of the area and contrast of the pale part at the acrosome's end, by Otsu's threshold inside the head.
-
-    It is found in the stain's optical density, which is in proportion to the dye: in gray levels a nucleus that is dark
-    anyway looks as if it began late. What lies within the blur of the outline counts as its row does.
-    """
-    rows, columns = line.cover.shape
-    step = line.length / rows
-    rim = _RIM / step
-    across = np.abs(np.arange(columns) - columns // 2)
-    inside = across < line.width[:, None] / 2 - _RIM
-    place = np.arange(rows)
-    inside[(place < rim) | (place >= rows - rim)] = False
-    if np.count_nonzero(inside) * step < 50:
-        return None, None
-    density = -np.log(np.clip(1 - line.stain[inside] / ground, 0.02, 1))
-    levels = np.clip(density * (255 / max(float(density.max()), 1e-6)), 0, 255).astype(np.uint8)
-    threshold, _ = cv2.threshold(levels[:, None], 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    pale = np.zeros(inside.shape, dtype=bool)
-    pale[inside] = levels <= threshold
-    cells, found = inside.sum(axis=1), pale.sum(axis=1)
-    known = np.flatnonzero(cells)
-    share = np.interp(place, known, found[known] / cells[known])
-    at = share * line.width
-    fraction = float(at.sum() / line.width.sum())
-    behind = line.width - at
-    toward = 1 if forward else -1
-    if not 0.05 < fraction < 0.95 or toward * ((at @ place) / at.sum() - (behind @ place) / behind.sum()) <= 0:
-        return None, None
-    return fraction, float(1 - line.stain[pale].mean() / line.stain[inside & ~pale].mean())
-
-
-def head_shape(found: Segmentation, line: Profile, direction: tuple[float, float]) -> HeadShape:
+def head_shape(found: Segmentation, line: Profile, inside: Inside, direction: tuple[float, float]) -> HeadShape:
     """Shape and stain of a segmented head.
 
     Args:
         found: The head.
         line: Its profile.
+        inside: The inside of the profile.
         direction: Unit vector ``(x, y)`` along the long axis, towards the acrosome.
     """
     x, y, w, h = cv2.boundingRect(found.mask.view(np.uint8))
@@ -115,7 +84,7 @@ def head_shape(found: Segmentation, line: Profile, direction: tuple[float, float
     half = line.cover.shape[1] // 2
     left, right = (side.sum(axis=1) for side in (line.cover[:, :half], line.cover[:, half + 1 :]))
     extent = float(np.count_nonzero(line.cover.max(axis=0) > 0.5))
-    fraction, contrast = _acrosome(line, forward, found.ground)
+    fraction, contrast = acrosome_part(line, inside, forward)
     top = max(float(np.percentile(dark, 95)), 1e-6)
     widths = [float(part.mean()) for part in np.array_split(width, PROFILE_PARTS)]
     return HeadShape(
