@@ -353,11 +353,11 @@ def test_pretrained_names_are_those_that_load():
     from madrnet_timm.hub.lookup import find_weights
 
     names = timm.list_models("madrnet_*", pretrained=True)
-    assert len(names) >= 3
+    assert len(names) >= 5
     assert names == timm.list_pretrained("madrnet_*")
     for name in names:
         assert "." in name
         assert find_weights(name).is_file()
-    plain = timm.get_pretrained_cfg("madrnet_resnet50")
+    plain = timm.get_pretrained_cfg("madrnet_resnet34")
     assert (plain.num_classes, plain.input_size, plain.label_names) == (1000, (3, 224, 224), None)
     assert timm.get_pretrained_cfg("madrnet_tf_efficientnet_lite0").tag == "smids_ft_hushem"
