@@ -24,7 +24,7 @@ from .runtime import create_session, import_onnxruntime
 
 __all__ = ["export_onnx"]
 
-_TOLERANCE = 1e-4
+_TOLERANCE = 1e-3  # the signed root (Eq. 9) jumps where its argument passes zero, which rounding decides
 _BATCHES = (1, 3)
 
 
@@ -154,7 +154,7 @@ def export_onnx(folder: ModelFolder, path: Path, probabilities: bool = False) ->
         The largest difference of an output from PyTorch's.
 
     Raises:
-        InputError: ONNX is not installed, the file can't be written, the outputs differ by more than 1e-4 or are not
+        InputError: ONNX is not installed, the file can't be written, the outputs differ by more than 1e-3 or are not
             finite.
     """
     _need_onnx()
