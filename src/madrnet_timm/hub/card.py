@@ -171,10 +171,11 @@ class Card:
         return "\n".join(f"| {key} | {value} |" for key, value in rows.items()) + (self.speed and f"\n{self.speed}")
 
     def _dataset_rows(self) -> list[str]:
-        rows = []
+        rows, before, trained = [], "learned before: initial weights or teachers", self._info.dataset
+        role = "trained and measured" if self._info.confusion_matrix else "trained"
         for role, key in [
-            ("trained and measured" if self._info.confusion_matrix else "trained", self._info.dataset),
-            *(("learned before: initial weights or teachers", k) for k in self._info.learned_before),
+            (f"{role}; {before}, too" if trained in self._info.learned_before else role, trained),
+            *((before, k) for k in self._info.learned_before if k != trained),
         ]:
             source = SOURCES.get(key)
             if source is not None and source.doi:
