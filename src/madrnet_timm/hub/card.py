@@ -172,11 +172,10 @@ class Card:
 
     def _dataset_rows(self) -> list[str]:
         rows, before, trained = [], "learned before: initial weights or teachers", self._info.dataset
-        role = "trained and measured" if self._info.confusion_matrix else "trained"
-        for role, key in [
-            (f"{role}; {before}, too" if trained in self._info.learned_before else role, trained),
-            *((before, k) for k in self._info.learned_before if k != trained),
-        ]:
+        roles = {trained: "trained and measured" if self._info.confusion_matrix else "trained"}
+        for key in self._info.learned_before:
+            roles[key] = f"{roles[key]}; {before}, too" if key == trained else before
+        for key, role in roles.items():
             source = SOURCES.get(key)
             if source is not None and source.doi:
                 page = f"https://doi.org/{source.doi}"
