@@ -529,3 +529,42 @@ def test_acrosome_share_of_a_drawn_head():
         found = measure(cv2.GaussianBlur(image, (0, 0), 0.8).astype(np.uint8))
         assert found.acrosome_fraction == pytest.approx(share, abs=0.03)
         assert found.angle == pytest.approx(90, abs=2)
+
+
+def test_a_head_with_a_waist_in_the_middle_is_measured_whole():
+    """Two lobes lie nearer to the middle together than alone; in a crop around one of them it is touched by another."""
+    lobes = [ellipse(17, 13, 90, center=(65, y)) for y in (52, 79)]
+    image = np.minimum(*lobes)
+    found = measure(image)
+    assert found.center == pytest.approx((65, 65.5), abs=1)
+    assert found.box[3] - found.box[1] == pytest.approx(61, abs=3)
+    assert "two_heads" in found.flags
+    moved = np.full_like(image, image[0, 0])
+    moved[:118] = image[13:]
+    found = measure(moved)
+    assert found.center == pytest.approx((65, 66), abs=1)
+    assert found.box[3] - found.box[1] < 40
+
+
+def test_a_faint_tail_tells_the_end():
+    """The rear third takes a little less dye than the rest, as an acrosome would; a tail of a quarter of it goes on."""
+    image = ellipse(26, 14, 90).astype(np.float32)
+    image[75:] += 0.06 * (image[0, 0] - image[75:])
+    image[90:131, 63:68] = image[0, 0] - 0.25 * (image[0, 0] - image[65, 65])
+    for quarters in range(4):
+        turned = np.ascontiguousarray(np.rot90(cv2.GaussianBlur(image, (0, 0), 1), quarters)).astype(np.uint8)
+        assert abs((measure(turned).angle - 90 - 90 * quarters + 180) % 360 - 180) < 5
+
+
+@pytest.mark.parametrize(
+    ("name", "degrees"),
+    [
+        ("Abnormal_Sperm (475)", 40), ("Abnormal_Sperm (556)", 270), ("Abnormal_Sperm (759)", 220),
+        ("Abnormal_Sperm (880)", 290), ("Abnormal_Sperm (352)", 230), ("Abnormal_Sperm (491)", 210),
+        ("Normal_Sperm (769)", 180), ("Normal_Sperm (874)", 290),
+    ],
+)  # fmt: skip
+def test_smids_acrosome_end(smids_dir, name, degrees):
+    """Heads of which the wrong end, or half, was once taken; the direction away from the tail, by eye."""
+    found = measure(Image.open(smids_dir / name.partition(" ")[0] / f"{name}.webp").convert("RGB"))
+    assert abs((found.angle - degrees + 180) % 360 - 180) < 30

@@ -40,7 +40,7 @@ class Outlined:
         mask: The head.
         dark: The whole dark object.
         cut: Something that hangs on to the head was cut off.
-        touching: Another head was.
+        touching: Another head was, or there is a waist between two parts of a size that is in the middle.
         doubtful: The outline has a waist, at which it was cut or not.
     """
 
@@ -108,6 +108,9 @@ def _parted(
     for _ in range(4):
         across = waists(mask, darkness)
         doubtful = doubtful or any(waist.is_close_call() for waist in across)
+        if middle is not None and any(waist.is_head() for waist in across):
+            touching = True
+            across = [waist for waist in across if not (waist.is_head() and _is_meant_whole(waist, middle))]
         found = [waist for waist in across if waist.parts()]
         if not found:
             break
@@ -124,6 +127,17 @@ def _parted(
         whole = component(kept, kept)
         mask = mask if whole is None else whole
     return mask, cut, touching, doubtful
+
+
+def _is_meant_whole(waist: Waist, middle: tuple[float, float]) -> bool:
+    """Whether two parts together lie nearer to the middle than each: one head with a waist, or both were cropped."""
+    centers, areas = [], []
+    for part in (waist.smaller, waist.larger):
+        moments = cv2.moments(part.view(np.uint8), binaryImage=True)
+        centers.append((moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]))
+        areas.append(moments["m00"])
+    places = np.array([*centers, np.average(centers, axis=0, weights=areas)]) - middle
+    return int(np.hypot(*places.T).argmin()) == 2
 
 
 def _with_nucleus(waist: Waist, darkness: FloatArray) -> BoolArray:

@@ -95,10 +95,11 @@ class HeadMorphology:
         width_profile: Relative width in the same parts; empty without a head.
         flags: Reasons for care. γ can't be trusted with ``no_head``, ``touches_border``, ``touching`` (heads of a field
             that could not be parted), ``low_contrast`` or ``unstable`` (two outlines are about as good: the same image
-            turned by 90° or 180° gives a γ that is more than 5 % different, or no head; looked for where the outline is
-            no ellipse or was cut); ``two_heads`` (another dark object of this size), ``cut_neck``, ``irregular`` (dents
-            that a single head does not have: debris, a clump) and ``polarity`` (the acrosome's end is a guess) are
-            information.
+            turned by 90° or 180° gives a γ that is more than 5 % different, or no head; looked for where the outline
+            has a waist at which it was nearly cut, or nearly not); ``two_heads`` (another dark object of this size, or
+            a waist between two parts of a size: the one in the middle of the image is measured, or both if that is
+            where the waist lies), ``cut_neck``, ``irregular`` (dents that a single head does not have: debris, a
+            clump) and ``polarity`` (the acrosome's end is a guess) are information.
         um_per_px: Micrometres per pixel, None if unknown.
 
     Without a head the measurements are None.

@@ -39,7 +39,7 @@ class Segmentation:
         ground: Gray level of the background.
         noise: Median absolute deviation of the background in gray levels.
         cut: Something that hangs on to the head was cut off.
-        touching: Another head was.
+        touching: Another head was, or there is a waist between two parts of a size that is in the middle.
         doubtful: The outline has a waist, at which a trifle may decide what belongs to the head.
         others: Centres ``(x, y)`` of other dark objects of at least 0.4 of the core's size, ``(n, 2)``, in the window.
     """
