@@ -111,5 +111,14 @@ def transfers() -> str:
     return table(("model", "tested on", "norms", "images", *last), rows)
 
 
-MAKERS: dict[str, Callable[..., str]] = {"tried": tried, "missed": missed, "transfers": transfers}
+def suspects(dataset: str) -> str:
+    """How many labels are suspect, by what they are and what they might be."""
+    found = Counter((row["reason"], row["label"], row["suggested"]) for row in predictions(f"suspects-{dataset}"))
+    rows = [[*key, str(count)] for key, count in sorted(found.items(), key=lambda item: (item[0][0], -item[1]))]
+    return table(("reason", "label", "might be", "images"), rows)
+
+
+MAKERS: dict[str, Callable[..., str]] = {
+    "tried": tried, "missed": missed, "transfers": transfers, "suspects": suspects
+}  # fmt: skip
 """As `tables.MAKERS`."""
