@@ -92,7 +92,7 @@ def store_run(results: Path, name: str, output: Path, title: str) -> None:
     entry: dict[str, Any] = {
         "title": title,
         "dataset": config.dataset,
-        "protocol": config.protocol,
+        "protocol": config.folds.stem if isinstance(config.folds, Path) else config.protocol,
         "command": training_command(config, sorted(seeds), f"runs/{name}"),
         "classes": found.pooled.names,
     }

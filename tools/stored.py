@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from madrnet_timm.data.folds import PROTOCOLS
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.comparison import compare_predictions
 from madrnet_timm.evaluation.controls import CONTROLS
@@ -66,9 +67,10 @@ def controls(name: str) -> dict[str, Summary]:
     table = f"controls-{run['dataset']}" + ("" if run["protocol"] == "grouped" else f"-{run['protocol']}")
     rows = [row for row in predictions(table) if row["seed"] in seeds] if (RESULTS / f"{table}.csv").exists() else []
     if {row["seed"] for row in rows} != seeds:
+        division = f"--protocol {run['protocol']}" if run["protocol"] in PROTOCOLS else f"--folds {run['protocol']}.csv"
         raise InputError(
             f"{RESULTS / table}.csv: lacks the folds of {name}; make it with python -m examples.studies.controls "
-            f"--dataset {run['dataset']} --protocol {run['protocol']} --seeds {' '.join(sorted(seeds))} --output"
+            f"--dataset {run['dataset']} {division} --seeds {' '.join(sorted(seeds))} --output"
         )
     return {
         control: summarize_predictions([row | {"prediction": row[control]} for row in rows], run["classes"])

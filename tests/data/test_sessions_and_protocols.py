@@ -115,6 +115,8 @@ def test_folds_from_a_file(tmp_path, records):
     # another encoding of the images: the suffix does not matter
     other = [row | {"file": row["file"].replace(".png", ".bmp")} for row in rows]
     assert read_folds(write(tmp_path / "b.csv", other), records).tolist() == expected
+    published = [{"image": row["file"], "fold": row["fold"]} for row in rows]  # as SHMC-Net's division comes
+    assert read_folds(write(tmp_path / "i.csv", published), records).tolist() == expected
     by_pixels = [{"pixel_sha256": value, "fold": f} for value, f in zip(records["pixel_sha256"], expected, strict=True)]
     assert read_folds(write(tmp_path / "c.csv", by_pixels), records).tolist() == expected
     files = [f"images.npy/{index}" for index in range(len(records))]  # of arrays: no suffixes

@@ -1,5 +1,6 @@
 """Every figure in the tables of docs/ comes from the stored predictions."""
 
+import csv
 import re
 
 import numpy as np
@@ -10,6 +11,7 @@ from examples.studies.depth import depth_figure
 from tools.results import PLACE, filled
 from tools.stored import RESULTS, in_order, is_training, read_paper, read_runs, read_yaml
 
+from ..conftest import SHARED
 from .counting import (
     CONTROLS,
     PAGES,
@@ -24,6 +26,7 @@ from .counting import (
     mcnemar,
     mean_sd,
     place,
+    prose,
     right_of,
     row,
     seeds_in,
@@ -150,6 +153,56 @@ def test_best_epochs_by_counting(name):
     seeds = ", ".join(sorted({seed for seed, _ in last}))
     which = f"{min(which.values())} to {max(which.values())} of {epochs}"
     assert row("epochs best_epoch", name)[1:] == [seeds, mean_sd(best), mean_sd(last), f"{gain:+.1f}", which]
+
+
+PEERS = [(key, name) for key, names in PAPER["peers"].items() for name in names]
+
+
+@pytest.mark.parametrize(("key", "name"), PEERS)
+def test_the_rules_of_others_by_counting(key, name):
+    """Of each fold the mean of its five best epochs after the first tenth, as SHMC-Net's code has it, and its best."""
+    rows = stored(name)
+    right, images = right_of(rows)
+    last = [mean_sd(fold_accuracies(rows)), f"{right:.4g} of {images}"]
+    chosen = ["", ""]
+    if (RESULTS / f"{name}-epochs.csv").exists():
+        folds = {}
+        for found in stored(f"{name}-epochs"):
+            folds.setdefault((found["seed"], found["fold"]), {})[int(found["epoch"])] = 100 * float(found["accuracy"])
+        later = [[value for epoch, value in fold.items() if epoch - 1 > 0.1 * len(fold)] for fold in folds.values()]
+        chosen = [
+            mean_sd([np.mean(np.sort(fold)[-5:]) for fold in later]),
+            mean_sd([max(f.values()) for f in folds.values()]),
+        ]
+    found = [RUNS[name]["title"], RUNS[name]["protocol"], seeds_in(rows), *last, *chosen]
+    assert row(f"rules {key}", name)[1:] == found
+
+
+def test_what_the_choice_of_an_epoch_moves():
+    rows = [row(f"rules {key}", name) for key, name in PEERS]
+    gains = [float(cells[7].split(" ± ")[0]) - float(cells[4].split(" ± ")[0]) for cells in rows if cells[7]]
+    assert f"moves ours by up to {max(gains):.0f} points" in prose("docs/peers.md")
+
+
+def test_shmcnets_folds_divide_our_groups():
+    folds = SHARED / "folds" / "hushem_shmcnet.csv"
+    if not folds.exists():
+        pytest.skip("needs folds/hushem_shmcnet.csv of the shared data")
+    with folds.open(newline="") as opened:
+        fold_of = {found["image"]: found["fold"] for found in csv.DictReader(opened)}
+    groups = {}
+    with (ROOT / "hub/madrnet_tf_efficientnet_lite0.smids_ft_hushem/predictions.csv").open(newline="") as opened:
+        for found in csv.DictReader(opened):
+            groups.setdefault(found["group"], set()).add(found["file"])
+    assert sorted(file for files in groups.values() for file in files) == sorted(fold_of)
+    several = [files for files in groups.values() if len(files) > 1]
+    divided = [files for files in several if len({fold_of[file] for file in files}) > 1]
+    offsets = {(file.split("/")[0], (int(fold) - int(file[-7:-4])) % 5) for file, fold in fold_of.items()}
+    assert len(offsets) == len({name for name, _ in offsets}) == 4  # dealt by number, each class from a fold of its own
+    text = prose("docs/peers.md")
+    assert f"Of our {len(several)} groups of HuSHeM that hold several images" in text
+    assert len(divided) == len(several)
+    assert f"these folds divide **all {len(divided)}** ({sum(map(len, divided))} images)" in text
 
 
 def test_figure_10_is_drawn(tmp_path):

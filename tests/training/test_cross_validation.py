@@ -120,6 +120,14 @@ def test_stored_seeds_stay(two, tmp_path):
         store_run(tmp_path, "heads", tmp_path / "other", "drawn heads")
     with pytest.raises(InputError, match="is stored as 'drawn heads'"):
         store_run(tmp_path, "heads", short, "others")
+    for path in (tmp_path / "same").glob("*/config.yaml"):  # the division that others have published
+        config = yaml.safe_load(path.read_text()) | {"folds": "elsewhere/published.csv"}
+        path.write_text(yaml.safe_dump(config))
+    store_run(tmp_path, "divided", tmp_path / "same", "on published folds")
+    entry = yaml.safe_load((tmp_path / "runs.yaml").read_text())["divided"]
+    assert entry["protocol"] == "published"
+    assert " --folds published.csv" in entry["command"]
+    assert "elsewhere" not in entry["command"]
 
 
 def test_a_table_is_stored_with_the_folds_of_a_run(two, tmp_path):

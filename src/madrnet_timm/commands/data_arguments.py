@@ -77,5 +77,6 @@ def add_fold_arguments(parser: argparse._ActionsContainer) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--folds", type=_folds, default=5, metavar="N|FILE",
-        help="number of folds, or a CSV with the columns file and fold (%(default)s)",
+        help="number of folds, or a CSV with the columns file (or image) and fold, such as a published division "
+        "(%(default)s)",
     )  # fmt: skip

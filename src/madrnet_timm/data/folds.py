@@ -120,7 +120,7 @@ def _stem(file: str) -> str:
 
 
 def read_folds(path: Path, dataset: "Dataset") -> Folds:
-    """Folds from a CSV with the columns ``file`` (as in the records) or ``pixel_sha256``, and ``fold``.
+    """Folds from a CSV with the columns ``file`` or ``image`` (as in the records) or ``pixel_sha256``, and ``fold``.
 
     Images that are not in it are `LEFT_OUT`.
 
@@ -129,9 +129,10 @@ def read_folds(path: Path, dataset: "Dataset") -> Folds:
             twice in the file.
     """
     rows = read_csv(path)
-    key = next((name for name in ("file", "pixel_sha256") if rows and name in rows[0]), None)
-    if key is None or "fold" not in rows[0]:
-        raise InputError(f"{path}: expected a CSV with the columns file (or pixel_sha256) and fold")
+    column = next((name for name in ("file", "image", "pixel_sha256") if rows and name in rows[0]), None)
+    if column is None or "fold" not in rows[0]:
+        raise InputError(f"{path}: expected a CSV with the columns file (or image, or pixel_sha256) and fold")
+    key = "file" if column == "image" else column
     places = {value: index for index, value in enumerate(dataset[key])}
     stems: dict[str, list[int]] = {}  # an image may have been converted since
     for value, index in places.items() if key == "file" else ():
@@ -139,7 +140,7 @@ def read_folds(path: Path, dataset: "Dataset") -> Folds:
     out = np.full(len(dataset), LEFT_OUT, dtype=np.int64)
     seen: dict[int, int] = {}
     for line, row in enumerate(rows, 2):
-        name = row[key] or ""
+        name = row[column] or ""
         converted = stems.get(_stem(name), ())
         index = places.get(name, converted[0] if len(converted) == 1 else -1)
         if index < 0:
