@@ -3,7 +3,8 @@
     python -m tools.results
 
 A page says where a table stands, between `<!-- table: accuracy table_2 -->` and `<!-- end -->`: the first word is a
-maker of `tools.tables` or `tools.comparisons`, the others are its arguments. The rest of a page is written by hand.
+maker of `tools.tables`, `tools.comparisons` or `tools.guarantees`, the others are its arguments. The rest of a page is
+written by hand.
 
 Predictions are stored in docs/results/ by `python -m tools.store`, what the controls say by `python -m
 examples.studies.controls --output`. Which run stands in which table is said by paper.yaml (with the figures that the
@@ -19,11 +20,11 @@ from madrnet_timm.command import run_command
 from madrnet_timm.errors import InputError
 from madrnet_timm.files import replacing, write_text
 
-from . import comparisons, tables
+from . import comparisons, guarantees, tables
 from .stored import DOCS, RESULTS
 
 PLACE = re.compile(r"(<!-- table: ([^\n]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
-MAKERS: dict[str, Callable[..., str]] = {**tables.MAKERS, **comparisons.MAKERS}
+MAKERS: dict[str, Callable[..., str]] = {**tables.MAKERS, **comparisons.MAKERS, **guarantees.MAKERS}
 
 
 def filled(text: str) -> str:
