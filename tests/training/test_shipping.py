@@ -27,7 +27,7 @@ from madrnet_timm.training.cross_validation import cross_validate
 from madrnet_timm.training.recipe import PRESETS, Recipe
 from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.run_folder import RunFolder
-from madrnet_timm.training.shipping import MODELS, Shipment, ship, write_entry
+from madrnet_timm.training.shipping import MODELS, Shipment, promise_anew, ship, write_entry
 from madrnet_timm.training.stored import cross_validated_config
 from madrnet_timm.training.training_command import training_command
 
@@ -145,6 +145,40 @@ def test_models_yaml(shipped):
     assert again[NAME] == entry | {"revision": "v2"}
     write_entry(shipped / "models.yaml", replace(Published(NAME, **entry), name="madrnet_test_resnet.a", default=False))
     assert "default" not in yaml.safe_load((shipped / "models.yaml").read_text())["madrnet_test_resnet.a"]
+
+
+def test_promises_are_written_anew(tmp_path):
+    """Into a folder that was shipped without; nothing else of it changes."""
+    name = "madrnet_tf_efficientnet_lite0.hushem"
+    folder, models = tmp_path / name, tmp_path / "models.yaml"
+    folder.mkdir()
+    for file in ("config.json", "predictions.csv", "model.safetensors"):
+        shutil.copy(HUB / name / file, folder)
+    shutil.copy(HUB.parent / MODELS, models)
+    before = (folder / "config.json").read_bytes()
+    config = json.loads(before)
+    assert config["madrnet"].pop("guarantee")["cells"] == 203
+    config["madrnet"]["calibration"] |= {"temperature": 1.0, "threshold": 0.9}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert ModelFolder(folder).info.threshold == 0.9
+    promise_anew(folder, replace(published_models()[name], config_sha256="0" * 64), models)
+    assert (folder / "config.json").read_bytes() == before
+    assert yaml.safe_load(models.read_text()) == yaml.safe_load((HUB.parent / MODELS).read_text())
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", "predictions.csv"]
+
+
+def test_cards_say_what_is_promised():
+    few, enough = (
+        " ".join((HUB / f"madrnet_tf_efficientnet_lite0.{tag}" / "README.md").read_text().split())
+        for tag in ("hushem", "smids")
+    )
+    assert "at most 8 % of the heads on which it decides are wrong" in few
+    assert "too few to promise 5 %; the least that they allow is 7.5 %" in few
+    assert "at most 5 % of the heads on which it decides are wrong" in enough
+    assert "too few" not in enough
+    for card in (few, enough):
+        assert "nothing is promised for another laboratory, stain or microscope" in card
+        assert "measured on the models of the folds" in card
 
 
 def test_the_command_makes_it_again(shipped):
