@@ -3,10 +3,10 @@
     python -m tools.store hushem-madrnet runs/hushem --title "MADRNet (Lite0)"
     python -m tools.store hushem-mirror runs/mirror.csv --title "..." --like hushem-madrnet --command "..."
 
-The first line stores the predictions of a cross-validation in docs/results/<name>.csv, the held-out accuracy of its
-epochs in <name>-epochs.csv, two figures of it where a page shows them, and its description in runs.yaml;
-seeds that are stored already and that the output lacks stay. The second stores a table of madrnet ensemble, on the
-folds of a stored run.
+The first line stores the predictions of a cross-validation in docs/results/<name>.csv and its description in runs.yaml;
+where a page shows them, the held-out accuracy of its epochs in <name>-epochs.csv (name the run in paper.yaml before)
+and two figures of it. Seeds that are stored already and that the output lacks stay. The second stores a table of
+madrnet ensemble, on the folds of a stored run.
 """
 
 import argparse
@@ -99,11 +99,18 @@ def store_run(results: Path, name: str, output: Path, title: str) -> None:
     trained = sorted({fold.fold for fold in found.folds})
     if isinstance(config.folds, int) and config.protocol != "session" and len(trained) < config.folds:
         entry["folds"] = trained
-    epochs = sorted([*epochs_stay, *done.epochs], key=lambda row: int(row["seed"]))
     _write(results, name, rows, entry)
-    write_csv(results / f"{name}-epochs.csv", epochs)
+    if name in _with_epochs(results):
+        epochs = sorted([*epochs_stay, *done.epochs], key=lambda row: int(row["seed"]))
+        write_csv(results / f"{name}-epochs.csv", epochs)
     if not stay:
         _draw(results, name, done)
+
+
+def _with_epochs(results: Path) -> set[str]:
+    """Runs of whose epochs a page shows something."""
+    paper = read_yaml(results / "paper.yaml")
+    return {*paper["best_epoch"]["runs"], *(name for names in paper["peers"].values() for name in names)}
 
 
 def _draw(results: Path, name: str, done: "CrossValidation") -> None:

@@ -178,6 +178,26 @@ def test_the_rules_of_others_by_counting(key, name):
     assert row(f"rules {key}", name)[1:] == found
 
 
+def test_nothing_lies_there_that_no_page_shows():
+    """The list of runs shows no figure of theirs: each stands on another page, too, or another run was made from it."""
+    text = "".join(page for path, page in PAGES.items() if path.name != "results-runs.md")
+    makers = "".join(path.read_text() for path in (ROOT / "tools").glob("*.py"))
+    used = {cells["run"] for table in ABLATIONS.values() for cells in table["rows"].values()}
+    for path in RESULTS.iterdir():
+        stem, named = path.stem, re.compile(rf"(?<![\w-]){re.escape(path.stem)}(?![\w-])")
+        if path.suffix in (".png", ".webp"):
+            assert f"results/{path.name}" in text, path.name
+        elif stem.endswith("-epochs"):
+            shown = PAPER["best_epoch"]["runs"] + [name for _, name in PEERS]
+            assert stem.removesuffix("-epochs") in shown, path.name
+        elif stem in RUNS:
+            others = " ".join(run["command"] for name, run in RUNS.items() if name != stem)
+            assert stem in used or named.search(text) or named.search(others), path.name
+        elif path.suffix == ".csv":
+            of_runs = stem in TRANSFERS or stem.startswith("controls-")
+            assert of_runs or named.search(text) or f'"{stem}"' in makers, path.name
+
+
 def test_what_the_choice_of_an_epoch_moves():
     rows = [row(f"rules {key}", name) for key, name in PEERS]
     gains = [float(cells[7].split(" ± ")[0]) - float(cells[4].split(" ± ")[0]) for cells in rows if cells[7]]

@@ -98,6 +98,7 @@ def test_another_recipe_in_the_same_output_is_refused_before_training(two, monke
 def test_stored_seeds_stay(two, tmp_path):
     """tools/store.py with the output of one seed more, or of another recipe."""
     (short, *_), (long, *_) = two[0]
+    (tmp_path / "paper.yaml").write_text("best_epoch: {runs: [heads]}\npeers: {}\n")
     store_run(tmp_path, "heads", short, "drawn heads")
     names = ("heads.csv", "heads-epochs.csv", "runs.yaml")
     stored = [(tmp_path / name).read_text() for name in names]
@@ -126,12 +127,14 @@ def test_stored_seeds_stay(two, tmp_path):
     store_run(tmp_path, "divided", tmp_path / "same", "on published folds")
     entry = yaml.safe_load((tmp_path / "runs.yaml").read_text())["divided"]
     assert entry["protocol"] == "published"
+    assert not (tmp_path / "divided-epochs.csv").exists()  # which no page shows
     assert " --folds published.csv" in entry["command"]
     assert "elsewhere" not in entry["command"]
 
 
 def test_a_table_is_stored_with_the_folds_of_a_run(two, tmp_path):
     """tools/store.py with a table of madrnet ensemble."""
+    (tmp_path / "paper.yaml").write_text("best_epoch: {runs: []}\npeers: {}\n")
     (short, *_), _ = two[0]
     store_run(tmp_path, "heads", short, "drawn heads")
     table = [row | {"prediction": "Tapered"} for row in held_out_predictions(short)]
