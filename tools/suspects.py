@@ -2,10 +2,10 @@
 
     python -m tools.suspects
 
-Two reasons, see `suspects`: confident learning (Northcutt, Jiang and Chuang, JAIR 70, 2021) on the held-out
-probabilities that come with the published models, and images with the same pixels under two labels, from the
-manifests. Images are named by the hash of their pixels, so that any lossless copy of a data set can be searched; no
-image is needed. docs/data.md explains the columns of docs/results/suspects-<data set>.csv.
+Three reasons: confident learning (Northcutt, Jiang and Chuang, JAIR 70, 2021) on the held-out probabilities that come
+with the published models; images with the same pixels under two labels, from the manifests; and two images of one cell
+with two labels. Images are named by the hash of their pixels, so that any lossless copy of a data set can be searched;
+no image is needed. docs/data.md explains the columns of docs/results/suspects-<data set>.csv.
 """
 
 import argparse
@@ -29,6 +29,17 @@ MODELS = {
     "smids": "madrnet_tf_efficientnet_lite0.smids",
 }
 """Folder in hub/ whose held-out predictions are taken."""
+
+ONE_CELL = {
+    "hushem": (),
+    "smids": (
+        ("Abnormal_Sperm/Abnormal_Sperm (638)", "Normal_Sperm/Normal_Sperm (242)"),
+        ("Abnormal_Sperm/Abnormal_Sperm (670)", "Normal_Sperm/Normal_Sperm (317)"),
+        ("Abnormal_Sperm/Abnormal_Sperm (752)", "Normal_Sperm/Normal_Sperm (192)"),
+    ),
+}
+"""Of the pairs of other pixels and labels that `madrnet_timm.data.groups.twin_pairs` finds, those that show one cell by
+eye. Four more on SMIDS are heads that look alike."""
 
 
 def confident_classes(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -104,10 +115,26 @@ def two_labels(dataset: str) -> list[dict[str, Any]]:
     ]
 
 
+def one_cell(dataset: str) -> list[dict[str, Any]]:
+    """Both images of each pair in `ONE_CELL`."""
+    folders, manifest = SOURCES[dataset].classes or {}, read_manifest(dataset)
+    return [
+        {
+            "pixel_sha256": manifest[name]["pixel_sha256"],
+            "name": name,
+            "label": folders[name.partition("/")[0]],
+            "suggested": folders[other.partition("/")[0]],
+            "reason": "one cell",
+        }
+        for pair in ONE_CELL[dataset]
+        for name, other in (pair, pair[::-1])
+    ]
+
+
 def table(dataset: str) -> list[dict[str, Any]]:
     """All rows of a data set."""
     rows = read_predictions(DOCS.parent / "hub" / MODELS[dataset] / "predictions.csv")
-    found = [*suspects(rows), *two_labels(dataset)]
+    found = [*suspects(rows), *two_labels(dataset), *one_cell(dataset)]
     columns = dict.fromkeys(key for row in found for key in row)
     return [{key: row.get(key, "") for key in columns} for row in found]
 

@@ -7,7 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tools.suspects import confident_classes, suspects, table
+from madrnet_timm.data.groups import twin_pairs
+from madrnet_timm.data.reading import pixel_sha256, read_image
+from tools.suspects import ONE_CELL, confident_classes, suspects, table
 
 from .counting import ROOT, place, prose, stored
 
@@ -75,6 +77,18 @@ def test_the_stored_suspects_by_counting(dataset):
     assert not {row["pixel_sha256"] for row in held_out} & twice.keys()  # they are in no training and no score
     counts = Counter((row["reason"], row["label"], row["suggested"]) for row in rows)
     assert {tuple(cells[:3]): int(cells[3]) for cells in place(f"suspects {dataset}")} == counts
+
+
+def test_images_of_one_cell_with_two_labels(smids_dir):
+    """The rule finds these pairs among their images, and no other."""
+    names = [name for pair in ONE_CELL["smids"] for name in pair]
+    images = [read_image(next(smids_dir.glob(f"{name}.*")), crop=True) for name in names]
+    assert twin_pairs(images) == {(first, first + 1) for first in range(0, len(names), 2)}
+    rows = [row for row in stored("suspects-smids") if row["reason"] == "one cell"]
+    assert [(row["name"], row["pixel_sha256"]) for row in rows] == [
+        (name, pixel_sha256(image)) for name, image in zip(names, images, strict=True)
+    ]
+    assert all({row["label"], row["suggested"]} == {"Abnormal", "Normal"} for row in rows)
 
 
 def test_what_was_seen_by_eye_adds_up():
