@@ -7,13 +7,13 @@ resized and cropped. Each fold is predicted by the model that never saw its imag
 image: seed, fold, file, label, prediction, probabilities.
 """
 
-import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from madrnet_timm.command import run_command
-from madrnet_timm.commands.arguments import add_chosen_seeds
+
+from .held_out import predict_held_out
 
 
 def probabilities(folder: Path, images: Iterable[Any], classes: Sequence[str]) -> Any:
@@ -31,25 +31,7 @@ def probabilities(folder: Path, images: Iterable[Any], classes: Sequence[str]) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="output of madrnet cross-validate")
-    add_chosen_seeds(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".csv or .parquet")
-    args = parser.parse_args()
-
-    from madrnet_timm.errors import InputError
-    from madrnet_timm.evaluation.summary import summarize_predictions, summary_table
-    from madrnet_timm.files import check_table_name, write_table
-    from madrnet_timm.training.ensemble import Ensemble
-
-    check_table_name(args.output)
-    if args.run.is_file():
-        raise InputError(f"{args.run}: a table; expected the output of madrnet cross-validate, which has the models")
-    ensemble = Ensemble([args.run], args.seeds)
-    ensemble.replace_with(probabilities)
-    rows = ensemble.rows()
-    print(summary_table(summarize_predictions(rows, ensemble.names)))
-    write_table(args.output, rows)
+    predict_held_out(__doc__, probabilities)
 
 
 if __name__ == "__main__":
