@@ -10,9 +10,10 @@ from PIL import Image
 from ..errors import InputError
 from ..opencv import cv2
 from .candidates import candidates
+from .doubt import doubt
 from .ground import Ground, find_ground
 from .head import HeadMorphology
-from .judge import Candidate, describe_candidates, doubt, judge
+from .judge import Candidate, describe_candidates, judge
 from .pixels import as_rgb
 from .scale import head_lengths
 from .window import measure_in_field
@@ -28,6 +29,7 @@ LEAST_LENGTH = 25
 _WORKING_LENGTH = 32  # px of a head in the image that heads are chosen on
 _STAINED = 0.15  # of the light that a stained head absorbs at least
 _ROUND = 1.15  # median aspect ratio of a field's round cells
+_LEAST_MEASURED = 0.6  # of the length that heads were looked for at
 _LEAST_SHARE = 0.5  # of the field that is background
 
 UInt8Array = NDArray[np.uint8]
@@ -91,11 +93,9 @@ def search_field(image: UInt8Array | Image.Image, um_per_px: float | None = None
     reasons = []
     for length in lengths:
         if 2 * length < LEAST_LENGTH:
-            reasons.append(
-                f"its dark objects are about {2 * length:.0f} px long, heads of at least {LEAST_LENGTH} are expected"
-            )
+            reasons.append(_too_short(2 * length))
             break
-        choice = _choose(coarse, dark, ground, length)
+        choice = _choose(coarse, dark, ground, length, first=not reasons)
         if not choice.reason:
             return _measured_all(rgb, ground, choice, length, um_per_px)
         reasons.append(choice.reason)
@@ -111,7 +111,7 @@ class _Choice:
     reason: str
 
 
-def _choose(image: UInt8Array, dark: UInt8Array, ground: Ground, length: float) -> _Choice:
+def _choose(image: UInt8Array, dark: UInt8Array, ground: Ground, length: float, first: bool) -> _Choice:
     """The heads of a field whose heads have this length in pixels of the image."""
     working = _WORKING_LENGTH / length
     sampling = cv2.INTER_AREA if working < 0.5 else cv2.INTER_LINEAR
@@ -122,7 +122,7 @@ def _choose(image: UInt8Array, dark: UInt8Array, ground: Ground, length: float) 
     places = candidates(small, _WORKING_LENGTH, ground.noise)
     found, owner = describe_candidates(small, absorbed, places, _WORKING_LENGTH)
     heads = judge(found, _WORKING_LENGTH, size)
-    return _Choice(heads, owner, doubt(heads, found, size))
+    return _Choice(heads, owner, doubt(heads, found, small, ground, first))
 
 
 def _measured_all(
@@ -137,7 +137,16 @@ def _measured_all(
     if np.median([head.aspect_ratio for head in heads]) < _ROUND:
         return FieldSearch([], None, "its dark objects are round: cells, but no heads")
     whole = [head for head in heads if not head.touches_border] or heads
-    return FieldSearch(_in_reading_order(heads), float(np.median([head.length for head in whole])))
+    median = float(np.median([head.length for head in whole]))
+    if not _LEAST_MEASURED < median / (2 * length) < 1 / _LEAST_MEASURED:
+        return FieldSearch([], None, "its dark objects have no clear outline: this is no field of a stained smear")
+    if median < LEAST_LENGTH:
+        return FieldSearch([], None, _too_short(median))
+    return FieldSearch(_in_reading_order(heads), median)
+
+
+def _too_short(length: float) -> str:
+    return f"its dark objects are about {length:.0f} px long, heads of at least {LEAST_LENGTH} are expected"
 
 
 def _unusable(dark: UInt8Array, ground: Ground) -> str:

@@ -10,19 +10,20 @@ from .candidates import headness, nearest, opening, ovalness
 from .regions import Region, describe
 from .scale import is_green
 
-__all__ = ["Candidate", "describe_candidates", "doubt", "is_cut", "judge"]
+__all__ = ["PALE", "Candidate", "describe_candidates", "is_cut", "judge"]
 
 _OUTLINE = 0.45  # of an object's darkness: where its edge lies
 _CORE = 0.8  # of an object's pixels are paler than what counts as its darkness
 
-_PALE = 0.7  # of the heads' darkness: what is paler is debris
+PALE = 0.7
+"""Of the heads' darkness: what is paler is debris."""
+
 _LEAST_CUT = 0.3  # of a head's area: what of it must be seen at the border
 _CLUMP = (1.25, 3.5)  # areas of heads that have not been parted
 _DENTED = 0.92  # solidity of those
 _MOST_ODD = 20.0  # the sum of squared deviations of a head
 _MOST_OF_ONE = 4.5  # and of one of them what counts
 _SQUARE = 0.87  # squareness of what was drawn on the image
-_SHARP = 4.0  # median sharpness of a field in focus
 
 UInt8Array = NDArray[np.uint8]
 
@@ -150,10 +151,9 @@ def judge(found: list[Candidate], length: float, size: tuple[int, int]) -> list[
     regular = [c for c in found if _is_regular(c, length)]
     if not regular:
         return []
-    usual = float(
-        np.median([c.darkness for c in regular if c.darkness > 0.5 * max(other.darkness for other in regular)])
-    )
-    regular = [c for c in regular if c.darkness > _PALE * usual]
+    darkest = max(c.darkness for c in regular)
+    usual = float(np.median([c.darkness for c in regular if c.darkness > 0.5 * darkest]))
+    regular = [c for c in regular if c.darkness > PALE * usual]
     typical = Typical(
         usual,
         float(np.median([c.region.length for c in regular])),
@@ -162,9 +162,9 @@ def judge(found: list[Candidate], length: float, size: tuple[int, int]) -> list[
         float(np.median([c.sharpness for c in regular])),
     )
     heads = [c for c in found if _is_head(c, typical, size)]
-    return heads + [
-        replace(c, touching=True) for c in found if not any(c is head for head in heads) and _is_clump(c, typical, size)
-    ]
+    taken = {head.number for head in heads}
+    rest = (c for c in found if c.number not in taken)
+    return heads + [replace(c, touching=True) for c in rest if _is_clump(c, typical, size)]
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def is_cut(region: Region, size: tuple[int, int]) -> bool:
 
 def _is_head(candidate: Candidate, typical: Typical, size: tuple[int, int]) -> bool:
     region = candidate.region
-    if candidate.green or candidate.darkness < _PALE * typical.darkness or region.squareness > _SQUARE:
+    if candidate.green or candidate.darkness < PALE * typical.darkness or region.squareness > _SQUARE:
         return False
     if is_cut(region, size):  # its shape isn't known
         large_enough = region.area > _LEAST_CUT * np.pi / 4 * typical.length * typical.width
@@ -234,28 +234,3 @@ def _oddness_of_stain(candidate: Candidate, typical: Typical) -> float:
 def _squares(*deviations: float) -> float:
     """Sum of the squares; one deviation alone isn't enough."""
     return float(sum(min(abs(deviation), _MOST_OF_ONE) ** 2 for deviation in deviations))
-
-
-def doubt(heads: list[Candidate], found: list[Candidate], size: tuple[int, int]) -> str:
-    """Why what was taken for the heads of a field can't be heads or can't be measured, in a line; empty where it can.
-
-    Args:
-        heads: What `judge` has chosen.
-        found: All candidates of the field.
-        size: Width and height of the image.
-    """
-    whole = [head for head in heads if not is_cut(head.region, size)]
-    if not whole:
-        return "" if heads else "no object has the shape of a head"
-    if np.median([head.sharpness for head in whole]) < _SHARP:
-        return "the heads are out of focus"
-    darkness, width = (
-        np.median([get(head) for head in whole]) for get in (lambda h: h.darkness, lambda h: h.region.width)
-    )
-    others = [c for c in found if c.darkness > _PALE * darkness and c.region.width > 0.5 * width]
-    fill, solidity = (
-        np.median([get(head.region) for head in whole]) for get in (lambda r: r.fill, lambda r: r.solidity)
-    )
-    if len(heads) < len(others) / 2 and (fill < 0.96 or solidity < 0.94):
-        return "the dark objects have no shape in common: this is no field of a stained smear"
-    return ""

@@ -10,6 +10,7 @@ from ..opencv import cv2
 from .ground import Ground
 from .head import HeadMorphology, measure_object
 from .judge import Candidate
+from .regions import Region
 
 __all__ = ["measure_in_field"]
 
@@ -42,9 +43,7 @@ def measure_in_field(
     view = _View.around(candidate.region.center, _SIDE * length, owner.shape, size)
     near = view.source(owner.shape)
     own = owner[near] == candidate.number
-    core = np.zeros(own.shape, dtype=bool)
-    x0, y0, x1, y1 = candidate.region.box
-    core[y0 - near[0].start : y1 - near[0].start, x0 - near[1].start : x1 - near[1].start] = candidate.region.mask
+    core = _within(candidate.region, near, own.shape)
     others = ~view.of_mask(own, owner.shape)
     if ground.surround is not None:
         surround = view.of_mask(ground.surround[view.source(ground.surround.shape)], ground.surround.shape)
@@ -117,6 +116,18 @@ class _View:
     def of_mask(self, part: BoolArray, shape: tuple[int, ...]) -> BoolArray:
         """That part of a mask, at the field's resolution."""
         return self.of(part.view(np.uint8) * np.uint8(255), shape) > 127
+
+
+def _within(region: Region, part: tuple[slice, slice], shape: tuple[int, int]) -> BoolArray:
+    """The mask of a region in a part of its image, which has this shape; a large one may go beyond it."""
+    x0, y0, x1, y1 = region.box
+    top, left = part[0].start, part[1].start
+    rows, columns = slice(max(y0, top), min(y1, top + shape[0])), slice(max(x0, left), min(x1, left + shape[1]))
+    out = np.zeros(shape, dtype=bool)
+    out[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = region.mask[
+        rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0
+    ]
+    return out
 
 
 def _widened(mask: BoolArray) -> BoolArray:
