@@ -102,6 +102,10 @@ def test_what_images_are_taken_for(tmp_path):
     assert kinds_of(pages) == told
     assert kinds_of(pages, "field") == "3 fields of view"
     assert kinds_of(pages, "crop") == kinds_of(pages[:1]) == ""
+    Image.new("RGB", (299, 299)).save(tmp_path / "small.png")
+    small = pages_of([tmp_path / "small.png", tmp_path / "crop.png"])
+    assert kinds_of(small) == "2 crops (a field has at least 300 pixels each way)"
+    assert kinds_of(small, "crop") == ""
 
 
 OME = '<OME><Image><Pixels SizeX="80" {} DimensionOrder="XYZCT"/></Image></OME>'

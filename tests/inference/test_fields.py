@@ -75,7 +75,7 @@ def test_what_is_said(predicted, slide):
     lines = run.stderr.splitlines()
     assert lines[0] == "found 7 images with 8 pages: 6 fields of view, 1 crop"
     assert lines[1].startswith("scale: 0.1 µm per pixel (PNG resolution, 254000 dpi), said by 3 images")
-    assert sum(line.startswith(f"no heads: {slide / 'empty.png'}: ") for line in lines) == 1
+    assert sum(line.startswith(f"{slide / 'empty.png'}: no heads found: ") for line in lines) == 1
     assert sum(line.startswith(f"skipped: {slide / 'broken.tif'}: can't read it") for line in lines) == 1
     assert re.search(r"^6 fields: \d+ heads, and \d+ at the border, which do not count$", run.stderr, re.MULTILINE)
 
@@ -255,7 +255,7 @@ def test_measure_takes_fields(verb, slide, tmp_path):
     run = verb("measure", slide, "--output", output, "--overlay", overlay)
     assert run.returncode == 1, run.stderr
     assert "taken for: 6 fields of view, 1 crop" in run.stderr
-    assert f"{slide / 'empty.png'}: no head found, " in run.stderr
+    assert f"{slide / 'empty.png'}: no heads found: " in run.stderr
     rows = list(csv.DictReader(output.open(newline="")))
     heads = search(read_image(slide / "f2.png")).heads
     own = [row for row in rows if row["file"].endswith("f2.png")]

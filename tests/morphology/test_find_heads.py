@@ -10,6 +10,7 @@ from madrnet_timm.data.synthetic_field import FieldStyle, draw_field
 from madrnet_timm.errors import InputError
 from madrnet_timm.morphology import find_heads, measure, search_field
 from tests.conftest import SHARED
+from tests.morphology.scenes import SCENES, draw_scene
 
 FIELDS = SHARED / "data" / "fields"
 PLACES = [(100, 80, 20), (300, 95, 110), (520, 90, -50), (90, 300, 75), (330, 290, 0), (560, 310, 160), (250, 430, -20)]
@@ -246,6 +247,13 @@ def test_where_nothing_can_be_found_it_says_why(kind):
     assert "\n" not in found.reason
     with pytest.warns(UserWarning, match="no heads found: "):
         assert find_heads(image) == []
+
+
+@pytest.mark.parametrize("scene", list(SCENES))
+def test_what_is_no_smear_is_refused(scene):
+    found = search_field(draw_scene(scene))
+    assert found.heads == []
+    assert len(found.reason) > 20
 
 
 def test_one_head_in_a_small_image():

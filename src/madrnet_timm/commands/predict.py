@@ -260,10 +260,12 @@ def _predict_table(
 
 def _say(found: "Predicted", classifier: "Classifier") -> None:
     """What came of it, on the screen."""
+    from ..data.kinds import nothing_found
+    from ..data.pages import Page
+
     for field in found.fields:
         if field.reason:
-            page = "" if field.page is None else f", page {field.page}"
-            print(f"no heads: {field.file}{page}: {field.reason}", file=sys.stderr)
+            print(f"{Page(Path(field.file), field.page)}: {nothing_found(field.reason)}", file=sys.stderr)
     if found.by_look:
         fields, either = found.by_look["field"], found.by_look.total()
         words = f"by what they show, {fields} of {either} images were taken for fields, {either - fields} for crops"

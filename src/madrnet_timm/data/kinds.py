@@ -9,7 +9,7 @@ from ..morphology.field import LEAST_SIDE
 from ..morphology.pixels import LARGEST_CROP
 from .reading import check_crop
 
-__all__ = ["KINDS", "examine", "kind_by_size", "search"]
+__all__ = ["KINDS", "examine", "kind_by_size", "nothing_found", "search"]
 
 KINDS = ("auto", "crop", "field")
 
@@ -73,6 +73,11 @@ def search(image: NDArray[np.uint8], um_per_px: float | None = None, name: str =
             f"a single head (--input crop) of at most {LARGEST_CROP}"
         )
     return search_field(image, um_per_px)
+
+
+def nothing_found(reason: str) -> str:
+    """Why a field gives no heads, as it is told on the screen and on its overlay."""
+    return f"no heads found: {reason}"
 
 
 def _is_field(found: FieldSearch, side: int) -> bool:

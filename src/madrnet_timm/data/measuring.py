@@ -18,7 +18,7 @@ from ..morphology import FieldSearch, HeadMorphology, HeadRanges, draw_overlay, 
 from ..morphology.field_overlay import HeadMark, draw_field_overlay
 from ..opencv import cv2
 from ..progress import progress
-from .kinds import examine, kind_by_size
+from .kinds import examine, kind_by_size, nothing_found
 from .pages import Page, kinds_of, page_name, pages_of, read_page
 from .reading import names_below, read_image
 from .scale import SlideScale
@@ -125,7 +125,7 @@ def _measure_page(page: Page, name: str, slide: SlideScale, kind: str, overlay: 
             place = place_row(head, page.number, number)
             out.rows.append({"file": str(page.path)} | place | measurement_row(head))
         if found.reason:
-            out.notes.append(f"{page}: no head found, {found.reason}")
+            out.notes.append(f"{page}: {nothing_found(found.reason)}")
         drawn = partial(_field_overlay, image, found)
     else:
         out.rows.append({"file": str(page.path)} | place_row(page=page.number) | measurement_row(found))
@@ -144,7 +144,8 @@ def _field_overlay(image: NDArray[np.uint8], found: FieldSearch) -> NDArray[np.u
         text = f"({number})" if head.touches_border else str(number)
         if head.box is not None:
             marks.append(HeadMark(head.contour, head.box, text, _FIRM if head.ok else _DOUBTFUL, not head.ok))
-    return draw_field_overlay(image, marks, (), "dashed: outline in doubt;  ( ): at the border")
+    note = nothing_found(found.reason) if found.reason else "dashed: outline in doubt;  ( ): at the border"
+    return draw_field_overlay(image, marks, (), note)
 
 
 def _measure_page_alone(page: Page, name: str, **options: Any) -> Measured:

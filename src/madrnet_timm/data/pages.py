@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import InputError
+from ..morphology.field import LEAST_SIDE
 from ..progress import progress
 from .kinds import kind_by_size
 from .reading import formats, read_image, shown
 from .stated_scale import StatedScale, stated_scale
 
 __all__ = ["Page", "kinds_of", "page_name", "pages_of", "read_page"]
+
+_NEARLY_FIELD = 250  # px of the longer side, from which on a person may take a crop for a field
+_WHY_CROPS = f" (a field has at least {LEAST_SIDE} pixels each way)"
 
 _opened = threading.local()  # the file that this thread read last: of a stack, finding a page anew takes long
 
@@ -83,7 +87,7 @@ def _further_pages(opened: Image.Image, first: Page) -> Iterator[Page]:
 
 
 def kinds_of(pages: Sequence[Page], wanted: str = "auto") -> str:
-    """How many pages are taken for fields and how many for crops, in words; empty where all are crops.
+    """How many pages are taken for fields and how many for crops, in words; empty where all are crops without a doubt.
 
     Args:
         pages: Those that can't be read are in neither.
@@ -92,9 +96,12 @@ def kinds_of(pages: Sequence[Page], wanted: str = "auto") -> str:
     kinds = Counter(kind_by_size(*page.size, wanted) for page in pages if page.size != (0, 0))
     fields, crops, either = (kinds[kind] for kind in ("field", "crop", "auto"))
     words = [f"{fields} {'field' if fields == 1 else 'fields'} of view"] * bool(fields)
-    words += [f"{crops} {'crop' if crops == 1 else 'crops'}"] * bool(crops)
+    large = wanted == "auto" and any(
+        kind_by_size(*page.size) == "crop" and max(page.size) >= _NEARLY_FIELD for page in pages
+    )
+    words += [f"{crops} {'crop' if crops == 1 else 'crops'}{_WHY_CROPS * large}"] * bool(crops)
     words += [f"{either} to be told by what they show (--input crop or field decides otherwise)"] * bool(either)
-    return ", ".join(words) if fields or either else ""
+    return ", ".join(words) if fields or either or large else ""
 
 
 def read_page(page: Page, crop: bool = False) -> NDArray[np.uint8]:

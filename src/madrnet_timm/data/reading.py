@@ -19,7 +19,7 @@ from ..cells import printable
 from ..errors import InputError
 from ..files import LONGEST_NAME
 from ..morphology import as_rgb
-from ..morphology.pixels import LARGEST_CROP, MOST_PIXELS
+from ..morphology.pixels import CUT_UP, LARGEST_CROP, MOST_PIXELS
 
 __all__ = [
     "FORMATS",
@@ -209,9 +209,7 @@ def decode(data: bytes, name: str, crop: bool = False) -> NDArray[np.uint8]:
     try:
         opened = Image.open(io.BytesIO(data), formats=formats())
     except Image.DecompressionBombError:
-        raise InputError(
-            f"{name}: more than {MOST_PIXELS // 1_000_000} million pixels; make the image smaller, or cut it up"
-        ) from None
+        raise InputError(f"{name}: more than {MOST_PIXELS // 1_000_000} million pixels; {CUT_UP}") from None
     except Exception as error:  # which ones Pillow's formats raise for broken files is nowhere written
         reason = "empty file" if not data else str(error).split(" <")[0] or type(error).__name__
         raise InputError(f"{name}: can't read it as an image ({reason}); replace or remove the file") from None

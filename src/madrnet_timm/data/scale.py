@@ -57,6 +57,11 @@ def _fitting_scale(um_per_px: float, length: float) -> float:
     return min(likely or [usual / length], key=lambda slip: abs(math.log(slip * length / usual)))
 
 
+def _plain(value: float, digits: int = 3) -> str:
+    """A number to so many digits, without an exponent."""
+    return np.format_float_positional(value, precision=digits, fractional=False, trim="-")
+
+
 def _is_plausible(um_per_px: float, lengths: Sequence[float]) -> bool:
     low, high = _PLAUSIBLE
     return not lengths or low <= float(np.median(lengths)) * um_per_px <= high
@@ -129,8 +134,8 @@ class SlideScale:
                 self.doubted[scale] = scale * median
                 continue
             message = (
-                f"--um-per-px {scale:g}: heads would be {median * scale:.3g} µm long (median of {len(lengths)}), those "
-                f"of human sperm have 3 to 7; did you mean {_fitting_scale(scale, median):.2g}?"
+                f"--um-per-px {scale:g}: heads would be {_plain(median * scale)} µm long (median of {len(lengths)}), those "
+                f"of human sperm have 3 to 7; did you mean {_plain(_fitting_scale(scale, median), 2)}?"
             )
             if len(lengths) >= _ENOUGH:
                 raise InputError(message)
@@ -147,7 +152,7 @@ class SlideScale:
             return None, f"{stated.source}, {stated.words}: not believed, {stated.problem}"
         if stated.um_per_px in self.doubted:
             long = self.doubted[stated.um_per_px]
-            return None, f"{stated.source}, {stated.words}: not believed, heads would be {long:.3g} µm long"
+            return None, f"{stated.source}, {stated.words}: not believed, heads would be {_plain(long)} µm long"
         return stated.um_per_px, stated.source
 
     def sayings(self, pages: Iterable[Page]) -> list[str]:
@@ -157,7 +162,11 @@ class SlideScale:
             for page in pages:
                 if page.stated is not None:
                     value, source = self.um_per_px(page)
-                    words = f"{value:.4g} µm per pixel ({source}, {page.stated.words})" if value is not None else source
+                    words = (
+                        f"{_plain(value, 4)} µm per pixel ({source}, {page.stated.words})"
+                        if value is not None
+                        else source
+                    )
                     counts[words] = counts.get(words, 0) + 1
         taken = "; --um-per-px overrules it"
         refused = "; lengths are in pixels, give --um-per-px"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.crops import HeadCrop
+from ..data.kinds import nothing_found
 from ..data.pages import Page, page_name
 from ..data.reading import names_below
 from ..files import write_image
@@ -24,7 +25,11 @@ _NO_SPERM_COLOUR = (85, 85, 85)
 
 
 def field_overlay(
-    image: NDArray[np.uint8], rows: Sequence[Row], contours: Sequence[NDArray[np.float32]], marks: dict[str, Mark]
+    image: NDArray[np.uint8],
+    rows: Sequence[Row],
+    contours: Sequence[NDArray[np.float32]],
+    marks: dict[str, Mark],
+    reason: str = "",
 ) -> NDArray[np.uint8]:
     """A field with each head's outline, number and class: colour and letter, so that it can be read without colour.
 
@@ -36,7 +41,10 @@ def field_overlay(
         rows: Of its heads, see `prediction_row`.
         contours: Of the same, in the field's pixels.
         marks: Of the model's classes, see `class_marks`.
+        reason: Why nothing was found; it is written below the field.
     """
+    if reason:
+        return draw_field_overlay(image, (), (), nothing_found(reason))
     shown = []
     for row, contour in zip(rows, contours, strict=True):
         mark = marks[row["prediction"]]
@@ -80,9 +88,14 @@ class FieldImages:
         return cls(dict(zip(paths, names_below(paths), strict=True)), marks, crops, overlay)
 
     def write(
-        self, page: Page, image: NDArray[np.uint8] | None, crops: Sequence[HeadCrop], rows: Sequence[Row]
+        self,
+        page: Page,
+        image: NDArray[np.uint8] | None,
+        crops: Sequence[HeadCrop],
+        rows: Sequence[Row],
+        reason: str = "",
     ) -> None:
-        """Write the crops and the overlay of a field.
+        """Write the crops and the overlay of a field, on which ``reason`` stands where nothing was found.
 
         Raises:
             InputError: They can't be written.
@@ -93,5 +106,5 @@ class FieldImages:
                 write_image(self.crops / f"{name}-head{number:02}.png", crop.image, parents=True)
         if self.overlay is not None and image is not None:
             contours = [crop.head.contour + np.array(crop.origin, dtype=np.float32) for crop in crops]
-            drawn = field_overlay(image, rows, contours, self.marks)
+            drawn = field_overlay(image, rows, contours, self.marks, reason)
             write_image(self.overlay / f"{name}.png", drawn, parents=True)

@@ -35,6 +35,7 @@ _THREADS = 2  # that read, search and measure
 _AHEAD = 3  # batches that are prepared while one is computed
 _SHOWN_FROM = {True: 3, False: 50}  # images with a bar, with and without fields among them
 _HEADS_OF_FIELD = 8  # as many as a field is reckoned to have, when images are put into batches
+_PIXELS_OF_FIELD = 2_000_000  # a larger one is reckoned to have more: few large fields are under way at a time
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,9 @@ def _chunks(pages: Sequence[Page], options: Options) -> Iterator[list[Page]]:
     chunk: list[Page] = []
     heads = 0
     for page in pages:
-        more = 1 if kind_by_size(*page.size, options.kind) == "crop" else _HEADS_OF_FIELD
+        more = 1
+        if kind_by_size(*page.size, options.kind) != "crop":
+            more = max(round(_HEADS_OF_FIELD * page.size[0] * page.size[1] / _PIXELS_OF_FIELD), _HEADS_OF_FIELD)
         if chunk and heads + more > options.batch_size:
             yield chunk
             chunk, heads = [], 0
@@ -219,7 +222,7 @@ def _outcomes(
         begin = its.stop
         rows = _rows(page, item, predictions[its], no_sperm[its])
         if options.images is not None and item.field is not None:
-            options.images.write(page, item.image, item.crops, rows)
+            options.images.write(page, item.image, item.crops, rows, item.field.reason)
         out.append((page, Outcome(tuple(rows), item.field)))
     return out
 

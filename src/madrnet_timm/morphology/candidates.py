@@ -57,7 +57,7 @@ def _tree(dark: NDArray[np.uint8], length: float, noise: float) -> list[_Node]:
     kernel = opening(length)
     area = 0.5 * length**2
     roots: list[_Node] = []
-    below: NDArray[np.int16] | None = None
+    below: NDArray[np.int32] | None = None
     nodes: list[_Node] = []
     for level in _LEVELS:
         if level < 5 * noise:
@@ -65,7 +65,7 @@ def _tree(dark: NDArray[np.uint8], length: float, noise: float) -> list[_Node]:
         _, binary = cv2.threshold(dark, 255 * level, 1, cv2.THRESH_BINARY)
         binary = cv2.morphologyEx(binary, cv2.MORPH_OPEN, kernel)
         at_level = [_Node(region, headness(region, length)) for region in regions_at(binary, 0.15 * area, 8 * area)]
-        labels = np.zeros(dark.shape, np.int16)
+        labels = np.zeros(dark.shape, np.int32)
         for number, node in enumerate(at_level, 1):
             x0, y0, x1, y1 = node.region.box
             labels[y0:y1, x0:x1][node.region.mask > 0] = number

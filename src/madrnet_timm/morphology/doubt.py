@@ -1,5 +1,7 @@
 """Whether what was taken for heads makes a field of a stained smear: a landscape, a text or a tissue does not."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,8 +34,8 @@ def doubt(
     """Why what was taken for the heads of a field can't be heads or can't be measured, in a line; empty where it can.
 
     What a field of a smear is like: most of it is an even background, from which the heads stand out; they are
-    oval, paler at the rim and the acrosome, and like one another. Each deviation beyond what fields show counts in units
-    of what is clearly too much, and their squares are added up, so that one alone must be large.
+    oval, paler at the rim and the acrosome, and like one another. Each deviation beyond what fields show counts in
+    units of what is clearly too much, and their squares are added up, so that one alone must be large.
 
     Args:
         heads: What `judge` has chosen.
@@ -61,6 +63,14 @@ def _beyond(value: float, usual: float, unit: float) -> float:
     return max(float(value - usual) / unit, 0.0)
 
 
+def _spread(values: list[float]) -> float:
+    """Standard deviation of the logarithms; of five on, without the oddest twentieth, at least one: an error."""
+    logarithms = np.log(np.maximum(values, 1e-3))
+    distance = np.abs(logarithms - np.median(logarithms))
+    kept = len(values) - (math.ceil(len(values) / 20) if len(values) >= 5 else 0)
+    return float(np.std(logarithms[np.argsort(distance)[:kept]], ddof=1))
+
+
 def _of_heads(heads: list[Candidate]) -> dict[str, float]:
     """How far the heads deviate from those of a smear."""
     values = {
@@ -75,10 +85,10 @@ def _of_heads(heads: list[Candidate]) -> dict[str, float]:
     )
     unlike = 0.0
     if len(heads) > 1:
-        spread = [np.std(np.log(np.maximum(values[name], 1e-3)), ddof=1) / unit for name, unit in _USUAL.items()]
+        spread = [_spread(values[name]) / unit for name, unit in _USUAL.items()]
         unlike = float(np.sqrt(np.mean(np.square(spread)))) * min((len(heads) - 1) / 3, 1)  # of few it says little
     return {
-        "likeness": _beyond(unlike, 1.1, 0.4),
+        "likeness": _beyond(unlike, 1.0, 0.35),
         "evenness": _beyond(evenness, 0.8, 0.12),
         "slenderness": _beyond(ratio, 1.8, 0.4),
         "shape": max(_beyond(-fill, -0.97, 0.02), _beyond(-solidity, -0.95, 0.02)),

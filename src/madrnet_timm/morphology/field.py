@@ -29,7 +29,7 @@ LEAST_LENGTH = 25
 _WORKING_LENGTH = 32  # px of a head in the image that heads are chosen on
 _STAINED = 0.15  # of the light that a stained head absorbs at least
 _ROUND = 1.15  # median aspect ratio of a field's round cells
-_LEAST_MEASURED = 0.6  # of the length that heads were looked for at
+_LEAST_MEASURED = 0.6  # of the length that heads have on the image that they are chosen on
 _LEAST_SHARE = 0.5  # of the field that is background
 
 UInt8Array = NDArray[np.uint8]
@@ -131,6 +131,7 @@ def _measured_all(
     measured = [
         measure_in_field(rgb, ground, choice.owner, candidate, 2 * length, um_per_px) for candidate in choice.heads
     ]
+    found = 2 * length / _WORKING_LENGTH * np.array([candidate.region.length for candidate in choice.heads])
     heads = [head for head in measured if head.center is not None]
     if not heads:
         return FieldSearch([], None, "no object has the shape of a head")
@@ -138,7 +139,7 @@ def _measured_all(
         return FieldSearch([], None, "its dark objects are round: cells, but no heads")
     whole = [head for head in heads if not head.touches_border] or heads
     median = float(np.median([head.length for head in whole]))
-    if not _LEAST_MEASURED < median / (2 * length) < 1 / _LEAST_MEASURED:
+    if not _LEAST_MEASURED < np.median([head.length or 0 for head in measured] / found) < 1 / _LEAST_MEASURED:
         return FieldSearch([], None, "its dark objects have no clear outline: this is no field of a stained smear")
     if median < LEAST_LENGTH:
         return FieldSearch([], None, _too_short(median))

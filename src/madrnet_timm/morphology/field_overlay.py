@@ -1,5 +1,6 @@
 """The heads of a field as an image: outlines, numbers, and a word about each."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -131,7 +132,9 @@ def _legend(width: int, legend: Sequence[LegendEntry], note: str) -> NDArray[np.
         return None
     font = ImageFont.load_default(16)
     measured = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    items = [(entry.letter, entry.words, entry.colour) for entry in legend] + [("", note, (60, 60, 60))] * bool(note)
+    items = [(entry.letter, entry.words, entry.colour) for entry in legend]
+    lines = textwrap.wrap(note, max(int((width - 16) / measured.textlength("n", font=font)), 10))
+    items += [("", line, (60, 60, 60)) for line in lines]
     places, x, y = [], 8, 6
     for letter, words, _ in items:
         plate = measured.textlength(letter, font=font) + 10 if letter else 0

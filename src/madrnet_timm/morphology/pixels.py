@@ -1,7 +1,10 @@
 """An image in any form as RGB: one conversion for files, Pillow images and arrays."""
 
+import ctypes
 import logging
 import re
+from contextlib import suppress
+from functools import cache
 from typing import IO, Any
 
 import numpy as np
@@ -11,10 +14,13 @@ from PIL import Image, ImageOps
 from ..errors import InputError
 from ..opencv import cv2
 
-__all__ = ["LARGEST_CROP", "MOST_PIXELS", "as_rgb"]
+__all__ = ["CUT_UP", "LARGEST_CROP", "MOST_PIXELS", "as_rgb"]
 
-MOST_PIXELS = 25_000_000
-"""Of an image that is decoded; a camera's whole field has fewer."""
+MOST_PIXELS = 80_000_000
+"""Of an image that is decoded; a camera's whole field has fewer, a slide scanner's scan may have more."""
+
+CUT_UP = "cut it into parts that overlap by the length of a head, or save it smaller: 50 pixels a head are enough"
+"""What to do with an image of more than `MOST_PIXELS`."""
 
 LARGEST_CROP = 800
 """Longer side in pixels from which on an image is taken for a whole field of view."""
@@ -74,12 +80,10 @@ def _from_pillow(image: Image.Image, name: str) -> tuple[NDArray[np.generic], in
     """The values of a Pillow image, gray, RGB or RGBA, and its bit depth where that is known and not its type's."""
     width, height = image.size
     if width * height > MOST_PIXELS:
-        raise InputError(
-            f"{name}: {width}×{height} pixels are more than {MOST_PIXELS // 1_000_000} million; make the image "
-            "smaller, or cut it up"
-        )
+        raise InputError(f"{name}: {width}×{height} pixels are more than {MOST_PIXELS // 1_000_000} million; {CUT_UP}")
     try:
         bits, unsigned = _known_bits(image), _is_unsigned(image)
+        _silence_libtiff()
         turned = ImageOps.exif_transpose(_deep_colour(image, name) or image)
         turned.load()
         if turned.mode.startswith(("I", "F")):
@@ -91,6 +95,15 @@ def _from_pillow(image: Image.Image, name: str) -> tuple[NDArray[np.generic], in
     except Exception as error:  # which ones Pillow's formats raise for broken files is nowhere written
         reason = str(error).split(" <")[0] or type(error).__name__
         raise InputError(f"{name}: can't read it as an image ({reason}); replace or remove the file") from None
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Keep the libtiff that Pillow links to from writing on the screen what is raised as an error anyway."""
+    with suppress(AttributeError, OSError):  # where it is linked otherwise it goes on writing
+        handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler
+        handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        handler(None)
 
 
 def _known_bits(image: Image.Image) -> int | None:
@@ -141,6 +154,7 @@ def _deep_colour(image: Image.Image, name: str) -> Image.Image | None:
 
 def _all_bits(image: Image.Image, opened: IO[bytes]) -> NDArray[np.integer[Any]] | None:
     """The page of an image file that Pillow stands at, as OpenCV reads it; None where it can't."""
+    cv2.setLogLevel(0)  # what it can't read is told by its result
     name = str(getattr(image, "filename", ""))
     if image.tell() and name:  # of a stack, which may be large, one page from the disk
         _, pages = cv2.imreadmulti(name, image.tell(), 1, flags=cv2.IMREAD_UNCHANGED)
@@ -173,7 +187,7 @@ def _to_8_bits(values: NDArray[np.generic], bits: int | None, name: str) -> UInt
         if bits not in (16, 32) and bits not in _said:
             _said.add(bits)
             _logger.warning(
-                "%s: %s in %d: taken as %d bits, 0 to %d, as %s says; other images like it, too", name,
+                "%s: %s in %d: taken as %d bits, 0 to %d, as %s says; the same goes for others like it", name,
                 f"{bits} bits", 8 * values.dtype.itemsize, bits, 2**bits - 1, said_by,
             )  # fmt: skip
         numbers = numbers / ((2**bits - 1) / 255)

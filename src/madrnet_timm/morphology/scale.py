@@ -15,6 +15,7 @@ _LARGEST = 0.45  # of the image's shorter side
 _HUMAN = (2.8, 7.0)  # µm, lengths of heads
 _SPREAD = 0.15  # of the logarithm of the lengths of one field's heads
 _MOST_SCALES = 3
+_MOST_VOTERS = 3000  # a scan has more, which would not change the outcome
 _LEAST_VOTES = 0.2  # of those of the first scale
 
 UInt8Array = NDArray[np.uint8]
@@ -72,6 +73,9 @@ def _is_green_region(image: UInt8Array, ground: Ground, region: Region) -> bool:
 def _peaks(place: NDArray[np.float64], weight: NDArray[np.float64]) -> list[float]:
     """Up to `_MOST_SCALES` places with most votes, none near another, as lengths."""
     out: list[float] = []
+    if len(place) > _MOST_VOTERS:
+        heaviest = np.argpartition(weight, -_MOST_VOTERS)[-_MOST_VOTERS:]
+        place, weight = place[heaviest], weight[heaviest]
     votes = (np.exp(-(((place[:, None] - place) / _SPREAD) ** 2) / 2) * weight).sum(axis=1)
     left = np.ones(len(place), dtype=bool)
     while left.any() and len(out) < _MOST_SCALES:
