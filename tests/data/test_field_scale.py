@@ -171,3 +171,12 @@ def test_kinds_by_what_is_shown():
         examine(np.full((250, 200, 3), 220, np.uint8), "field", name="x.png")
     with pytest.raises(InputError, match="look like a whole field of view"):
         examine(np.full((900, 900, 3), 220, np.uint8), "crop")
+
+
+def test_lengths_are_told_without_an_exponent():
+    stated = StatedScale(24.0, "TIFF resolution", "1058 dpi")
+    scale = SlideScale(doubted={24.0: 1450.4})
+    assert scale.um_per_px(Page(Path("x.tif"), stated=stated)) == (
+        None,
+        "TIFF resolution, 1058 dpi: not believed, heads would be 1450 µm long",
+    )

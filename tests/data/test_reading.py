@@ -222,6 +222,16 @@ def test_the_size_is_looked_at_before_decoding():
         decode(png_header(2000, 900), "x.png")
 
 
+def test_a_damaged_tiff_is_told_in_our_line_alone(capfd):
+    data = bytearray(
+        saved(np.random.default_rng(0).integers(0, 255, (200, 300), np.uint8), "TIFF", compression="tiff_lzw")
+    )
+    data[2000:2400] = bytes((7 * byte + 13) % 256 for byte in data[2000:2400])
+    with pytest.raises(InputError, match=r"x\.tif: can't read it as an image"):
+        decode(bytes(data), "x.tif")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_decoding_in_threads_leaves_the_warning_filters_alone():
     before = list(warnings.filters)
     good, bomb = saved(GRAY, "PNG"), png_header(9200, 9200)

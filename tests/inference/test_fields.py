@@ -208,6 +208,10 @@ def test_an_overlay_can_be_read_without_colour():
     same = field_overlay(image, rows, [c.astype(np.float32) for c in contours], black)
     assert not np.array_equal(other[:300, 200:], same[:300, 200:])  # the letters differ
     assert np.array_equal(other[:300, :200], same[:300, :200])
+    empty = field_overlay(image, (), (), marks, "nothing is stained: no object stands out from the background " * 3)
+    assert (empty[: len(image)] == image).all()
+    assert empty.shape[1] == image.shape[1]
+    assert (empty[len(image) :] < 100).any(axis=(1, 2)).sum() > 20  # lines of text
 
 
 def test_python_gives_the_same(predicted, slide, classifier):

@@ -41,7 +41,7 @@ def _landscape(rng):
 
 
 def _text(rng):
-    image = _ground(245, 245, 245)
+    image = np.full((*_SIZE, 3), 245, np.uint8)
     for y in range(130, _HEIGHT, 150):
         letters = "".join(rng.choice(list("abcdeopqsu  "), 20))
         cv2.putText(image, letters, (20, y), cv2.FONT_HERSHEY_DUPLEX, 4, (20, 20, 25), 10, cv2.LINE_AA)

@@ -134,8 +134,9 @@ class SlideScale:
                 self.doubted[scale] = scale * median
                 continue
             message = (
-                f"--um-per-px {scale:g}: heads would be {_plain(median * scale)} µm long (median of {len(lengths)}), those "
-                f"of human sperm have 3 to 7; did you mean {_plain(_fitting_scale(scale, median), 2)}?"
+                f"--um-per-px {_plain(scale)}: heads would be {_plain(median * scale)} µm long (median of "
+                f"{len(lengths)}), those of human sperm have 3 to 7; did you mean "
+                f"{_plain(_fitting_scale(scale, median), 2)}?"
             )
             if len(lengths) >= _ENOUGH:
                 raise InputError(message)

@@ -75,6 +75,52 @@ def coverage(polygon: NDArray[np.float64], size: int) -> NDArray[np.float32]:
     return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
 
 
+def _tail(
+    start: NDArray[np.float64],
+    direction: NDArray[np.float64],
+    across: NDArray[np.float64],
+    size: int,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """How much of each pixel a bent tail covers, ``(size, size)`` from 0 to 1.
+
+    Args:
+        start: Where it leaves the head, ``(x, y)``.
+        direction: Unit vector along the head, away from the tail.
+        across: Unit vector across the head.
+        size: Side of the image in pixels.
+        rng: Of the bend.
+    """
+    t = np.linspace(0, 1, 60)[:, None]
+    bend = rng.normal(0, 0.25)
+    path = start - direction * t * size * 0.6 + across * bend * (t * size * 0.6) ** 2 / size
+    line = np.zeros((size, size), dtype=np.uint8)
+    points = np.rint(path * 2**_SHIFT).astype(np.int32)
+    cv2.polylines(line, [points], False, 255, max(round(2 * size / 131), 1), cv2.LINE_AA, _SHIFT)
+    return line / 255.0
+
+
+def _stained(
+    cover: NDArray[np.float32], along: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A head on its background, ``(size, size, 3)``, and the colour of its nucleus.
+
+    Args:
+        cover: How much of each pixel is head.
+        along: Where each pixel lies along the head, 1 at the acrosome's end.
+        rng: Of the colours.
+    """
+    size = len(cover)
+    background = np.array([205, 160, 195]) + rng.normal(0, 9, size=3)
+    nucleus = np.array([92, 42, 120]) + rng.normal(0, 8, size=3)
+    acrosome = np.array([168, 84, 158]) + rng.normal(0, 8, size=3)
+    cap = 1 / (1 + np.exp(-10 * (along - rng.uniform(-0.05, 0.25))))[..., None]
+    gradient = rng.normal(0, 4, size=2)
+    ys, xs = np.mgrid[0:size, 0:size]
+    ground = background + ((xs * gradient[0] + ys * gradient[1]) / size)[..., None]
+    return ground + cover[..., None] * (cap * acrosome + (1 - cap) * nucleus - ground), nucleus
+
+
 def draw_head(
     shape: str = "Normal",
     seed: int | np.random.Generator = 0,
@@ -114,25 +160,12 @@ def draw_head(
     polygon = middle + local[:, :1] * direction + local[:, 1:] * across
     cover = coverage(polygon, size)
 
-    background = np.array([205, 160, 195]) + rng.normal(0, 9, size=3)
-    nucleus = np.array([92, 42, 120]) + rng.normal(0, 8, size=3)
-    acrosome = np.array([168, 84, 158]) + rng.normal(0, 8, size=3)
     ys, xs = np.mgrid[0:size, 0:size]
     along = ((xs - middle[0]) * direction[0] + (ys - middle[1]) * direction[1]) / a
-    cap = 1 / (1 + np.exp(-10 * (along - rng.uniform(-0.05, 0.25))))[..., None]
-    gradient = rng.normal(0, 4, size=2)
-    ground = background + ((xs * gradient[0] + ys * gradient[1]) / size)[..., None]
-    image = ground + cover[..., None] * (cap * acrosome + (1 - cap) * nucleus - ground)
-
+    image, nucleus = _stained(cover, along, rng)
     if tail:
-        t = np.linspace(0, 1, 60)[:, None]
         start = middle + local[360] @ np.stack([direction, across])  # the end opposite to the acrosome
-        bend = rng.normal(0, 0.25)
-        path = start - direction * t * size * 0.6 + across * bend * (t * size * 0.6) ** 2 / size
-        line = np.zeros((size, size), dtype=np.uint8)
-        points = np.rint(path * 2**_SHIFT).astype(np.int32)
-        cv2.polylines(line, [points], False, 255, max(round(2 * unit), 1), cv2.LINE_AA, _SHIFT)
-        weight = 0.55 * (line / 255.0 * (1 - cover))[..., None]
+        weight = 0.55 * (_tail(start, direction, across, size, rng) * (1 - cover))[..., None]
         image += weight * (nucleus - image)
     if debris if debris is not None else rng.random() < 0.3:
         spot = middle + size * 0.36 * np.array([np.cos(t0 := rng.uniform(0, 2 * np.pi)), np.sin(t0)])
@@ -141,10 +174,5 @@ def draw_head(
     image = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 0.7 * unit) + rng.normal(0, 2.5, size=image.shape)
 
     aspect_ratio, length, _ = moments(polygon)
-    return SyntheticHead(
-        image=np.clip(np.rint(image), 0, 255).astype(np.uint8),
-        mask=cover >= 0.5,
-        angle=float(angle),
-        aspect_ratio=aspect_ratio,
-        length=length,
-    )
+    photographed = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return SyntheticHead(photographed, cover >= 0.5, float(angle), aspect_ratio, length)

@@ -83,7 +83,7 @@ def _from_pillow(image: Image.Image, name: str) -> tuple[NDArray[np.generic], in
         raise InputError(f"{name}: {width}×{height} pixels are more than {MOST_PIXELS // 1_000_000} million; {CUT_UP}")
     try:
         bits, unsigned = _known_bits(image), _is_unsigned(image)
-        _silence_libtiff()
+        _silence_decoders()
         turned = ImageOps.exif_transpose(_deep_colour(image, name) or image)
         turned.load()
         if turned.mode.startswith(("I", "F")):
@@ -98,12 +98,14 @@ def _from_pillow(image: Image.Image, name: str) -> tuple[NDArray[np.generic], in
 
 
 @cache
-def _silence_libtiff() -> None:
-    """Keep the libtiff that Pillow links to from writing on the screen what is raised as an error anyway."""
-    with suppress(AttributeError, OSError):  # where it is linked otherwise it goes on writing
+def _silence_decoders() -> None:
+    """Keep libtiff and OpenCV from writing on the screen what is raised as an error anyway."""
+    with suppress(AttributeError, OSError):  # where Pillow is linked otherwise it goes on writing
         handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler
         handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
         handler(None)
+    with suppress(AttributeError):
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def _known_bits(image: Image.Image) -> int | None:
@@ -154,7 +156,6 @@ def _deep_colour(image: Image.Image, name: str) -> Image.Image | None:
 
 def _all_bits(image: Image.Image, opened: IO[bytes]) -> NDArray[np.integer[Any]] | None:
     """The page of an image file that Pillow stands at, as OpenCV reads it; None where it can't."""
-    cv2.setLogLevel(0)  # what it can't read is told by its result
     name = str(getattr(image, "filename", ""))
     if image.tell() and name:  # of a stack, which may be large, one page from the disk
         _, pages = cv2.imreadmulti(name, image.tell(), 1, flags=cv2.IMREAD_UNCHANGED)
