@@ -27,6 +27,7 @@ MODELS = (
     "madrnet_tf_efficientnet_lite0.hushem",
     "madrnet_tf_efficientnet_lite0.smids_ft_hushem",
     "madrnet_efficientnet_b0.hushem",
+    "madrnet_resnet50.hushem",
     "madrnet_tf_efficientnet_lite0.smids",
 )
 RISKS = (0.05, 0.1)
