@@ -104,10 +104,30 @@ def acrosome_vote(
     return abs(vote), (sign * line.axis[0], sign * line.axis[1])
 
 
-def acrosome_part(line: Profile, inside: Inside, forward: bool) -> tuple[float | None, float | None]:
-    """Share of the area and contrast of the pale part at the acrosome's end, by Otsu's threshold inside the head.
+def _behind_step(line: Profile, inside: Inside, forward: bool) -> float:
+    """Share of the area beyond the line across the head that parts its rows best in a paler and a darker part.
 
-    What lies within the blur of the outline counts as its row does. None where no paler part lies at that end.
+    As Otsu's threshold does for levels: the parts' means differ most, weighted by the areas.
+    """
+    known = np.flatnonzero(inside.cells.any(axis=1))
+    known = known if forward else known[::-1]  # the acrosome's end comes last
+    cells = inside.cells[known]
+    density = (inside.density[known] * cells).sum(axis=1) / cells.sum(axis=1)
+    area = np.cumsum(line.width[known])
+    stain = np.cumsum(line.width[known] * density)
+    before, after = area[:-1], area[-1] - area[:-1]
+    step = np.clip(stain[:-1] / before - (stain[-1] - stain[:-1]) / after, 0, None)
+    place = int(known[(before * after * step**2).argmax()])
+    beyond = line.width[place + 1 :] if forward else line.width[:place]
+    return float(beyond.sum() / line.width.sum())
+
+
+def acrosome_part(line: Profile, inside: Inside, forward: bool) -> tuple[float | None, float | None]:
+    """Share of the area and contrast of the pale part at the acrosome's end; None where no paler part lies there.
+
+    The share is the mean of two that err to opposite sides: of the cells that are paler than Otsu's threshold, which
+    takes pale spots of the nucleus with it, and of what lies beyond the line across the head that parts it best, which
+    leaves out the acrosome's hem. What lies within the blur of the outline counts as its row does.
 
     Args:
         line: The head's profile.
@@ -126,9 +146,10 @@ def acrosome_part(line: Profile, inside: Inside, forward: bool) -> tuple[float |
     known = np.flatnonzero(cells)
     share = np.interp(place, known, found[known] / cells[known])
     at = share * line.width
-    fraction = float(at.sum() / line.width.sum())
+    by_cell = float(at.sum() / line.width.sum())
     behind = line.width - at
     toward = 1 if forward else -1
-    if not 0.05 < fraction < 0.95 or toward * ((at @ place) / at.sum() - (behind @ place) / behind.sum()) <= 0:
+    if not 0.05 < by_cell < 0.95 or toward * ((at @ place) / at.sum() - (behind @ place) / behind.sum()) <= 0:
         return None, None
+    fraction = (by_cell + _behind_step(line, inside, forward)) / 2
     return fraction, float(1 - line.stain[pale].mean() / line.stain[inside.cells & ~pale].mean())
