@@ -6,6 +6,7 @@ import numpy as np
 
 from ..opencv import cv2
 from .axis import Profile
+from .edge import component
 from .segment import BoolArray, FloatArray, Segmentation
 
 __all__ = ["Inside", "acrosome_part", "acrosome_vote", "inside_of"]
@@ -72,15 +73,17 @@ def _tail(found: Segmentation, line: Profile, distance: FloatArray) -> float:
     """Part of the way beyond the outline that something goes along with at the first end, less that at the last."""
     threshold = max(_TAIL_NOISE * found.noise, _TAIL_DARKNESS * float(found.darkness[found.mask].mean()))
     dark = (found.darkness > threshold) & ~found.closed | found.mask
-    _, labels = cv2.connectedComponents(dark.view(np.uint8), connectivity=8)
-    hanging = labels == np.bincount(labels[found.mask]).argmax()
-    points = cv2.findNonZero((hanging & (distance > _TAIL_FROM) & (distance < _TAIL_TO)).view(np.uint8))
+    hanging = component(dark, found.mask)
+    if hanging is None:
+        return 0.0
+    around = (distance > _TAIL_FROM) & (distance < _TAIL_TO)
+    points = cv2.findNonZero((hanging & around).view(np.uint8))
     if points is None:
         return 0.0
     points = points.reshape(-1, 2)
     along = (points - np.array(line.center)) @ np.array(line.axis)
     steps = (distance[points[:, 1], points[:, 0]] - _TAIL_FROM) // _TAIL_STEP
-    first, last = (len(np.unique(steps[side])) for side in (along < -line.length / 4, along > line.length / 4))
+    first, last = (len(set(steps[side].tolist())) for side in (along < -line.length / 4, along > line.length / 4))
     return (first - last) / ((_TAIL_TO - _TAIL_FROM) / _TAIL_STEP)
 
 

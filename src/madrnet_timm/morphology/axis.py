@@ -44,6 +44,8 @@ class Profile:
         axis: Unit vector ``(x, y)`` from row 0 to the last row.
         center: Centroid ``(x, y)``.
         length: Pixels from end to end.
+        along: Variance along the axis.
+        across: Variance across it.
     """
 
     cover: FloatArray
@@ -53,11 +55,13 @@ class Profile:
     axis: tuple[float, float]
     center: tuple[float, float]
     length: float
+    along: float
+    across: float
 
 
 def profile(mask: BoolArray, darkness: FloatArray, contour: NDArray[np.int32]) -> Profile:
     """Profile of a head along its long axis; ``contour`` is its outline ``(points, 2)`` in the mask's pixels."""
-    center, axis, _, _ = principal_axis(mask)
+    center, axis, *variances = principal_axis(mask)
     offset = contour - np.array(center)
     along, across = offset @ np.array(axis), offset @ np.array((-axis[1], axis[0]))
     low, high = float(along.min()) - 0.5, float(along.max()) + 0.5
@@ -76,4 +80,4 @@ def profile(mask: BoolArray, darkness: FloatArray, contour: NDArray[np.int32]) -
     stain = cv2.warpAffine(darkness, matrix, size, flags=flags)
     width = cover.sum(axis=1, dtype=np.float64)
     dark = (cover * stain).sum(axis=1, dtype=np.float64) / np.maximum(width, 1e-6)
-    return Profile(cover, stain, width, dark, axis, center, high - low)
+    return Profile(cover, stain, width, dark, axis, center, high - low, *variances)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ..opencv import cv2
 from .waist import Waist, waists
 
-__all__ = ["Outlined", "component", "fill_holes", "outlined"]
+__all__ = ["Outlined", "component", "fill_holes", "outlined", "window_of"]
 
 HEAD = 100
 """About the length of a head in pixels, at the resolution that the outline is found at."""
@@ -23,9 +23,8 @@ _STEP = 5  # px that the outline may move outwards at a time
 _ROUNDS = 5
 _GROWTH = 32  # px that the outline may move outwards in all
 _SETTLED = 0.01  # of the area
-_DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _STEP + 1, 2 * _STEP + 1))
-_DISC = _DISC | _DISC.T
 _SQUARE = np.ones((9, 9), np.uint8)
+_SMALL_SQUARE = np.ones((2 * (_STEP - 3) + 1, 2 * (_STEP - 3) + 1), np.uint8)
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 FloatArray = NDArray[np.float32]
@@ -73,7 +72,7 @@ def fill_holes(mask: BoolArray, largest: float = np.inf) -> BoolArray:
     return cv2.drawContours(filled, holes, -1, 1, cv2.FILLED).view(bool) if holes else mask
 
 
-def _window(mask: BoolArray, margin: int) -> tuple[slice, slice]:
+def window_of(mask: BoolArray, margin: int) -> tuple[slice, slice]:
     """Rows and columns that a mask takes, and ``margin`` pixels more."""
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     return (
@@ -84,7 +83,7 @@ def _window(mask: BoolArray, margin: int) -> tuple[slice, slice]:
 
 def without_tail(mask: BoolArray, core: BoolArray) -> BoolArray:
     """``mask`` opened by a disc of `_TAIL_RADIUS` of the head's inscribed radius."""
-    window = _window(mask, 0)
+    window = window_of(mask, 0)
     inside = np.ascontiguousarray(mask[window])
     padded = cv2.copyMakeBorder(inside.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     inner = np.ascontiguousarray(cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1])
@@ -104,6 +103,21 @@ def _parted(
     mask: BoolArray, darkness: FloatArray, core: BoolArray, middle: tuple[float, float] | None
 ) -> tuple[BoolArray, bool, bool, bool]:
     """``mask`` cut at its waists; whether something else than a head was cut off, a head was, there was a waist."""
+    window = window_of(mask, 1)
+    if middle is not None:
+        middle = (middle[0] - window[1].start, middle[1] - window[0].start)
+    part, *found = _cut_at_waists(
+        *(np.ascontiguousarray(whole[window]) for whole in (mask, darkness, core)),
+        middle,
+    )
+    out = np.zeros_like(mask)
+    out[window] = part
+    return out, *found
+
+
+def _cut_at_waists(
+    mask: BoolArray, darkness: FloatArray, core: BoolArray, middle: tuple[float, float] | None
+) -> tuple[BoolArray, bool, bool, bool]:
     cut = touching = doubtful = False
     for _ in range(4):
         across = waists(mask, darkness)
@@ -168,11 +182,17 @@ def _behind(mask: BoolArray, stain: FloatArray) -> tuple[BoolArray, FloatArray]:
     return deep.view(bool), np.where(weight > 1e-4, total / np.maximum(weight, 1e-4), np.inf)
 
 
+def _reach(mask: BoolArray) -> BoolArray:
+    """``mask`` and what lies within `_STEP` pixels, by an octagon."""
+    wide = cv2.dilate(mask.view(np.uint8), _SMALL_SQUARE)
+    return cv2.dilate(wide, _CROSS, iterations=3).view(bool)
+
+
 def _half_height(mask: BoolArray, darkness: FloatArray, floor: float, closed: BoolArray) -> BoolArray:
     """``mask`` moved to where the darkness falls to `_BODY` of that behind it, at each place; not into ``closed``."""
     for _ in range(_ROUNDS):
         inner, behind = _behind(mask, darkness)
-        reach = cv2.dilate(mask.view(np.uint8), _DISC).view(bool) & ~closed
+        reach = _reach(mask) & ~closed
         moved = component(reach & (inner | (darkness > np.maximum(_BODY * behind, floor))), mask)
         if moved is None:
             break
@@ -187,7 +207,7 @@ def _half_height(mask: BoolArray, darkness: FloatArray, floor: float, closed: Bo
 def _foot(mask: BoolArray, stain: FloatArray, floor: float, closed: BoolArray) -> BoolArray:
     """``mask``, whose outline lies at half height, with the foot of the edge."""
     _, behind = _behind(mask, stain)
-    reach = cv2.dilate(mask.view(np.uint8), _DISC).view(bool) & ~closed
+    reach = _reach(mask) & ~closed
     foot = component(mask | (reach & (stain > np.maximum(_EDGE * behind, floor))), mask)
     return mask if foot is None else fill_holes(foot)
 
@@ -225,7 +245,7 @@ def outlined(
     mask, cut, touching, doubtful = _parted(mask, darkness, core, middle)
     no_head = dark & ~mask if closed is None else (dark & ~mask) | closed
     floor = 4 * noise * float((stain[core] / np.maximum(darkness[core], 1)).min())
-    near = _window(mask, _GROWTH)
+    near = window_of(mask, _GROWTH)
     start, around = np.ascontiguousarray(mask[near]), np.ascontiguousarray(darkness[near])
     moved = _half_height(start, around, 4 * noise, no_head[near])
     mask = np.zeros_like(mask)

@@ -1,7 +1,7 @@
 """Measurement of a sperm head: axes, aspect ratio γ, direction of the acrosome."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ from PIL import Image
 
 from ..opencv import cv2
 from .acrosome import acrosome_vote, inside_of
-from .axis import principal_axis, profile
+from .axis import Profile, principal_axis, profile
+from .edge import window_of
 from .pixels import as_rgb
 from .placed import Placed
 from .segment import BoolArray, FloatArray, Segmentation, segment, segment_object
@@ -200,14 +201,17 @@ def _neck_mask(
     found: Segmentation, distance: FloatArray, center: tuple[float, float], toward: tuple[float, float], reach: float
 ) -> BoolArray:
     """What was cut off of the dark object within ``reach`` pixels of the head's rear half, where it hangs on to it."""
-    height, width = found.mask.shape
-    x, y = np.arange(width) - center[0], np.arange(height)[:, None] - center[1]
-    behind = x * toward[0] + y * toward[1] < 0
-    near = (found.tail & behind & (distance <= reach)).astype(np.uint8)
+    window = window_of(found.mask, int(reach) + 2 * _THIN)
+    rows, columns = (np.arange(part.start, part.stop) for part in window)
+    behind = (columns - center[0]) * toward[0] + (rows[:, None] - center[1]) * toward[1] < 0
+    head, distance = found.mask[window], distance[window]
+    near = (found.tail[window] & behind & (distance <= reach)).astype(np.uint8)
     near = cv2.morphologyEx(near, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_THIN, _THIN)))
     # the opening may leave a gap of a rim's width between the head and its neck
     _, labels = cv2.connectedComponents(near | (distance < _THIN).astype(np.uint8), connectivity=8)
-    return (near > 0) & (labels == labels[found.mask][0])
+    neck = np.zeros_like(found.mask)
+    neck[window] = (near > 0) & (labels == labels[head][0])
+    return neck
 
 
 def _turned(image: NDArray[Any], quarters: int) -> NDArray[Any]:
@@ -230,20 +234,19 @@ def _is_unstable(look: Callable[[int], Segmentation | None], head: HeadMorpholog
     return False
 
 
-def _has_neighbour(found: Segmentation) -> bool:
+def _has_neighbour(found: Segmentation, line: Profile) -> bool:
     """Whether another dark object of this size lies near."""
-    center, _, major, _ = principal_axis(found.mask)
-    distance = np.linalg.norm(found.others - np.array(center), axis=1)
-    return bool((distance < _NEIGHBOUR * 4 * np.sqrt(major)).any())
+    distance = np.linalg.norm(found.others - np.array(line.center), axis=1)
+    return bool((distance < _NEIGHBOUR * 4 * np.sqrt(line.along)).any())
 
 
-def _flags(found: Segmentation, at_border: bool, solidity: float | None, vote: float) -> set[str]:
+def _flags(found: Segmentation, line: Profile, at_border: bool, solidity: float | None, vote: float) -> set[str]:
     """Reasons for care that one look tells, see `HeadMorphology`."""
     reasons = {
         "touches_border": at_border,
         "low_contrast": found.darkness[found.mask].mean() < 6 * found.noise,
         "cut_neck": found.cut,
-        "two_heads": found.touching or _has_neighbour(found),
+        "two_heads": found.touching or _has_neighbour(found, line),
         "irregular": solidity is not None and solidity < _IRREGULAR,
         "polarity": vote < _DOUBTFUL_VOTE,
     }
@@ -259,8 +262,8 @@ def _measured(found: Segmentation, size: tuple[int, int], um_per_px: float | Non
     contour = (outline / zoom + offset).astype(np.float32)
     hull_area = cv2.contourArea(cv2.convexHull(outline))
     solidity = float(cv2.contourArea(outline) / hull_area) if hull_area > 0 else None
-    (cx, cy), _, major, minor = principal_axis(found.mask)
     line = profile(found.mask, found.darkness, outline)
+    (cx, cy), major, minor = line.center, line.along, line.across
     inside = inside_of(line, found.ground)
     distance = cv2.distanceTransform((~found.mask).view(np.uint8), cv2.DIST_L2, 5)
     vote, (dx, dy) = acrosome_vote(found, line, inside, distance)
@@ -281,7 +284,7 @@ def _measured(found: Segmentation, size: tuple[int, int], um_per_px: float | Non
     shape = head_shape(found, line, inside, (dx, dy))
     edge = max(1.0, 1.5 / zoom)  # the outermost outline lies up to a pixel of the working frame inside
     whole = edge <= contour.min() and (contour.max(axis=0) <= (width - 1 - edge, height - 1 - edge)).all()
-    flags = _flags(found, not whole, solidity, vote)
+    flags = _flags(found, line, not whole, solidity, vote)
     placed = Placed(mask, at_image_scale(found.mask | neck) & ~mask, found.origin, size)
     return HeadMorphology(
         placed=placed,
@@ -295,7 +298,7 @@ def _measured(found: Segmentation, size: tuple[int, int], um_per_px: float | Non
         area=float(found.mask.sum()) / zoom**2,
         perimeter=float(cv2.arcLength(outline, True)) / zoom,
         solidity=solidity,
-        **asdict(shape),
+        **vars(shape),
         flags=frozenset(flags),
         um_per_px=um_per_px,
     )

@@ -60,6 +60,14 @@ def _ellipse_overlap(mask: NDArray[np.bool_]) -> float:
     return inside / (total + float(np.count_nonzero(mask)) - inside)
 
 
+def _in_parts(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means of `PROFILE_PARTS` equal parts, as `numpy.array_split` makes them."""
+    size, longer = divmod(len(values), PROFILE_PARTS)
+    sizes = np.full(PROFILE_PARTS, size)
+    sizes[:longer] += 1
+    return np.add.reduceat(values, np.cumsum(sizes) - sizes) / sizes
+
+
 def head_shape(found: Segmentation, line: Profile, inside: Inside, direction: tuple[float, float]) -> HeadShape:
     """Shape and stain of a segmented head.
 
@@ -86,7 +94,7 @@ def head_shape(found: Segmentation, line: Profile, inside: Inside, direction: tu
     extent = float(np.count_nonzero(line.cover.max(axis=0) > 0.5))
     fraction, contrast = acrosome_part(line, inside, forward)
     top = max(float(np.percentile(dark, 95)), 1e-6)
-    widths = [float(part.mean()) for part in np.array_split(width, PROFILE_PARTS)]
+    widths, stains = _in_parts(width), _in_parts(profile) / top
     return HeadShape(
         ellipticity=_ellipse_overlap(mask),
         regularity=float(np.pi * line.length * extent / (4 * len(dark))),
@@ -94,6 +102,6 @@ def head_shape(found: Segmentation, line: Profile, inside: Inside, direction: tu
         asymmetry=float(np.abs(left - right).sum() / line.width.sum()),
         acrosome_fraction=fraction,
         acrosome_contrast=contrast,
-        stain_profile=tuple(float(part.mean()) / top for part in np.array_split(profile, PROFILE_PARTS)),
-        width_profile=tuple(part / max(widths) for part in widths),
+        stain_profile=tuple(stains.tolist()),
+        width_profile=tuple((widths / widths.max()).tolist()),
     )
