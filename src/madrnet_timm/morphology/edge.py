@@ -144,12 +144,17 @@ def _cut_at_waists(
 
 
 def _is_meant_whole(waist: Waist, middle: tuple[float, float]) -> bool:
-    """Whether two parts together lie nearer to the middle than each: one head with a waist, or both were cropped."""
+    """Whether two parts together lie nearer to the middle than each: one head with a waist, or both were cropped.
+
+    A part of less than half of the other's area is a neck: a part of the same head, but not of what is measured.
+    """
     centers, areas = [], []
     for part in (waist.smaller, waist.larger):
         moments = cv2.moments(part.view(np.uint8), binaryImage=True)
         centers.append((moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]))
         areas.append(moments["m00"])
+    if min(areas) < 0.5 * max(areas):
+        return False
     places = np.array([*centers, np.average(centers, axis=0, weights=areas)]) - middle
     return int(np.hypot(*places.T).argmin()) == 2
 
