@@ -60,7 +60,7 @@ def fresh_python() -> Iterator[FreshPython]:
 @pytest.fixture(scope="session")
 def madrnet(fresh_python: FreshPython) -> Callable[..., CompletedProcess[str]]:
     """The command, in a process of its own; keywords are variables of its environment."""
-    return lambda *args, **env: fresh_python("-m", "madrnet_timm.cli", *args, env=os.environ | env)
+    return lambda *args, **env: fresh_python("-m", "madrnet_timm.cli", *args, env=os.environ | env, package=True)
 
 
 @pytest.fixture

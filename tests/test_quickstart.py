@@ -16,7 +16,7 @@ from tests.inference.conftest import write_model
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_nearly_all_heads_that_it_has_never_seen_are_right(seed, tmp_path):
     """On the fold held out, whose heads differ with the seed, and on heads drawn anew."""
     metrics = train(quickstart_config(tmp_path / "run", parser().parse_args(["quickstart"]).epochs, seed))

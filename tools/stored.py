@@ -1,7 +1,7 @@
 """The stored runs of docs/results: descriptions, held-out predictions, and what follows from them."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -44,10 +44,15 @@ def predictions(name: str) -> list[dict[str, str]]:
     return read_csv(RESULTS / f"{name}.csv")
 
 
+def summary(name: str, seeds: Collection[int] = ()) -> Summary:
+    """Figures of a stored run, over some of its seeds; over all where none is given."""
+    own = {int(row["seed"]) for row in predictions(name)}
+    return _summary(name, frozenset(own & set(seeds) if seeds else own))
+
+
 @cache
-def summary(name: str, seeds: tuple[int, ...] | None = None) -> Summary:
-    """Figures of a stored run, over all its seeds or over some."""
-    rows = [row for row in predictions(name) if seeds is None or int(row["seed"]) in seeds]
+def _summary(name: str, seeds: frozenset[int]) -> Summary:
+    rows = [row for row in predictions(name) if int(row["seed"]) in seeds]
     return summarize_predictions(rows, read_runs()[name]["classes"])
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from madrnet_timm.data.folds import make_folds
+from madrnet_timm.data.folds import make_folds, shipped_folds
 from madrnet_timm.data.groups import find_groups, numbered, overlapping_pairs, twin_pairs
 from madrnet_timm.data.sources import drop_conflicts, images_of, load
 from madrnet_timm.data.synthetic import draw_head
@@ -119,9 +119,14 @@ def test_too_few_groups():
         make_folds(load("synthetic", count=3), folds=5)
 
 
+@pytest.fixture(scope="module")
+def smids(smids_dir):
+    return load("smids", smids_dir)  # 3,000 images, each compared with every other
+
+
 @pytest.mark.slow
-def test_smids_known_duplicates_and_conflicts(smids_dir):
-    records = load("smids", smids_dir)
+def test_smids_known_duplicates_and_conflicts(smids):
+    records = smids
     assert np.bincount(records["label"]).tolist() == [1005, 974, 1021]
     hashes = records["pixel_sha256"]
     assert len(set(hashes)) == 2951
@@ -136,3 +141,14 @@ def test_smids_known_duplicates_and_conflicts(smids_dir):
     of_hash = {}
     for value, g in zip(hashes, group, strict=True):
         assert of_hash.setdefault(value, g) == g
+
+
+@pytest.mark.slow
+def test_shipped_folds_of_smids_are_those_of_the_rule(smids):
+    records, _ = drop_conflicts(smids)
+    groups = np.array(records["group"])
+    for seed in range(3):
+        folds = shipped_folds("smids", records, seed)
+        assert np.array_equal(folds, make_folds(records, 5, seed))
+        first = {}
+        assert all(first.setdefault(group, fold) == fold for group, fold in zip(groups, folds, strict=True))

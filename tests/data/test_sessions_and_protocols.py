@@ -18,7 +18,7 @@ from madrnet_timm.data.folds import (
     shipped_folds,
 )
 from madrnet_timm.data.sessions import find_sessions
-from madrnet_timm.data.sources import class_names, drop_conflicts, drop_unused_classes, load
+from madrnet_timm.data.sources import class_names, drop_unused_classes, load
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
 
@@ -82,17 +82,6 @@ def test_shipped_folds_of_hushem_are_those_of_the_rule(hushem_dir, seed):
     assert shipped_folds("synthetic", records, 0) is None
     other = load("synthetic", count=6)
     assert shipped_folds("hushem", other, 0) is None
-
-
-@pytest.mark.slow
-def test_shipped_folds_of_smids_are_those_of_the_rule(smids_dir):
-    records, _ = drop_conflicts(load("smids", smids_dir))
-    groups = np.array(records["group"])
-    for seed in range(3):
-        folds = shipped_folds("smids", records, seed)
-        assert np.array_equal(folds, make_folds(records, 5, seed))
-        first = {}
-        assert all(first.setdefault(group, fold) == fold for group, fold in zip(groups, folds, strict=True))
 
 
 @pytest.fixture

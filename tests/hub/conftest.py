@@ -43,7 +43,12 @@ def environment(hub: LoopbackHub, tmp_path: Path) -> dict[str, str]:
 def python(environment: dict[str, str], fresh_python: FreshPython) -> Callable[..., CompletedProcess[str]]:
     """Run Python with arguments in a process of its own, whose environment names the loopback Hub."""
 
-    return lambda *args, **changes: fresh_python(*args, env=environment | changes)
+    def run(*args: object, **changes: str) -> CompletedProcess[str]:
+        # a copy of the package, which a test may change between two processes, is imported by each of them
+        package = environment.get("PYTHONPATH") == os.environ.get("PYTHONPATH")
+        return fresh_python(*args, env=environment | changes, package=package)
+
+    return run
 
 
 @pytest.fixture

@@ -125,7 +125,8 @@ def test_killed_at_every_request_and_given_again(hub, fresh_python, model_dir, e
 
     def publish():
         words = ("-m", "madrnet_timm.cli", "publish", model_dir, "--repo", REPO, "--tag", "v1")
-        return fresh_python(*words, env=environment, started=lambda pid: setattr(hub, "pid", pid)).returncode
+        started = lambda pid: setattr(hub, "pid", pid)  # noqa: E731
+        return fresh_python(*words, env=environment, started=started, package=True).returncode
 
     killed = 0
     for number in range(60):

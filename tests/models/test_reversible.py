@@ -362,7 +362,7 @@ def test_keeping_the_last_execution_hardly_raises_the_peak():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads VmHWM of Linux")
-def test_resident_memory_does_not_grow_with_depth():
+def test_resident_memory_does_not_grow_with_depth(fresh_python):
     """In a process of its own each: one buffer for the random states, so that they don't pin freed blocks."""
     code = """
 import sys, torch
@@ -376,10 +376,7 @@ for _ in range(2):
     sum(y.square().sum() for y in module(*x)).backward()
 print([line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0])
 """
-    kib = {
-        depth: int(subprocess.run([sys.executable, "-c", code, str(depth)], capture_output=True, check=True).stdout)
-        for depth in (3, 48)
-    }
+    kib = {depth: int(fresh_python("-c", code, depth).stdout) for depth in (3, 48)}
     plain = (48 - 3) * 2 * 3 * 4096  # KiB: outputs of convolution, GELU and dropout in each half step
     assert kib[48] - kib[3] < 0.03 * plain
 

@@ -96,7 +96,8 @@ def test_overview_by_counting(name):
 @pytest.mark.parametrize("control", CONTROLS)
 @pytest.mark.parametrize(("key", "run"), [("table_2", "hushem-madrnet"), ("table_6", "smids-madrnet")])
 def test_controls_by_counting(key, run, control):
-    rows = [found for found in control_rows(control, RUNS[run]["dataset"]) if found["seed"] in seeds_in(stored(run))]
+    seeds = {found["seed"] for found in stored(run)}
+    rows = [found for found in control_rows(control, RUNS[run]["dataset"]) if found["seed"] in seeds]
     right, images = right_of(rows)
     value = mean_sd(fold_accuracies(rows))
     assert row(f"accuracy {key}", f"control: {control}")[1:] == ["", value, *[""] * 6]

@@ -29,7 +29,6 @@ from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.run_folder import RunFolder
 
-from ..conftest import EXAMPLES
 from .conftest import SMALL, killed_in, rows, write_heads
 
 
@@ -422,14 +421,13 @@ def test_a_model_copied_out_of_its_run_is_found_out(run, tmp_path, train_command
     assert f"{count} more of them are left out" in (tmp_path / "out" / "model" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("what", [[str(EXAMPLES / "train.py")], ["-m", "madrnet_timm.commands.train"]])
-def test_two_processes(tmp_path, heads, what):
+def test_two_processes(tmp_path, heads):
     """Accelerate's launcher with two processes: every held-out image counted once."""
     env = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-        *what, "--dataset", "folder", "--data-dir", str(heads), "--output", str(tmp_path / "run"),
-        *SMALL, "--batch-size", "4", "--epochs", "1", "--workers", "1",
+        "-m", "madrnet_timm.commands.train", "--dataset", "folder", "--data-dir", str(heads),
+        "--output", str(tmp_path / "run"), *SMALL, "--batch-size", "4", "--epochs", "1", "--workers", "1",
     ]  # fmt: skip
     subprocess.run(command, env=env, check=True, timeout=300)
     predictions = rows(tmp_path / "run" / "predictions.csv")

@@ -128,8 +128,8 @@ class Summary:
     Attributes:
         folds: Figures of each fold and seed.
         mean: Of each figure over the folds; that of a control has the name `control_key`.
-        sd: Standard deviation of the same; NaN for a single fold.
-        t_half_width: Half of the 95 % t interval of the same; NaN for a single fold.
+        sd: Standard deviation of each figure over the folds; NaN for a single fold.
+        t_half_width: Half of the 95 % t interval of each mean; NaN for a single fold.
         images: Number of held-out images, each counted once whatever the number of seeds.
         pooled: Of all held-out images together.
     """

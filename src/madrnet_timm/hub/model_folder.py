@@ -75,7 +75,7 @@ class ModelFolder:
 
     @property
     def data_sets(self) -> set[str]:
-        """The same, and that of the model itself."""
+        """Data sets known by name that it, its initial weights or its teachers learned from."""
         return (self.learned_before | {self.info.dataset}) - {"folder", "npy"}
 
     @property

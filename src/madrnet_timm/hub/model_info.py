@@ -38,13 +38,13 @@ class ModelInfo:
         relative_length: Median length of a head over the longer side of its image in the training images.
         protocol: What was trained and measured on which images.
         accuracy: On held-out images, 0 to 1.
-        confusion_matrix: Of the same, rows are the reference; each image counts once per seed.
-        controls: Accuracy of the controls on the same.
-        held_out: Number of them.
-        auc: Of the same, see `madrnet_timm.evaluation.metrics.with_probabilities`.
-        calibration_error: Of the same, not calibrated.
-        calibration: By them.
-        guarantee: What they allow to promise.
+        confusion_matrix: Of those images; rows are the reference, each image counts once per seed.
+        controls: Accuracy of the controls there.
+        held_out: Number of the held-out images.
+        auc: On those images, see `madrnet_timm.evaluation.metrics.with_probabilities`.
+        calibration_error: On those images, not calibrated.
+        calibration: By those images.
+        guarantee: What those images allow to promise.
     """
 
     version: str | None = None

@@ -39,7 +39,7 @@ def field_overlay(
     Args:
         image: The field, RGB ``(height, width, 3)`` uint8.
         rows: Of its heads, see `prediction_row`.
-        contours: Of the same, in the field's pixels.
+        contours: Of these heads, in the field's pixels.
         marks: Of the model's classes, see `class_marks`.
         reason: Why nothing was found; it is written below the field.
     """

@@ -17,7 +17,7 @@ COLUMNS = {
     "head": "Number of the head in its field, from 1, in reading order; empty for a crop, as are the next six.",
     "x0": "Left edge of the head's box in its field, in pixels.",
     "y0": "Upper edge of the box.",
-    "x1": "Right edge of the box, the first column behind it.",
+    "x1": "Right edge of the box, the first column after it.",
     "y1": "Lower edge of the box, the first row below it.",
     "center_x": "Centre of the head in its field, in pixels from the left.",
     "center_y": "Centre of the head in its field, in pixels from the top.",

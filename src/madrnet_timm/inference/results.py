@@ -117,8 +117,8 @@ class ResultsInfo:
         no_head_class: Name of the class without a head.
         protocol: How the model was trained and measured.
         accuracy: On held-out images.
-        confusion_matrix: On the same; a row for each true class, empty if unknown.
-        held_out: Number of them.
+        confusion_matrix: On those images; a row for each true class, empty if unknown.
+        held_out: Number of the held-out images.
         threshold: Lowest probability of the chosen class at which the model decides; below it abstains.
         promised_risk: Share of wrong ones, at most, among the heads decided on, for heads like the model's held-out
             ones; None where nothing is promised.

@@ -1,4 +1,4 @@
-"""A model that knows what is no sperm, in front of one that does not."""
+"""A model that knows what is no sperm, before one that does not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -33,7 +33,7 @@ class Evidence:
     """Figures and how they came about.
 
     Attributes:
-        metrics: On held-out images, with the controls on the same.
+        metrics: On held-out images, beside the controls there.
         protocol: What was trained and measured on which images.
         calibration: By the held-out images; None where it is not known.
         guarantee: What they allow to promise; None where it is not known.
@@ -98,7 +98,7 @@ def evidence_of_fold(
     Args:
         config: Of the training.
         division: Of its data.
-        metrics: On the held-out images, with the controls on the same.
+        metrics: On the held-out images, beside the controls there.
         probabilities: Of the held-out images, ``(images, classes)``, in the order of the records.
     """
     divided = divided_groups(division.records["group"], division.folds.tolist())

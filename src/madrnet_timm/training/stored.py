@@ -35,7 +35,7 @@ class StoredRun:
         seed: Of folds and training.
         fold: That was held out.
         config: Of the run.
-        metrics: On the held-out images, with the ``controls`` on the same.
+        metrics: On the held-out images, beside the ``controls`` there.
         predictions: One row per image.
         history: One row per epoch.
     """

@@ -22,7 +22,7 @@ def train(config: RunConfig) -> Metrics:
     """Train one fold and write its run folder.
 
     Returns:
-        The metrics on the held-out fold, with the controls on the same.
+        The metrics on the held-out fold, beside the controls there.
 
     Raises:
         InputError: A user's mistake, found before training starts; or a disk that can't be written, later.
