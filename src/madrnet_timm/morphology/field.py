@@ -128,9 +128,7 @@ def _choose(image: UInt8Array, dark: UInt8Array, ground: Ground, length: float, 
 def _measured_all(
     rgb: UInt8Array, ground: Ground, choice: _Choice, length: float, um_per_px: float | None
 ) -> FieldSearch:
-    measured = [
-        measure_in_field(rgb, ground, choice.owner, candidate, 2 * length, um_per_px) for candidate in choice.heads
-    ]
+    measured = [measure_in_field(rgb, ground, choice.owner, candidate, um_per_px) for candidate in choice.heads]
     found = 2 * length / _WORKING_LENGTH * np.array([candidate.region.length for candidate in choice.heads])
     heads = [head for head in measured if head.center is not None]
     if not heads:

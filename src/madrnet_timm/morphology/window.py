@@ -1,5 +1,6 @@
 """Measuring one object of a field, whose place is known."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from .regions import Region
 
 __all__ = ["measure_in_field"]
 
-_SIDE = 2.7  # head lengths, about what a crop of HuSHeM shows
+_MARGIN = 0.9  # of the root of a head's area: what `measure_object` looks at around it, and a little more
 _NEAR = 2  # px: an outline that comes so near to the surround is cut by it
 
 UInt8Array = NDArray[np.uint8]
@@ -26,7 +27,6 @@ def measure_in_field(
     ground: Ground,
     owner: NDArray[np.int32],
     candidate: Candidate,
-    length: float,
     um_per_px: float | None,
 ) -> HeadMorphology:
     """What `measure_object` gives for a candidate, in the field's coordinates.
@@ -36,11 +36,10 @@ def measure_in_field(
         ground: Its background, on a smaller image of it.
         owner: Number of the candidate that is nearest to each pixel, on another smaller image, that of the candidates.
         candidate: The head.
-        length: Of the field's heads in pixels of the field.
         um_per_px: Micrometres per pixel, if known.
     """
     size = rgb.shape[:2]
-    view = _View.around(candidate.region.center, _SIDE * length, owner.shape, size)
+    view = _View.around(candidate.region, owner.shape, size)
     near = view.source(owner.shape)
     own = owner[near] == candidate.number
     core = _within(candidate.region, near, own.shape)
@@ -83,13 +82,13 @@ class _View:
     size: tuple[int, int]
 
     @classmethod
-    def around(cls, center: tuple[float, float], side: float, shape: tuple[int, ...], size: tuple[int, int]) -> "_View":
-        """A square around a point of an image of this shape; what of it lies in the field."""
-        x, y = (
-            (place + 0.5) * whole / part for place, whole, part in zip(center, size[::-1], shape[::-1], strict=True)
-        )
-        left, top = max(round(x - side / 2), 0), max(round(y - side / 2), 0)
-        right, bottom = min(round(x + side / 2), size[1]), min(round(y + side / 2), size[0])
+    def around(cls, region: Region, shape: tuple[int, ...], size: tuple[int, int]) -> "_View":
+        """What lies around a region of an image of this shape."""
+        margin = _MARGIN * math.sqrt(region.area)
+        x, y = size[1] / shape[1], size[0] / shape[0]
+        x0, y0, x1, y1 = region.box
+        left, top = max(math.floor((x0 - margin) * x), 0), max(math.floor((y0 - margin) * y), 0)
+        right, bottom = min(math.ceil((x1 + margin) * x), size[1]), min(math.ceil((y1 + margin) * y), size[0])
         return cls((left, top), (right - left, bottom - top), size)
 
     def source(self, shape: tuple[int, ...]) -> tuple[slice, slice]:
