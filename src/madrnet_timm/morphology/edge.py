@@ -106,13 +106,11 @@ def _parted(
     window = window_of(mask, 1)
     if middle is not None:
         middle = (middle[0] - window[1].start, middle[1] - window[0].start)
-    part, *found = _cut_at_waists(
-        *(np.ascontiguousarray(whole[window]) for whole in (mask, darkness, core)),
-        middle,
-    )
+    inside, dark = np.ascontiguousarray(mask[window]), np.ascontiguousarray(darkness[window])
+    part, cut, touching, doubtful = _cut_at_waists(inside, dark, core[window], middle)
     out = np.zeros_like(mask)
     out[window] = part
-    return out, *found
+    return out, cut, touching, doubtful
 
 
 def _cut_at_waists(
@@ -146,8 +144,10 @@ def _cut_at_waists(
 def _is_meant_whole(waist: Waist, middle: tuple[float, float]) -> bool:
     """Whether two parts together lie nearer to the middle than each: one head with a waist, or both were cropped.
 
-    A part of less than half of the other's area is a neck: a part of the same head, but not of what is measured.
+    A part of less than half of the other's area, or behind a stem, or much paler, is none that is measured with it.
     """
+    if waist.is_stalk() or waist.is_paler():
+        return False
     centers, areas = [], []
     for part in (waist.smaller, waist.larger):
         moments = cv2.moments(part.view(np.uint8), binaryImage=True)
