@@ -21,9 +21,10 @@ def test_hushem_aspect_ratio_is_stable(hushem_heads, change):
         for name, image in images.items()
     ]
     assert np.median(moved) < 0.005
-    assert np.percentile(moved, 95) < 0.03
-    assert max(moved) < 0.25  # in Pyriform 050 the nucleus runs out into a loop of the tail
-    assert sorted(moved)[-2] < 0.15  # no other neck is cut now and then
+    assert np.percentile(moved, 95) < 0.025
+    # in Pyriform 050 the nucleus runs out into a loop of the tail, which another angle cuts elsewhere
+    assert max(moved) < (0.25 if change == "turned by 45°" else 0.15)
+    assert sorted(moved)[-2] < 0.14  # no other neck is cut now and then
 
 
 POSITIONS = [
