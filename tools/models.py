@@ -10,9 +10,11 @@ its config.json; weights stay as they are.
 """
 
 import argparse
+import json
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -50,9 +52,45 @@ def main() -> None:
     write_csv(RESULTS, [result(name) for name in published])
     for name, entry in published.items():
         folder = ROOT / "hub" / name
+        controls_anew(folder)
         promise_anew(folder, entry, ROOT / MODELS)
         write_text(folder / "README.md", published_card(folder, entry, speed_rows(times.get(name))))
     print(f"{RESULTS}, {BENCHMARK} and {len(published)} cards are written")
+
+
+def controls_anew(path: Path, results: Path = ROOT / "docs" / "results") -> None:
+    """Write into a published folder what the stored controls reach on its folds, with today's measurement.
+
+    Args:
+        path: The folder.
+        results: Where ``controls-<data set>.csv`` lies: a row per held-out image and seed, what each control says.
+
+    Raises:
+        InputError: The controls lack an image of the model's folds.
+    """
+    from madrnet_timm.evaluation.controls import CONTROLS
+    from madrnet_timm.evaluation.summary import summarize_predictions
+    from madrnet_timm.files import read_csv, write_text
+    from madrnet_timm.hub.model_folder import ModelFolder
+
+    folder, rows = ModelFolder(path), read_csv(path / "predictions.csv")
+    stored = results / f"controls-{folder.info.dataset}.csv"
+    said = {(row["seed"], row["fold"], row["file"]): row for row in read_csv(stored)}
+    if missing := [row["file"] for row in rows if (row["seed"], row["fold"], row["file"]) not in said]:
+        raise InputError(f"{stored}: {missing[0]} is missing in a fold of {path.name}; run examples.studies.controls")
+    right: dict[tuple[int, int], list[list[bool]]] = defaultdict(list)
+    for row in rows:
+        control = said[row["seed"], row["fold"], row["file"]]
+        right[int(row["seed"]), int(row["fold"])].append([control[name] == row["label"] for name in CONTROLS])
+    accuracies = {
+        fold: {name: statistics.mean(column) for name, column in zip(CONTROLS, zip(*hits, strict=True), strict=True)}
+        for fold, hits in right.items()
+    }
+    summary = summarize_predictions(rows, folder.label_names, accuracies)
+    write_text(path / "summary.json", json.dumps(summary.to_dict(), indent=2) + "\n")
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    config["madrnet"]["controls"] = summary.controls
+    write_text(path / "config.json", json.dumps(config, indent=2))
 
 
 def result(name: str) -> dict[str, Any]:
