@@ -130,23 +130,34 @@ def test_sets_hold_the_right_class_as_often_as_promised(coverage):
 
 
 def test_a_set_rule_by_counting():
-    """The quantile of Sadinle et al., for a class with enough heads; else that of all."""
+    """The quantile of Sadinle et al., for a class with enough heads; else that of all, which then none exceeds."""
     p, labels = heads(90, 7)
     labels = np.where(np.arange(90) < 83, labels % 2, 2)  # seven of the third class
     rule = set_rule(p, labels, 0.9)
     assert needed(0.9) == 9
     assert (rule.own, rule.coverage) == ((True, True, False), 0.9)
-    for label, threshold in enumerate(rule.thresholds):
-        mine = labels == label if rule.own[label] else labels >= 0
+    quantiles = []
+    for mine in (labels == 0, labels == 1, labels >= 0):
         scores = np.sort(1 - p[mine, labels[mine]])
-        k = math.ceil((len(scores) + 1) * 0.9 - 1e-9)
-        assert threshold == pytest.approx(1 - scores[k - 1], abs=2e-6)
-        assert (1 - threshold >= scores).sum() >= k
+        quantiles.append(1 - scores[math.ceil((len(scores) + 1) * 0.9 - 1e-9) - 1])
+    assert rule.thresholds == pytest.approx(np.minimum(quantiles, quantiles[2]), abs=2e-6)
     members = rule.members(p)
     assert (members[np.arange(90), p.argmax(axis=1)]).all()  # never empty
     assert np.array_equal(members.sum(axis=1) > 1, ((p >= rule.thresholds).sum(axis=1) > 1) | (
         (p >= rule.thresholds).any(axis=1) & ~(p >= rule.thresholds)[np.arange(90), p.argmax(axis=1)]
     ))  # fmt: skip
+
+
+def test_a_class_with_few_heads_does_not_cost_the_coverage_of_all():
+    """The frequent class by its own threshold and the rare one by that of all would miss more than a tenth together."""
+    labels = np.repeat([0, 1], [60, 8])
+    right = np.concatenate([np.linspace(0.4, 1, 60), np.linspace(0, 0.05, 8)])
+    p = np.where(np.arange(2) == labels[:, None], right[:, None], 1 - right[:, None])
+    rule = set_rule(p, labels, 0.9)
+    assert rule.own == (True, False)
+    assert (p >= rule.thresholds)[np.arange(68), labels].sum() >= math.ceil(0.9 * 69)
+    few = np.array([set_rule(p[labels == 0], labels[labels == 0], 0.9).thresholds[0], rule.thresholds[1]])
+    assert (p >= few)[np.arange(68), labels].sum() < 0.9 * 68
 
 
 @pytest.mark.parametrize(("coverage", "heads_needed"), [(0.8, 4), (0.9, 9), (0.95, 19), (0.99, 99)])

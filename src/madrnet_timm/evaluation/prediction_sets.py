@@ -3,8 +3,10 @@
 A class is in the set of a head where its probability is at least a threshold. The threshold is a quantile of the
 probabilities that held-out heads give to their right class, with the correction for their number that makes it exact
 for one more head of the same kind (Vovk; Sadinle, Lei and Wasserman 2019). A class with enough held-out heads has a
-threshold of its own, so that its heads, too, have the stated coverage; the others share that of all heads. The most
-probable class is always in the set: this only raises the coverage, and no set is empty.
+threshold of its own, so that its heads, too, have the stated coverage. Where a class has too few, it takes the
+threshold of all heads, and no other class may have a higher one: so the sets hold all that this one threshold gives,
+and the coverage of all heads together is kept, too. The most probable class is always in the set: this only raises the
+coverage, and no set is empty.
 
 The probability itself is the score. Adaptive prediction sets (Romano, Sesia and Candès 2020) were larger on both data
 sets, see docs/guarantees.md.
@@ -66,6 +68,8 @@ def set_rule(probabilities: ArrayLike, labels: ArrayLike, coverage: float = 0.95
     own = [bool((y == label).sum() >= needed(coverage)) for label in range(p.shape[1])]
     of_all = _threshold(of_label, coverage)
     thresholds = [_threshold(of_label[y == label], coverage) if enough else of_all for label, enough in enumerate(own)]
+    if not all(own):
+        thresholds = [min(threshold, of_all) for threshold in thresholds]
     return SetRule(coverage, tuple(thresholds), tuple(own))
 
 
