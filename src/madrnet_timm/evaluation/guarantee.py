@@ -7,7 +7,9 @@ see `cross_fitted`.
 
 What is promised is for one more head that is exchangeable with these: from the same source, prepared in the same way.
 Nothing is promised for another laboratory, stain or microscope. Over a cross-validation the held-out predictions come
-from the models of its folds, while the model that is used has seen all images; strictly, the promise is theirs.
+from the models of its folds, while the model that is used has seen all images; strictly, the promise is theirs. Nor is
+it exact for them: these models share most of their training images, so that the cells are not quite independent, as the
+bounds take them to be. docs/guarantees.md counts what came of it.
 """
 
 import math

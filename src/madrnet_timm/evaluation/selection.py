@@ -6,8 +6,9 @@ an upper bound of it, the tail of the binomial distribution, as in "Selective Cl
 
 - Their binary search looks at few thresholds, but at which ones depends on the heads. Here the shares of heads to
   decide on are fixed in advance, and the error probability is divided among them, so that all bounds hold at once
-  whatever is chosen by them later. A threshold is the confidence of the head behind the last one that is decided on;
-  given that head, those above it are a sample of all that lie above it.
+  whatever is chosen by them later. A threshold depends on the heads all the same: it is the confidence of the head
+  behind the last one that is decided on. Given that head, those above it are a sample of all that lie above it, and the
+  wrong ones among them are binomial, as long as no two heads have the same confidence.
 - A head counts once. Several images of a cell, or one image in several seeds, are no independent trials.
 """
 
@@ -20,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["COVERAGES", "Candidate", "candidates", "one_of_each", "risk_bound"]
 
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
-"""Shares of heads to decide on, among which a threshold is chosen."""
+"""Shares of heads to decide on, fixed in advance; one of them is chosen."""
 
 DIGITS = 6
 """Of a stored threshold or bound, as tables of predictions have them."""
@@ -58,7 +59,7 @@ def risk_bound(wrong: ArrayLike, decided: ArrayLike, error: ArrayLike) -> NDArra
 
 
 def candidates(confidences: ArrayLike, right: ArrayLike, level: float = 0.95) -> tuple[Candidate, ...]:
-    """The thresholds that decide on each of `COVERAGES`, the largest first, with bounds that hold together.
+    """The thresholds that decide on each of `COVERAGES`, the lowest first, with bounds that hold together.
 
     Args:
         confidences: Of held-out heads, each of another cell, ``(n,)``, 0 to 1.
