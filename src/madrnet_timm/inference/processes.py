@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 _SET_BY_A_LAUNCHER = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _PATIENCE = timedelta(days=30)  # of a process that waits for those whose share takes longer
-_OTHER_HAS_ENDED = ("closed by peer", "reset by peer")
+_OTHER_HAS_ENDED = ("closed by peer", "reset by peer", "Broken pipe")
 
 
 @dataclass(frozen=True)
