@@ -25,8 +25,8 @@ COLUMNS = {
     "prediction": "The most probable class.",
     "probability": "Its probability, 0 to 1; calibrated if the model comes with a calibration.",
     "abstain": "True: the probability is below the model's threshold, or no head was found. Look yourself.",
-    "prediction_set": "Classes among which the right one is with the probability that the model promises, mostly 95 %; "
-    "the most probable first. Empty if it promises none, or no head was found.",
+    "prediction_set": "Classes among which the right one is with the probability that the model promises, usually "
+    "95 %; the most probable first. Empty if it promises none, or no head was found.",
     "entropy": "Entropy of the probabilities in nats: 0 if the model is sure, log(classes) if it has no idea.",
     "out_of_domain": "How the image differs from those that the model was trained on, see below; empty: not at all.",
     "p_CLASS": "Probability of the class, 0 to 1.",
