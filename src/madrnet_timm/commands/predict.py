@@ -206,7 +206,7 @@ def _made_by(args: argparse.Namespace, classifier: "Classifier", screen: "Screen
         "the model": classifier.folder.digest(),
         "madrnet-timm": version("madrnet-timm"),
         "--backend": args.backend,
-        "--threshold": classifier.threshold,
+        "the threshold": classifier.threshold,
         "--um-per-px": args.um_per_px,
         "--input": args.input,
         "--screen": None if screen is None else screen.classifier.folder.digest(),
