@@ -24,6 +24,7 @@ from .initial_weights import create_model
 from .leakage import Experience, experience_before
 from .opening import opening_lines
 from .optimizer import create_optimizer
+from .precision import depthwise_in_float32
 from .run_checks import check
 from .run_config import RunConfig
 from .run_folder import RunFolder
@@ -132,6 +133,8 @@ def set_up(config: RunConfig, folder: RunFolder, threads: str) -> Setup:
     set_seed(config.seed)
     model = create_model(config, division.names)
     cost = cost_of(model, config.recipe.img_size)  # before the training, which a failure here must not lose
+    if accelerator.device.type == "cpu" and config.mixed_precision != "no":
+        depthwise_in_float32(model)
     data_config = _data_config(model, config)
     teachers = _create_teachers(config, division, data_config)
     if teachers is not None:
