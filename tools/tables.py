@@ -26,9 +26,14 @@ def seeds_of(found: Summary) -> str:
     return ", ".join(map(str, found.seeds))
 
 
-def wilson(name: str) -> str:
-    low, high = summary(name).wilson
+def wilson(found: Summary) -> str:
+    low, high = found.wilson
     return f"[{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def counted(found: Summary) -> list[Cell]:
+    """Cells: seeds, accuracy, right images and their interval."""
+    return [seeds_of(found), mean_sd(found), f"{found.right:.4g} of {found.images}", wilson(found)]
 
 
 def difference(first: str, second: str) -> list[str]:
@@ -46,18 +51,12 @@ def folds_of(name: str) -> list[str]:
 
 def overview() -> str:
     """The runs that matter most, and the controls on their folds."""
-    rows: list[list[Cell]] = []
-    for name in read_paper()["overview"]["runs"]:
-        found = summary(name)
-        right = f"{found.right:.4g} of {found.images}"
-        title = read_runs()[name]["title"]
-        rows.append([f"`{name}`", title, seeds_of(found), mean_sd(found), right, wilson(name)])
-    for name in read_paper()["overview"]["controls"]:
+    given, rows = read_paper()["overview"], []
+    for name in given["runs"]:
+        rows.append([f"`{name}`", read_runs()[name]["title"], *counted(summary(name))])
+    for name in given["controls"]:
         for control, found in controls(name).items():
-            low, high = (100 * value for value in found.wilson)
-            right = f"{found.right:.4g} of {found.images}"
-            title = f"control on the folds of `{name}`"
-            rows.append([control, title, seeds_of(found), mean_sd(found), right, f"[{low:.1f}, {high:.1f}]"])
+            rows.append([control, f"control on the folds of `{name}`", *counted(found)])
     return table(("run", "what it is", "seeds", "accuracy, %", "right", "Wilson interval, %"), rows)
 
 
@@ -69,7 +68,7 @@ def accuracy(key: str) -> str:
     for name in own:
         found = summary(name)
         cells = [mean_sd(found, kind) for kind in ("accuracy", "precision", "recall", "f1")]
-        cells[0] += f" (± {100 * found.t_half_width['accuracy']:.1f}) {wilson(name)}"
+        cells[0] += f" (± {100 * found.t_half_width['accuracy']:.1f}) {wilson(found)}"
         below = round(100 * found.mean["accuracy"] - given["paper"], 1) + 0.0  # no -0.0
         rows.append([f"`{name}`", seeds_of(found), *cells, f"{below:+.1f}", *difference(own[0], name)])
     for control, found in controls(own[0]).items():
@@ -167,6 +166,18 @@ def rules(key: str) -> str:
     return table(("run", "what it is", "division", "seeds", "last epoch, %", "right", *last), rows)
 
 
+def kinds(key: str) -> str:
+    """Other kinds of model, measured as ours are, beside one of ours and the linear model of shape and stain."""
+    given = read_paper()["kinds"][key]
+    beside, rows = given["beside"], []
+    for name in given["runs"]:
+        rows.append([f"`{name}`", read_runs()[name]["title"], *counted(summary(name)), *difference(beside, name)])
+    control = "shape and stain"
+    rows.append([control, f"control on the folds of `{beside}`", *counted(controls(beside)[control]), "", ""])
+    columns = ("run", "what it is", "seeds", "accuracy, %", "right", "Wilson interval, %")
+    return table((*columns, f"against `{beside}`, points", "p"), rows)
+
+
 def classes(key: str) -> str:
     """Table III."""
     (name,) = read_paper()[key]["runs"]
@@ -209,7 +220,7 @@ def protocols() -> str:
     for name, run in read_runs().items():
         if run["protocol"] != "grouped":
             found = summary(name)
-            cells = [f"{100 * found.mean['accuracy']:.1f}", wilson(name), ", ".join(folds_of(name))]
+            cells = [f"{100 * found.mean['accuracy']:.1f}", wilson(found), ", ".join(folds_of(name))]
             said = [mean_sd(control) for control in controls(name).values()]
             rows.append([f"`{name}`", run["protocol"], seeds_of(found), *cells, *said])
     columns = ("run", "protocol", "seeds", "accuracy, %", "Wilson interval, %", "folds")
@@ -262,7 +273,7 @@ def choices() -> str:
 
 MAKERS: dict[str, Callable[..., str]] = {
     "overview": overview, "accuracy": accuracy, "folds": folds, "some-folds": some_folds, "epochs": epochs,
-    "rules": rules, "classes": classes, "ablation": ablation, "parameters": parameters,
+    "rules": rules, "kinds": kinds, "classes": classes, "ablation": ablation, "parameters": parameters,
     "protocols": protocols, "names": names, "commands": commands, "benchmark": benchmark, "engine": engine,
     "choices": choices,
 }  # fmt: skip

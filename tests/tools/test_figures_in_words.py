@@ -47,6 +47,24 @@ def test_results():
     assert "more than half of what the mean of the four gains over the single model" in prose("docs/results-log.md")
 
 
+def test_frozen():
+    """docs/peers.md and results.md: the backbone without training."""
+    text = prose("docs/peers.md")
+    names = {data: (f"{data}-madrnet", f"{data}-frozen") for data in ("hushem", "smids")}
+    frozen = {data: f"{mean(name):.1f} %" for data, (_, name) in names.items()}
+    below = {data: f"{-differences(*pair)[0]:.1f} points below" for data, pair in names.items()}
+    linear = {
+        data: f"{np.mean(list(fold_accuracies(control_rows('shape and stain', data)).values())):.1f} %"
+        for data in frozen
+    }
+    assert f"with {frozen['hushem']} it is {below['hushem']}, and below the linear model" in text
+    both = f"{mean('hushem-frozen-measured'):.1f} %"
+    assert f"lift it to {both}; alone, in the linear model, they have {linear['hushem']}" in text
+    assert f"nearer: {frozen['smids']}, {below['smids']} MADRNet" in text
+    assert f"and above the linear model ({linear['smids']})" in text
+    assert f"without any training (`hushem-frozen`) reaches {frozen['hushem']}, less than" in prose("docs/results.md")
+
+
 def test_benchmark():
     """docs/choices.md: memory on the GPU."""
     gpu = {

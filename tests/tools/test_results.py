@@ -179,6 +179,28 @@ def test_the_rules_of_others_by_counting(key, name):
     assert row(f"rules {key}", name)[1:] == found
 
 
+KINDS = [(key, name) for key, given in PAPER["kinds"].items() for name in given["runs"]]
+
+
+@pytest.mark.parametrize(("key", "name"), KINDS)
+def test_kinds_by_counting(key, name):
+    rows, beside = stored(name), PAPER["kinds"][key]["beside"]
+    right, images = right_of(rows)
+    cells = [RUNS[name]["title"], seeds_in(rows), mean_sd(fold_accuracies(rows)), f"{right:.4g} of {images}"]
+    difference, half, p = differences(beside, name)
+    against = ["", ""] if name == beside else [as_text(difference, half, p), f"{p:.2g}"]
+    assert row(f"kinds {key}", name)[1:] == [*cells, interval(rows), *against]
+
+
+@pytest.mark.parametrize("key", PAPER["kinds"])
+def test_the_control_beside_the_kinds_by_counting(key):
+    seeds = {found["seed"] for found in stored(PAPER["kinds"][key]["beside"])}
+    rows = [found for found in control_rows("shape and stain", key) if found["seed"] in seeds]
+    right, images = right_of(rows)
+    cells = [mean_sd(fold_accuracies(rows)), f"{right:.4g} of {images}", interval(rows), "", ""]
+    assert row(f"kinds {key}", "shape and stain")[3:] == cells
+
+
 def test_nothing_lies_there_that_no_page_shows():
     """The list of runs shows no figure of theirs: each stands on another page, too, or another run was made from it."""
     text = "".join(page for path, page in PAGES.items() if path.name != "results-runs.md")
