@@ -3,6 +3,8 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
+from statistics import mean, stdev
 
 from .stored import RESULTS, against, is_training, predictions, read_paper, read_runs, read_yaml, summary
 from .tables import difference, mean_sd, seeds_of, table
@@ -111,6 +113,36 @@ def transfers() -> str:
     return table(("model", "tested on", "norms", "images", *last), rows)
 
 
+def few_labels(dataset: str, figure: str = "accuracy") -> str:
+    """How many labelled heads bring how much; mean and standard deviation over the draws, or the one draw.
+
+    Args:
+        dataset: That the heads are of.
+        figure: ``accuracy``, or ``normal``: balanced, normal heads against all other heads.
+    """
+    from examples.studies.few_labels import WAYS, accuracy, normal_or_not, per_draw
+    from madrnet_timm.data.sources import SOURCES
+
+    source = SOURCES[dataset]
+    judged = accuracy if figure == "accuracy" else partial(normal_or_not, normal=source.normal, no_head=source.no_head)
+    found = per_draw(predictions(f"few-labels-{dataset}"), judged)
+    sizes = sorted({heads for _, heads in found})
+    rows: list[list[str]] = []
+    for way in WAYS:
+        draws = [list(found.get((way, heads), {}).values()) for heads in sizes]
+        if any(draws):
+            counts = sorted({len(values) for values in draws})
+            rows.append([way, " or ".join(map(str, counts)), *map(spread, draws)])
+    return table(("way", "draws", *(f"{heads} heads of a class, %" for heads in sizes)), rows)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean ± standard deviation; one value alone, or nothing."""
+    if len(values) > 1:
+        return f"{mean(values):.1f} ± {stdev(values):.1f}"
+    return f"{values[0]:.1f}" if values else ""
+
+
 def suspects(dataset: str) -> str:
     """How many labels are suspect, by what they are and what they might be."""
     found = Counter((row["reason"], row["label"], row["suggested"]) for row in predictions(f"suspects-{dataset}"))
@@ -119,6 +151,6 @@ def suspects(dataset: str) -> str:
 
 
 MAKERS: dict[str, Callable[..., str]] = {
-    "tried": tried, "missed": missed, "transfers": transfers, "suspects": suspects
+    "tried": tried, "missed": missed, "transfers": transfers, "few-labels": few_labels, "suspects": suspects
 }  # fmt: skip
 """As `tables.MAKERS`."""

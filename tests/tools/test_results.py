@@ -339,6 +339,30 @@ def test_transfers_by_counting(name):
         ]  # fmt: skip
 
 
+@pytest.mark.parametrize("figure", ["", " normal"])
+@pytest.mark.parametrize(("dataset", "debris"), [("hushem", None), ("smids", "Non-Sperm")])
+def test_few_labels_by_counting(dataset, debris, figure):
+    """Per cent right of each draw, or the mean of two recalls (normal, others); mean and sd over draws."""
+    draws = {}
+    for found in stored(f"few-labels-{dataset}"):
+        key = found["way"], int(found["heads"]), found["draw"]
+        draws.setdefault(key, []).extend([(found["label"], found["prediction"])] * int(found["images"]))
+    figures = {}
+    for (way, heads, _), said in draws.items():
+        if figure:
+            normal = [(a == "Normal", b == "Normal") for a, b in said if a != debris]
+            value = balanced(normal, len(normal))[0]
+        else:
+            value = 100 * np.mean([a == b for a, b in said])
+        figures.setdefault(way, {}).setdefault(heads, []).append(value)
+    sizes = sorted({heads for found in figures.values() for heads in found})
+    rows = {cells[0]: cells[2:] for cells in place(f"few-labels {dataset}{figure}")}
+    assert rows.keys() == figures.keys()
+    for way, found in figures.items():
+        for cell, values in zip(rows[way], map(found.get, sizes), strict=True):
+            assert cell == ("" if values is None else mean_sd(values) if len(values) > 1 else f"{values[0]:.1f}")
+
+
 def test_commands_take_what_those_before_them_wrote():
     written = set()
     for name in in_order():
