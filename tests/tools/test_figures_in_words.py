@@ -1,5 +1,7 @@
 """Figures in the sentences of the pages and of the README come from the stored predictions and measurements."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -143,6 +145,54 @@ def test_transfers():
     )
     text = prose("docs/cross-validate.md").replace("of the", "of")
     assert f"From HuSHeM to SMIDS this gives back {there} points that are lost, the other way {back} (" in text
+
+
+def test_another_stain():
+    """docs/another-stain.md: what stands in its sentences."""
+    text = prose("docs/another-stain.md")
+
+    def balanced_accuracy(model, tested, norms):
+        return row("transfers", f"madrnet_tf_efficientnet_lite0.{model}", tested, norms)[5].split(" ± ")[0]
+
+    pairs = (("hushem", "SMIDS"), ("smids", "HuSHeM"))
+    one, other = (balanced_accuracy(*pair, "as trained") for pair in pairs)
+    assert f"HuSHeM's model reaches {one} % on SMIDS, that of SMIDS {other} % on HuSHeM" in text
+    one, other = (balanced_accuracy(*pair, "adapted") for pair in pairs)
+    assert f"Yes, on these: {one} and {other} %." in text
+    homes = ("hushem", "HuSHeM, held out"), ("smids", "SMIDS, held out")
+    one, other = (balanced_accuracy(*home, "") for home in homes)
+    assert f"at home they have {one} and {other} %" in text
+    before, after = (mean(f"hushem-session-{name}", "0") for name in ("small", "varied"))
+    assert f"{after:.1f} % instead of {before:.1f} %: noise" in text
+    labelled = [mean(name) for name in ("hushem-smids-neck", "smids-madrnet")]
+    shape = [
+        np.mean(list(fold_accuracies(control_rows("shape and stain", name)).values())) for name in ("hushem", "smids")
+    ]
+    said = f"HuSHeM is at {labelled[0]:.1f} % with a network and {shape[0]:.1f} % with shape and stain"
+    assert f"{said}, SMIDS at {labelled[1]:.1f} and {shape[1]:.1f} %" in text
+    gains = [a - b for a, b in zip(labelled, shape, strict=True)]
+    assert f"{gains[0]:.0f} points on HuSHeM and {gains[1]:.0f} on SMIDS" in text
+    images = Counter()
+    for name in ("hushem", "smids"):
+        for found in stored(f"few-labels-{name}"):
+            if found["way"] == "backbone":
+                images[name, found["heads"], found["draw"]] += int(found["images"])
+    assert f"measured on {min(images.values())} to {max(images.values())} images" in text
+    first, second = (
+        [
+            float(cell.split(" ± ")[0])
+            for name in ("hushem", "smids")
+            for cell in row(f"few-labels {name}", way)[2:]
+        ]
+        for way in ("shape and stain", "backbone")
+    )  # fmt: skip
+    assert all(a > b for a, b in zip(first[:3], second[:3], strict=True))
+    ahead = [b - a for a, b in zip(first[3:], second[3:], strict=True)]
+    assert f"the frozen backbone is {min(ahead):.0f} to {max(ahead):.0f} points ahead" in text
+    fields = prose("docs/fields.md")
+    for cells in ("| 62.0 (0.32) |", "| 84.0 (0.61) |", "| 84.0 (0.53) |", "| 82.0 (0.42) |"):
+        assert cells in fields
+    assert "agree on 46.6 % of the heads" in fields
 
 
 def test_reproduce():
