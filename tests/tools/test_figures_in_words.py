@@ -64,6 +64,8 @@ def test_frozen():
     assert f"lift it to {both}; alone, in the linear model, they have {linear['hushem']}" in text
     assert f"nearer: {frozen['smids']}, {below['smids']} MADRNet" in text
     assert f"and above the linear model ({linear['smids']})" in text
+    gap = f"{-differences('smids-madrnet', 'smids-frozen-measured')[0]:.1f} points below"
+    assert f"beside its features, {mean('smids-frozen-measured'):.1f} %, it is {gap}" in text
     assert f"without any training (`hushem-frozen`) reaches {frozen['hushem']}, less than" in prose("docs/results.md")
 
 
