@@ -40,28 +40,32 @@ def _prepare(args: argparse.Namespace) -> int:
     from ..files import reporting_disk_errors, write_array, write_image
     from ..hub.lookup import find_model
     from ..hub.model_folder import ModelFolder
-    from ..inference.transform import Transform
+    from ..inference.transform import transforms_of
 
     paths = image_files(args.images)
     folder = ModelFolder(find_model(args.model))
-    transform = Transform.of(folder.pipeline, folder.data_config)
+    transforms = transforms_of(folder)
     make_image_folder(args.output, "--output", args.images)
     write = write_image if args.format == "png" else write_array
     failures = []
     named = zip(paths, names_below(paths), strict=True)
     for path, name in progress(named, len(paths), "preparing", "image", shown_from=100):
         try:
-            view = transform.view(read_image(path, crop=True))
+            image = read_image(path, crop=True)
+            views = [transform.view(image) for transform in transforms]
         except InputError as error:
             failures.append(str(error))
             continue
-        target = args.output / f"{name.removesuffix('.png')}.{args.format}"
-        with reporting_disk_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-        write(target, view)
+        for view, kind in zip(views, ("", f".{folder.info.second_view}"), strict=False):
+            target = args.output / f"{name.removesuffix('.png')}{kind}.{args.format}"
+            with reporting_disk_errors(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+            write(target, view)
     if len(failures) < len(paths):
-        size = f"{transform.size}×{transform.size}"
+        size = f"{transforms[0].size}×{transforms[0].size}"
         count = len(paths) - len(failures)
         images = "1 image" if count == 1 else f"{count} images"
-        print(f"{args.output}: {images} of {size} pixels, pipeline {transform.pipeline}")
+        print(f"{args.output}: {images} of {size} pixels, pipeline {transforms[0].pipeline}")
+        if len(transforms) > 1:
+            print(f"beside each its view by the pipeline {transforms[1].pipeline}: the model takes the mean of the two")
     return report_skipped(failures)

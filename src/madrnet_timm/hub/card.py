@@ -160,9 +160,11 @@ class Card:
         return f"Plain timm {architecture}, trained as a baseline for MADRNet."
 
     def _facts(self) -> str:
-        side = self.description.img_size
+        side, second = self.description.img_size, ""
+        if self._info.second_view is not None:
+            second = f", and by `{self._info.second_view}`: `madrnet predict` takes the mean of the two"
         rows = {
-            "input": f"RGB, {side} × {side} pixels, prepared by the pipeline `{self._info.pipeline}`",
+            "input": f"RGB, {side} × {side} pixels, prepared by the pipeline `{self._info.pipeline}`{second}",
             "parameters": f"{self.cost.parameters / 1e6:.2f} million",
             "multiplications (GMACs)": f"{self.cost.gmacs:.2f}",
             "activations": f"{self.cost.macts:.2f} million",

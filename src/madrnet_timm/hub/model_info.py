@@ -32,6 +32,7 @@ class ModelInfo:
         base_model: Repository on the Hub of its initial weights.
         pipeline: A name of `madrnet_timm.data.pipelines.PIPELINES`.
         mixed_views: Trained on aligned heads and whole images as they lie, too, so that other pipelines will do.
+        second_view: Pipeline of another view: a prediction is the mean of the probabilities of the two.
         normal_class: Label of the normal heads, one of the model's.
         no_head_class: Label of what is no head, one of the model's.
         domain: Lowest and highest value of each feature of the training images, see `domain_features`.
@@ -53,6 +54,7 @@ class ModelInfo:
     base_model: str | None = None
     pipeline: str = "raw"
     mixed_views: bool = False
+    second_view: str | None = None
     normal_class: str | None = None
     no_head_class: str | None = None
     domain: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -105,6 +107,7 @@ class ModelInfo:
             base_model=values.text("base_model", None, longest=200),
             pipeline=values.text("pipeline", "raw", choices=PIPELINES),
             mixed_views=values.flag("mixed_views", False),
+            second_view=values.text("second_view", None, choices=PIPELINES),
             normal_class=values.text("normal_class", None, choices=label_names),
             no_head_class=values.text("no_head_class", None, choices=label_names),
             domain=_domain(values.values("domain")),

@@ -24,7 +24,7 @@ from ..hub.model_folder import ModelFolder
 from ..morphology import FieldSearch, HeadMorphology
 from .backends import BACKENDS, create_backend
 from .decision import decision_rule
-from .transform import Transform
+from .transform import transforms_of
 
 __all__ = ["Classifier", "FieldPrediction", "Prediction", "Prepared"]
 
@@ -92,11 +92,25 @@ class FieldPrediction(Sequence[Prediction]):
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image on its way into the network: its measurement, its pixels as the network sees them, its domain."""
+    """An image on its way into the network.
+
+    Attributes:
+        head: Its measurement.
+        view: Its pixels as the network sees them, ``(size, size, 3)`` RGB.
+        out_of_domain: See `Prediction`.
+        second: Another view, where the model takes the mean of two.
+    """
 
     head: HeadMorphology
     view: NDArray[np.uint8]
     out_of_domain: tuple[str, ...]
+    second: NDArray[np.uint8] | None = None
+
+    @property
+    def mirrored(self) -> "Prepared":
+        """The same head in a mirror."""
+        second = None if self.second is None else self.second[:, ::-1]
+        return replace(self, view=self.view[:, ::-1], second=second)
 
 
 class Classifier:
@@ -136,7 +150,7 @@ class Classifier:
         self.calibration = self.folder.calibration
         self.guarantee = self.folder.info.guarantee
         self.threshold, self.promised_risk = decision_rule(self.folder.info, threshold, risk)
-        self.transform = Transform.of(self.pipeline, self.folder.data_config)
+        self.transform, *self.second = transforms_of(self.folder)
         self.backend = create_backend(backend, self.folder, device)
 
     @cached_property
@@ -168,7 +182,8 @@ class Classifier:
                 )
             head = found
         outside = outside_ranges(domain_features(image, head), self.folder.domain)
-        return Prepared(head, self.transform.view(image, head), tuple(outside))
+        second = [transform.view(image, head) for transform in self.second]
+        return Prepared(head, self.transform.view(image, head), tuple(outside), *second)
 
     def normalized(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Prepared images as the network takes them, ``(images, 3, size, size)`` float32."""
@@ -183,13 +198,19 @@ class Classifier:
         return torch.from_numpy(self.normalized([self.prepare(read_image(image, crop=True)).view for image in images]))
 
     def probabilities(self, views: Sequence[NDArray[np.uint8]], batch_size: int = 32) -> NDArray[np.float64]:
-        """The network's own probabilities ``(images, classes)`` for prepared images, not calibrated."""
+        """The network's own probabilities ``(images, classes)`` for single views, not calibrated."""
         batches = (views[start : start + batch_size] for start in range(0, len(views), batch_size))
         return softmax(np.concatenate([self.backend(self.normalized(batch)) for batch in batches]))
 
+    def answers(self, prepared: Sequence[Prepared], batch_size: int = 32) -> NDArray[np.float64]:
+        """The probabilities ``(images, classes)`` of prepared images, not calibrated: the mean over their views."""
+        rows = self.probabilities([item.view for item in prepared], batch_size)
+        seconds = [item.second for item in prepared if item.second is not None]
+        return (rows + self.probabilities(seconds, batch_size)) / 2 if seconds else rows
+
     def predict(self, prepared: Sequence[Prepared]) -> list[Prediction]:
         """Classify prepared images in one batch."""
-        rows = self.probabilities([item.view for item in prepared], len(prepared))
+        rows = self.answers(prepared, len(prepared))
         if self.calibration is not None:
             rows = tempered(rows, self.calibration.temperature)
         sets = np.zeros(rows.shape, bool) if self.guarantee is None else self.guarantee.sets.members(rows)

@@ -61,6 +61,11 @@ def _metadata(folder: ModelFolder, probabilities: bool) -> dict[str, str]:
         "architecture": folder.architecture,
         "label_names": json.dumps(folder.label_names),
         "pipeline": folder.pipeline,
+        "second_view": json.dumps(folder.info.second_view),
+        "second_view_in_words": (
+            "a pipeline: the model's probabilities are the mean of those for this view and for the first one; null: "
+            "there is one view"
+        ),
         "pipeline_in_words": "; ".join(words) or f"raw: {PIPELINES['raw']}",
         "preparation": (
             f"Not in the graph: each image is prepared by the pipeline to {side} x {side} pixels (`madrnet prepare` "
@@ -154,9 +159,14 @@ def export_onnx(folder: ModelFolder, path: Path, probabilities: bool = False) ->
         The largest difference of an output from PyTorch's.
 
     Raises:
-        InputError: ONNX is not installed, the file can't be written, the outputs differ by more than 1e-3 or are not
-            finite.
+        InputError: Calibrated probabilities of a model that takes the mean of two views; ONNX is not installed, the
+            file can't be written, the outputs differ by more than 1e-3 or are not finite.
     """
+    if probabilities and folder.info.second_view is not None:
+        raise InputError(
+            f"{folder.path}: takes the mean of two views before it calibrates, which a graph of one image can't; "
+            "export it without --probabilities (docs/onnx.md)"
+        )
     _need_onnx()
     model, output = folder.load(exportable=True), "logits"
     if probabilities:

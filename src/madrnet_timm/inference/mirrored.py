@@ -25,5 +25,5 @@ def mirrored_probabilities(
         InputError: See `Classifier`.
     """
     classifier = Classifier(folder)
-    views = [classifier.prepare(image).view[:, ::-1] for image in images]
-    return classifier.probabilities(views)[:, [classifier.label_names.index(name) for name in names]]
+    prepared = [classifier.prepare(image).mirrored for image in images]
+    return classifier.answers(prepared)[:, [classifier.label_names.index(name) for name in names]]

@@ -1,7 +1,7 @@
 """From an image in any form to what a network takes, as its weights were trained."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from ..data.normalization import normalized
 from ..data.pipelines import check_pipeline, prepare
 from ..data.reading import ImageLike, read_image
 from ..errors import InputError
+from ..hub.model_folder import ModelFolder
 from ..hub.preparation import pipeline_of
 from ..morphology import HeadMorphology
 
-__all__ = ["Transform", "create_transform"]
+__all__ = ["Transform", "create_transform", "transforms_of"]
 
 _COLUMN = "image"
 
@@ -86,6 +87,12 @@ class Transform:
         """Prepared images as the network takes them, ``(images, 3, size, size)`` float32."""
         images = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
         return normalized(images, self.mean, self.std).numpy()
+
+
+def transforms_of(folder: ModelFolder) -> list[Transform]:
+    """Those of a model folder: of its pipeline, and of its second view where it takes the mean of two."""
+    first, second = Transform.of(folder.pipeline, folder.data_config), folder.info.second_view
+    return [first] if second is None else [first, replace(first, pipeline=second)]
 
 
 def create_transform(model: Any, pipeline: str | None = None) -> Transform:

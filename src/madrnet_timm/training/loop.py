@@ -125,9 +125,10 @@ class Loop:
         metric = ClassificationMetrics(names, keep_in_memory=True)
         probabilities = np.zeros((len(setup.division.test_records), len(names)), dtype=np.float32)
         for batch in setup.images.test_loader:
-            logits = model(setup.images.network_input(batch["image"])).float()
+            views = [batch["image"], *batch.get("others", ())]
+            logits = torch.stack([model(setup.images.network_input(view)).float() for view in views])
             check_finite(logits, "the output for an image", len(self.history), setup.config.recipe)
-            outputs = logits.softmax(dim=1), batch["label"], batch["index"]
+            outputs = logits.softmax(dim=-1).mean(dim=0), batch["label"], batch["index"]
             gathered = setup.accelerator.gather_for_metrics(outputs)
             probability, label, index = (value.cpu().numpy() for value in gathered)
             probabilities[index] = probability

@@ -28,9 +28,10 @@ class Recipe:
     pipeline: str = _option("head-only", "; ".join(f"{name}: {what}" for name, what in PIPELINES.items()), PIPELINES)
     views: str = _option(
         "pipeline",
-        "what is trained on: pipeline, or mixed (each image at random as the pipeline has it, as an aligned head, or "
-        "as it lies and turned by any angle, so that timm's own transform will do, too)",
-        ("pipeline", "mixed"),
+        "what is trained on: pipeline, mixed (each image at random as the pipeline has it, as an aligned head, or "
+        "as it lies and turned by any angle, so that timm's own transform will do, too), or both (at random as the "
+        "pipeline has it or as it lies, and a prediction is the mean of the two: twice the network's time)",
+        ("pipeline", "mixed", "both"),
     )
     augmentation: str = _option(
         "medium",
@@ -94,6 +95,8 @@ class Recipe:
                 f"--loss-weights learned with --alpha {self.alpha} and --beta {self.beta}: expected both above 0; to "
                 "leave a part out, take --loss-weights fixed"
             )
+        if self.views == "both" and self.pipeline == "raw":
+            raise InputError("--views both with --pipeline raw: expected another pipeline, whose view differs from raw")
         if self.samples_per_class < 0 or (self.samples_per_class and self.batch_size % self.samples_per_class):
             raise InputError(
                 f"--samples-per-class {self.samples_per_class}: expected a divisor of --batch-size {self.batch_size}, "
@@ -103,6 +106,11 @@ class Recipe:
             raise InputError(f"--batch-size {self.batch_size}: expected at least 2, MADRNet uses batch statistics")
         if self.img_size < 32:
             raise InputError(f"--img-size {self.img_size}: expected at least 32")
+
+    @property
+    def second_view(self) -> str | None:
+        """Pipeline of the view that a prediction takes the mean with, if there is one."""
+        return "raw" if self.views == "both" else None
 
     def with_options(self, options: dict[str, Any]) -> "Recipe":
         """The recipe with those of ``options`` that are not None."""

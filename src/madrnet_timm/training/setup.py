@@ -211,7 +211,7 @@ def _create_teachers(config: RunConfig, division: Division, data_config: DataCon
 
 def _mixed_views(config: RunConfig, crop_pct: float) -> list[View]:
     """Views that are trained on beside the pipeline's."""
-    names = ("aligned-normalized", "raw") if config.recipe.views == "mixed" else ()
+    names = {"pipeline": (), "mixed": ("aligned-normalized", "raw"), "both": ("raw",)}[config.recipe.views]
     return [(name, crop_pct) for name in names if name != config.recipe.pipeline]
 
 
@@ -225,8 +225,12 @@ def _prepare_images(
 ) -> Images:
     recipe, crop_pct = config.recipe, data_config["crop_pct"]
 
-    def prepared(records: "Dataset", augmentation: str, *views: Sequence[View]) -> ImageDataset:
-        return ImageDataset(records, recipe.pipeline, recipe.img_size, crop_pct, augmentation, config.seed, *views)
+    def prepared(
+        records: "Dataset", augmentation: str, others: Sequence[View], mixed: Sequence[View] = ()
+    ) -> ImageDataset:
+        return ImageDataset(
+            records, recipe.pipeline, recipe.img_size, crop_pct, augmentation, config.seed, others, mixed
+        )
 
     train = prepared(division.train_records, recipe.augmentation, others, _mixed_views(config, crop_pct))
     sampler = None
@@ -252,7 +256,8 @@ def _prepare_images(
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # its own: the model's dropout draws the same with and without workers
     )
-    test_loader = DataLoader(prepared(division.test_records, "none"), 2 * recipe.batch_size)
+    second = [] if recipe.second_view is None else [(recipe.second_view, crop_pct)]
+    test_loader = DataLoader(prepared(division.test_records, "none", second), 2 * recipe.batch_size)
     return Images(train, sampler, train_loader, test_loader, data_config["mean"], data_config["std"])
 
 
