@@ -15,7 +15,7 @@ from tools.guarantees import HUB, MODELS, HeldOut, divisions, seeds
 
 from .counting import place, prose, row, stored
 
-ONE_SEED = "madrnet_efficientnet_b0.hushem"
+ONE_SEED = "madrnet_resnet50.hushem"
 
 
 def folds():
