@@ -29,6 +29,7 @@ MODELS = (
     "madrnet_efficientnet_b0.hushem",
     "madrnet_resnet50.hushem",
     "madrnet_tf_efficientnet_lite0.smids",
+    "madrnet_tf_efficientnet_lite0.smids_both",
 )
 RISKS = (0.05, 0.1)
 

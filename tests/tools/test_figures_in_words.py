@@ -226,14 +226,14 @@ README = (
     ("`madrnet_resnet50.hushem`, without ImageNet weights | HuSHeM", "hushem-resnet50", "madrnet_resnet50"),
     ("EfficientNet-Lite0, the backbone alone | HuSHeM", "hushem-plain", "tf_efficientnet_lite0"),
     ("control: linear model of measured shape and stain | HuSHeM", "", ""),
-    ("`madrnet_tf_efficientnet_lite0.smids` | SMIDS", "smids-madrnet", "madrnet_tf_efficientnet_lite0"),
+    ("`madrnet_tf_efficientnet_lite0.smids_both` | SMIDS", "smids-both", "madrnet_tf_efficientnet_lite0"),
 )
 
 
 @pytest.mark.parametrize(("start", "name", "network"), README)
 def test_rows_of_the_readme(start, name, network):
     rows = stored(name) if name else control_rows("shape and stain", "hushem")
-    one_seed = any(word in start for word in ("alone", "resnet50"))
+    one_seed = any(word in start for word in ("alone", "resnet50", "smids_both"))
     assert len({found["seed"] for found in rows}) == (1 if one_seed else 3)
     low, high = wilson(*right_of(rows))
     size = f"{row('parameters figure_11', network)[1]} M " if network else ""
