@@ -51,10 +51,14 @@ class Draw:
     measured: NDArray[np.int64]
 
 
+def shuffled(records: Any, seed: int) -> NDArray[np.int64]:
+    """The rows of the records in a random order that follows from the pixels, whatever the order of the files is."""
+    return np.random.default_rng(seed).permutation(np.lexsort((records["file"], records["pixel_sha256"])))
+
+
 def part_of(records: Any, images: int) -> Any:
-    """So many of the records, at random, by the pixels; all where there are fewer."""
-    order = np.random.default_rng(0).permutation(np.lexsort((records["file"], records["pixel_sha256"])))
-    return records.select(np.sort(order[:images]))
+    """So many of the records, at random; all where there are fewer."""
+    return records.select(np.sort(shuffled(records, 0)[:images]))
 
 
 def draw(records: Any, heads: int, seed: int) -> Draw:
@@ -63,7 +67,7 @@ def draw(records: Any, heads: int, seed: int) -> Draw:
     Args:
         records: With ``label``, ``group``, ``file``, ``pixel_sha256``.
         heads: Of each class.
-        seed: Number of the draw. It decides by the pixels, whatever the order of the files is.
+        seed: Number of the draw, see `shuffled`.
 
     Raises:
         InputError: A class has fewer cells, or nothing is left to measure on.
@@ -72,7 +76,7 @@ def draw(records: Any, heads: int, seed: int) -> Draw:
     from madrnet_timm.errors import InputError
 
     labels, groups, names = records["label"], records["group"], class_names(records)
-    order = np.random.default_rng(seed).permutation(np.lexsort((records["file"], records["pixel_sha256"]))).tolist()
+    order = shuffled(records, seed).tolist()
     taken: set[int] = set()
     labelled: list[int] = []
     counts = Counter[int]()
@@ -87,17 +91,6 @@ def draw(records: Any, heads: int, seed: int) -> Draw:
     if not measured:
         raise InputError(f"--heads {heads}: no image is left to measure on; draw fewer heads")
     return Draw(np.array(labelled), np.array(measured))
-
-
-def linear_model() -> Any:
-    """That of the control "shape and stain", for any features."""
-    from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    filled = SimpleImputer(strategy="median", keep_empty_features=True)
-    return make_pipeline(filled, StandardScaler(), LogisticRegression(max_iter=2000))
 
 
 def counted(heads: int, seed: int, way: str, truth: Sequence[str], said: Sequence[str]) -> Rows:
@@ -163,7 +156,7 @@ def frozen_features(images: Images) -> tuple[NDArray[np.float64], NDArray[np.flo
 
 def linear_rows(images: Images, draws: Iterator[tuple[int, int, Draw]]) -> Rows:
     """Rows of the linear models, for draws given as heads, number and draw."""
-    from madrnet_timm.evaluation.controls import shape_features
+    from madrnet_timm.evaluation.controls import linear_model, shape_features
 
     backbone, embedding = frozen_features(images)
     shape = shape_features(images.records)

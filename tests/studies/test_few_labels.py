@@ -14,7 +14,6 @@ from examples.studies.few_labels import (
     counted,
     draw,
     frozen_features,
-    linear_model,
     normal_or_not,
     part_of,
     per_draw,
@@ -23,7 +22,7 @@ from madrnet_timm.data.normalization import normalized
 from madrnet_timm.data.sources import class_names, load
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
-from madrnet_timm.evaluation.controls import shape_features
+from madrnet_timm.evaluation.controls import linear_model, shape_features
 from madrnet_timm.hub.model_folder import ModelFolder
 from tests.inference.conftest import write_model
 from tests.tools.counting import stored

@@ -44,7 +44,8 @@ def _prepare(args: argparse.Namespace) -> int:
 
     paths = image_files(args.images)
     folder = ModelFolder(find_model(args.model))
-    transforms = transforms_of(folder)
+    first, *others = transforms_of(folder)
+    transforms = {"": first} | {f".{other.pipeline}": other for other in others}  # by what their files are told by
     make_image_folder(args.output, "--output", args.images)
     write = write_image if args.format == "png" else write_array
     failures = []
@@ -52,20 +53,20 @@ def _prepare(args: argparse.Namespace) -> int:
     for path, name in progress(named, len(paths), "preparing", "image", shown_from=100):
         try:
             image = read_image(path, crop=True)
-            views = [transform.view(image) for transform in transforms]
+            views = {kind: transform.view(image) for kind, transform in transforms.items()}
         except InputError as error:
             failures.append(str(error))
             continue
-        for view, kind in zip(views, ("", f".{folder.info.second_view}"), strict=False):
+        for kind, view in views.items():
             target = args.output / f"{name.removesuffix('.png')}{kind}.{args.format}"
             with reporting_disk_errors(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
             write(target, view)
     if len(failures) < len(paths):
-        size = f"{transforms[0].size}×{transforms[0].size}"
+        size = f"{first.size}×{first.size}"
         count = len(paths) - len(failures)
         images = "1 image" if count == 1 else f"{count} images"
-        print(f"{args.output}: {images} of {size} pixels, pipeline {transforms[0].pipeline}")
-        if len(transforms) > 1:
-            print(f"beside each its view by the pipeline {transforms[1].pipeline}: the model takes the mean of the two")
+        print(f"{args.output}: {images} of {size} pixels, pipeline {first.pipeline}")
+        for other in others:
+            print(f"beside each its view by the pipeline {other.pipeline}: the model takes the mean of the two")
     return report_skipped(failures)

@@ -22,7 +22,7 @@ from ..opencv import cv2
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["CONTROLS", "Controls", "background_features", "better_control", "shape_features"]
+__all__ = ["CONTROLS", "Controls", "background_features", "better_control", "linear_model", "shape_features"]
 
 CONTROLS = ("largest class", "background", "shape and stain")
 
@@ -76,6 +76,20 @@ def shape_features(dataset: "Dataset") -> Floats:
     return np.hstack([np.array(columns, dtype=np.float64).T, *(np.array(rows, dtype=np.float64) for rows in profiles)])
 
 
+def linear_model() -> Any:
+    """Logistic regression on standardised features, medians where one is missing; for ``shape and stain``."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True),
+        StandardScaler(),
+        LogisticRegression(max_iter=2000),
+    )
+
+
 class Controls:
     """The controls of a data set, fold by fold.
 
@@ -101,20 +115,12 @@ class Controls:
     def _estimator(self, control: str) -> Any:
         from sklearn.dummy import DummyClassifier
         from sklearn.ensemble import RandomForestClassifier
-        from sklearn.impute import SimpleImputer
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
 
         if control == "largest class":
             return DummyClassifier(strategy="most_frequent")
         if control == "background":
             return RandomForestClassifier(300, random_state=0)
-        return make_pipeline(
-            SimpleImputer(strategy="median", keep_empty_features=True),
-            StandardScaler(),
-            LogisticRegression(max_iter=2000),
-        )
+        return linear_model()
 
     def _fitted(self, control: str, train: NDArray[np.bool_]) -> Any:
         return self._estimator(control).fit(self.features(control)[train], self.labels[train])

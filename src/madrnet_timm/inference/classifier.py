@@ -150,7 +150,7 @@ class Classifier:
         self.calibration = self.folder.calibration
         self.guarantee = self.folder.info.guarantee
         self.threshold, self.promised_risk = decision_rule(self.folder.info, threshold, risk)
-        self.transform, *self.second = transforms_of(self.folder)
+        self.transform, *self.second_transforms = transforms_of(self.folder)
         self.backend = create_backend(backend, self.folder, device)
 
     @cached_property
@@ -182,7 +182,7 @@ class Classifier:
                 )
             head = found
         outside = outside_ranges(domain_features(image, head), self.folder.domain)
-        second = [transform.view(image, head) for transform in self.second]
+        second = [transform.view(image, head) for transform in self.second_transforms]
         return Prepared(head, self.transform.view(image, head), tuple(outside), *second)
 
     def normalized(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:

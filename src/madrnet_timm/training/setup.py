@@ -209,10 +209,17 @@ def _create_teachers(config: RunConfig, division: Division, data_config: DataCon
     return Teachers(folders, data_config, config.recipe.pipeline)
 
 
+def _second_views(config: RunConfig, crop_pct: float) -> list[View]:
+    """The view that is asked beside the pipeline's, if there is one."""
+    second = config.recipe.second_view
+    return [] if second is None else [(second, crop_pct)]
+
+
 def _mixed_views(config: RunConfig, crop_pct: float) -> list[View]:
     """Views that are trained on beside the pipeline's."""
-    names = {"pipeline": (), "mixed": ("aligned-normalized", "raw"), "both": ("raw",)}[config.recipe.views]
-    return [(name, crop_pct) for name in names if name != config.recipe.pipeline]
+    if config.recipe.views != "mixed":
+        return _second_views(config, crop_pct)
+    return [(name, crop_pct) for name in ("aligned-normalized", "raw") if name != config.recipe.pipeline]
 
 
 def _prepare_images(
@@ -256,8 +263,8 @@ def _prepare_images(
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # its own: the model's dropout draws the same with and without workers
     )
-    second = [] if recipe.second_view is None else [(recipe.second_view, crop_pct)]
-    test_loader = DataLoader(prepared(division.test_records, "none", second), 2 * recipe.batch_size)
+    test = prepared(division.test_records, "none", _second_views(config, crop_pct))
+    test_loader = DataLoader(test, 2 * recipe.batch_size)
     return Images(train, sampler, train_loader, test_loader, data_config["mean"], data_config["std"])
 
 
