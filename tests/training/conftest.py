@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from PIL import Image
 
 from madrnet_timm import cli
@@ -50,6 +51,16 @@ def write_heads(folder: Path, per_class: int = 8, classes: tuple[str, ...] = ("N
 @pytest.fixture
 def heads(tmp_path: Path) -> Path:
     return write_heads(tmp_path / "heads")
+
+
+@pytest.fixture
+def own_precision() -> Iterator[None]:
+    """Let a test train in a precision of its own: Accelerate keeps the first one of a process."""
+    for state in (AcceleratorState, GradientState, PartialState):
+        state._reset_state()
+    yield
+    for state in (AcceleratorState, GradientState, PartialState):
+        state._reset_state()
 
 
 @pytest.fixture(scope="session")

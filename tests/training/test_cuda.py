@@ -3,24 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from madrnet_timm.inference import Classifier
 from madrnet_timm.losses import HybridLoss
 
 from .conftest import SMALL, killed_in, rows, write_heads
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-
-
-@pytest.fixture(autouse=True)
-def _fresh_accelerator():
-    """The precision is one of a process; each test has its own."""
-    for state in (AcceleratorState, GradientState, PartialState):
-        state._reset_state()
-    yield
-    for state in (AcceleratorState, GradientState, PartialState):
-        state._reset_state()
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+    pytest.mark.usefixtures("own_precision"),
+]
 
 
 @pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])

@@ -2,13 +2,21 @@
 
 from copy import deepcopy
 
+import cv2
+import numpy as np
+import pytest
 import timm
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 import madrnet_timm  # noqa: F401
+from madrnet_timm.data.normalization import normalized
+from madrnet_timm.data.pipelines import prepare
+from madrnet_timm.hub.model_folder import ModelFolder
 from madrnet_timm.training.precision import depthwise_in_float32
+
+from .conftest import SMALL, rows, write_heads
 
 
 def depthwise_layers(model: nn.Module) -> list[nn.Conv2d]:
@@ -43,3 +51,22 @@ def test_a_model_keeps_its_weights_and_names_and_so_does_its_copy():
         assert not torch.equal(copy(x), before)
     assert list(model.state_dict()) == names
     assert len(depthwise_layers(model)) == 16
+
+
+@pytest.mark.usefixtures("own_precision")
+@pytest.mark.parametrize("average", ["0.98", "0"])
+def test_what_is_trained_in_bf16_is_measured_in_float32_as_it_will_be_used(
+    tmp_path, train_command, monkeypatch, average
+):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    data = write_heads(tmp_path / "heads", per_class=12)
+    args = ["--dataset", "folder", "--data-dir", data, "--output", tmp_path / "run", *SMALL, "--epochs", 2]
+    assert train_command(*args, "--ema-decay", average) == 0
+    folder, predictions = ModelFolder(tmp_path / "run" / "model"), rows(tmp_path / "run" / "predictions.csv")
+    images = [cv2.imread(str(data / row["file"]))[:, :, ::-1] for row in predictions]
+    views = torch.from_numpy(np.stack([prepare(image, "head-only", 48) for image in images])).permute(0, 3, 1, 2)
+    config = folder.data_config
+    with torch.inference_mode():
+        logits = folder.load()(normalized(views, config["mean"], config["std"]))
+    stored = [[float(row["p_Normal"]), float(row["p_Tapered"])] for row in predictions]
+    np.testing.assert_allclose(stored, logits.softmax(dim=1).numpy(), atol=2e-5)  # bfloat16 is off by a hundred times

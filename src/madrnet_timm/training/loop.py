@@ -115,18 +115,16 @@ class Loop:
 
     @torch.no_grad()
     def evaluate(self) -> HeldOut:
-        """Measure the model on the held-out images."""
+        """Measure the model on the held-out images: in float32, as it will be used, whatever it is trained in."""
         setup, names = self.setup, self.setup.division.names
-        model = setup.model
-        if self.ema is not None:  # each process averages batch statistics of its own: those of the first are saved
-            model = self.ema.module
-            broadcast(list(model.buffers()))
-        model.eval()
+        model: Any = self.trained_model.eval()
+        broadcast(list(model.buffers()))  # each process has batch statistics of its own: those of the first are saved
+        forward = type(model).forward  # without Accelerate's wrapping, which computes in the training's precision
         metric = ClassificationMetrics(names, keep_in_memory=True)
         probabilities = np.zeros((len(setup.division.test_records), len(names)), dtype=np.float32)
         for batch in setup.images.test_loader:
             views = [batch["image"], *batch.get("others", ())]
-            logits = torch.stack([model(setup.images.network_input(view)).float() for view in views])
+            logits = torch.stack([forward(model, setup.images.network_input(view)) for view in views])
             check_finite(logits, "the output for an image", len(self.history), setup.config.recipe)
             outputs = logits.softmax(dim=-1).mean(dim=0), batch["label"], batch["index"]
             gathered = setup.accelerator.gather_for_metrics(outputs)
