@@ -20,7 +20,7 @@ from madrnet_timm.errors import InputError
 from madrnet_timm.files import write_csv
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.field_record import FieldRecord
-from madrnet_timm.inference.finished import FinishedRows, StoredRows, finished_path
+from madrnet_timm.inference.finished import FinishedRows, StoredRows, finished_path, work_digest
 from madrnet_timm.inference.predict import Options, predict_files, predict_pages
 from madrnet_timm.inference.predicted import Outcome
 from madrnet_timm.inference.results import info_path, read_results, write_results
@@ -137,10 +137,29 @@ def test_resume_of_the_command(madrnet, crops, model_dir, tmp_path):
     assert run.returncode == 1
     assert f"{tmp_path / 'r.csv'}: nothing is begun there; starting anew" in run.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.csv", "r.csv.json"]
+    before = [(path.name, path.stat().st_mtime_ns) for path in sorted(tmp_path.iterdir())]
+    again = madrnet(*args)
+    assert again.returncode == 1
+    assert "images are done already; the table is kept" in again.stderr
+    skipped = [line for line in run.stderr.splitlines() if line.startswith("skipped: ")]
+    assert skipped == [line for line in again.stderr.splitlines() if line.startswith("skipped: ")] != []
+    assert [(path.name, path.stat().st_mtime_ns) for path in sorted(tmp_path.iterdir())] == before
     (tmp_path / "r.csv.part").write_text('{"the model": "another"}\n')
     run = madrnet(*args)
     assert run.returncode == 2
     assert "r.csv.part: begun with the model another, not" in run.stderr
+
+
+def test_another_work(heads, tmp_path):
+    image = tmp_path / heads[0].name
+    image.write_bytes(heads[0].read_bytes())
+    pages = pages_of([image, heads[1]])
+    work = work_digest(MADE_BY, pages)
+    assert work_digest(MADE_BY, pages_of([image, heads[1]])) == work
+    assert work_digest(MADE_BY | {"the threshold": 0.123}, pages) != work
+    assert work_digest(MADE_BY, pages[:1]) != work
+    os.utime(image, (0, 0))
+    assert work_digest(MADE_BY, pages) != work
 
 
 def test_a_full_disk_leaves_the_old_pair_and_the_rows(classifier, heads, tmp_path, caplog):

@@ -151,6 +151,12 @@ def _predict_all(args: argparse.Namespace, processes: "Processes") -> int:
         found = predict_pages(pages, classifier, options)
         if found.rows:
             put_table(args, found.rows)
+    elif args.resume and (done := _complete(args, pages, classifier, screen)) is not None:
+        if processes.count > 1:
+            processes.told((paths, slide, []))
+            processes.wait()
+        print(f"{args.output}: all {len(pages)} images are done already; the table is kept", file=sys.stderr)
+        return report_skipped(done)
     else:
         found = _predict_table(args, processes, paths, pages, classifier, options)
     _say(found, classifier)
@@ -224,11 +230,12 @@ def _predict_table(
     options: "Options",
 ) -> "Predicted":
     """Predict into ``--output``; what is finished is kept beside it until then."""
-    from ..inference.finished import FinishedRows, finished_path, share_paths
+    from ..inference.finished import FinishedRows, finished_path, share_paths, work_digest
     from ..inference.predict import finish_pages, predict_pages
     from ..inference.results import write_results
 
     made_by = _made_by(args, classifier, options.screen)
+    work = work_digest(made_by | {"--excel": args.excel}, pages)  # before it: what changes meanwhile is not done
     finished = FinishedRows(finished_path(args.output), made_by, args.resume)
     for path in share_paths(args.output):  # of several processes that were interrupted
         if args.resume:
@@ -253,9 +260,27 @@ def _predict_table(
         print(f"\n{done}go on with --resume", file=sys.stderr)
         raise
     if found.rows or found.fields:
-        write_results(args.output, found, classifier, args.excel, shlex.join(["madrnet", *sys.argv[1:]]))
+        command = shlex.join(["madrnet", *sys.argv[1:]])
+        write_results(args.output, found, classifier, args.excel, command, work)
     finished.remove()
     return found
+
+
+def _complete(
+    args: argparse.Namespace, pages: "Sequence[Page]", classifier: "Classifier", screen: "Screen | None"
+) -> tuple[str, ...] | None:
+    """What was skipped, where ``--output`` already is the table of these very images; else None."""
+    from ..inference.finished import finished_path, share_paths, work_digest
+    from ..inference.results import read_results
+
+    if finished_path(args.output).exists() or share_paths(args.output):
+        return None
+    try:
+        info = read_results(args.output).info
+    except InputError:  # no table, or one that was changed by hand
+        return None
+    work = work_digest(_made_by(args, classifier, screen) | {"--excel": args.excel}, pages)
+    return tuple(info.skipped) if info.work == work else None
 
 
 def _say(found: "Predicted", classifier: "Classifier") -> None:

@@ -3,6 +3,7 @@
 In memory there is no more than where in the file each image stands, however many heads there are.
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from ..values import Values
 from .field_record import FieldRecord
 from .predicted import Outcome, Row
 
-__all__ = ["FinishedRows", "StoredRows", "finished_path", "share_path", "share_paths"]
+__all__ = ["FinishedRows", "StoredRows", "finished_path", "share_path", "share_paths", "work_digest"]
 
 _logger = logging.getLogger(__name__)
 
@@ -51,6 +52,12 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 def _key(page: Page) -> _Key:
     return str(page.path), page.number
+
+
+def work_digest(made_by: Mapping[str, Any], pages: Sequence[Page]) -> str:
+    """The images as they are now, and everything else that a table of them depends on: a sha256."""
+    images = [[*_key(page), *_stamp(page.path)] for page in pages]
+    return hashlib.sha256(json.dumps([made_by, images]).encode()).hexdigest()
 
 
 def _line(page: Page, stamp: Sequence[int], outcome: Outcome) -> dict[str, Any]:

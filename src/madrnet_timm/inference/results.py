@@ -133,6 +133,7 @@ class ResultsInfo:
         command: By which the table was made, as it was typed.
         directory: Where `madrnet predict` ran, from which relative names are seen; empty if unknown.
         created: Date and time.
+        work: Digest of the images and of what else the table depends on, see `work_digest`; empty if unknown.
     """
 
     label_names: tuple[str, ...]
@@ -159,6 +160,7 @@ class ResultsInfo:
     command: str = ""
     directory: str = ""
     created: str = ""
+    work: str = ""
 
     @classmethod
     def read(cls, values: Values, classes: Sequence[str]) -> "ResultsInfo":
@@ -219,6 +221,7 @@ class ResultsInfo:
             command=values.text("command", "", longest=_LONGEST_COMMAND),
             directory=values.path("directory", ""),
             created=values.text("created", ""),
+            work=values.text("work", ""),
         )
 
 
@@ -266,7 +269,7 @@ def info_path(table: Path) -> Path:
 
 
 def write_results(
-    path: Path, found: Predicted, classifier: "Classifier", excel: bool = False, command: str = ""
+    path: Path, found: Predicted, classifier: "Classifier", excel: bool = False, command: str = "", work: str = ""
 ) -> None:
     """Write a table (``.csv`` or ``.parquet``, see `write_table`) and the file beside it.
 
@@ -278,6 +281,7 @@ def write_results(
         classifier: The model.
         excel: Begin a CSV with the byte order mark by which Excel knows UTF-8.
         command: By which it was made, if by one.
+        work: See `ResultsInfo`.
 
     Raises:
         InputError: They can't be written.
@@ -306,6 +310,7 @@ def write_results(
         "command": command,
         "directory": os.getcwd(),
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "work": work,
     }
     check_table_name(path)
     with replacing(info_path(path)) as info_beside, replacing(path) as table_beside:
