@@ -34,6 +34,7 @@ from madrnet_timm.command import run_command
 from madrnet_timm.commands.data_arguments import add_data_arguments, settle_dataset
 
 from .generality import without_seen
+from .network import outputs
 
 LINEAR = ("shape and stain", "embedding", "backbone", "backbone, shape and stain")
 FINE_TUNED, FROM_IMAGENET = "fine-tuned", "from ImageNet"
@@ -119,19 +120,9 @@ class Images:
         self.names = class_names(records)
         self.labels = np.array(records["label"])
 
-    def outputs(self, model: Any, rows: NDArray[np.int64], batch_size: int = 64) -> NDArray[np.float64]:
+    def outputs(self, network: Any, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """What a network, or a function of its input, gives for some records, ``(rows, outputs)``."""
-        import torch
-
-        from madrnet_timm.data.normalization import normalized
-        from madrnet_timm.progress import progress
-
-        starts, found = range(0, len(rows), batch_size), []
-        with torch.inference_mode():
-            for start in progress(starts, len(starts), "network", "batch"):
-                batch = self.views[rows[start : start + batch_size]]
-                found.append(model(normalized(batch, self.config["mean"], self.config["std"])))
-        return torch.cat(found).double().numpy()
+        return outputs(network, self.views[rows], self.config)
 
     def classes(self, rows: NDArray[np.int64]) -> list[str]:
         """Class of each of some records by name."""

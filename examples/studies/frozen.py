@@ -12,7 +12,7 @@ and seed: seed, fold, file, label, prediction. A support vector machine has no p
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,8 @@ from madrnet_timm.commands.arguments import add_training_seeds
 from madrnet_timm.commands.data_arguments import add_data_arguments, add_fold_arguments, settle_dataset
 from madrnet_timm.data.pipelines import PIPELINES
 
+from .network import outputs
+
 Array = NDArray[np.float64]
 
 COSTS = (1.0, 10.0, 100.0, 1000.0)
@@ -36,25 +38,18 @@ VIEWS = {"hushem": "head-and-neck", "smids": "aligned-normalized"}
 """Pipelines of the published models."""
 
 
-def pooled_features(model: Any, transform: Any, records: Any, batch_size: int = 64) -> Array:
+def pooled_features(model: Any, views: Any, data_config: Mapping[str, Any], batch_size: int = 64) -> Array:
     """Of each image: means over the last map of a timm model, of its view and of the mirrored one, averaged.
 
+    Args:
+        model: Loses its classifier.
+        views: See `outputs`, like the other arguments.
+
     Returns:
-        ``(records, channels)``.
+        ``(images, channels)``.
     """
-    import torch
-
-    from madrnet_timm.data.sources import images_of
-    from madrnet_timm.progress import progress
-
-    views = [transform.view(image) for image in progress(images_of(records), len(records), "preparing", "image")]
-    starts, found = range(0, len(views), batch_size), []
     model.reset_classifier(0, "avg")
-    with torch.inference_mode():
-        for start in progress(starts, len(starts), "features", "batch"):
-            batch = torch.from_numpy(transform.normalized(views[start : start + batch_size]))
-            found.append((model(batch) + model(batch.flip(-1))) / 2)
-    return torch.cat(found).double().numpy()
+    return outputs(lambda batch: (model(batch) + model(batch.flip(-1))) / 2, views, data_config, batch_size)
 
 
 def scaling(widths: Sequence[int]) -> Any:
@@ -172,10 +167,10 @@ def features_of(config: Any, records: Any, parts: Sequence[str]) -> list[Array]:
     """
     from timm.data import resolve_data_config
 
+    from madrnet_timm.data.images import ImageDataset
     from madrnet_timm.data.sources import class_names
     from madrnet_timm.errors import InputError
     from madrnet_timm.evaluation.controls import shape_features
-    from madrnet_timm.inference.transform import Transform
     from madrnet_timm.training.initial_weights import create_model
 
     if config.model.startswith("madrnet_"):
@@ -188,11 +183,10 @@ def features_of(config: Any, records: Any, parts: Sequence[str]) -> list[Array]:
             found.append(shape_features(records))
             continue
         model = create_model(config, class_names(records)).eval()
-        size = config.recipe.img_size
-        transform = Transform.of(
-            config.recipe.pipeline, resolve_data_config({"input_size": (3, size, size)}, model=model)
-        )
-        found.append(pooled_features(model, transform, records))
+        size, pipeline = config.recipe.img_size, config.recipe.pipeline
+        data_config = resolve_data_config({"input_size": (3, size, size)}, model=model)
+        views = ImageDataset(records, pipeline, size, data_config["crop_pct"]).views[0]
+        found.append(pooled_features(model, views, data_config))
     return found
 
 

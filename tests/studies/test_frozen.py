@@ -13,6 +13,7 @@ from sklearn.svm import SVC
 
 from examples.studies.frozen import COSTS, GAMMAS, INNER_FOLDS, inner_accuracies, pooled_features, predicted, scaling
 from madrnet_timm.data.folds import make_folds
+from madrnet_timm.data.images import ImageDataset
 from madrnet_timm.data.sources import load
 from madrnet_timm.inference.transform import Transform
 from tests.training.conftest import rows, write_heads
@@ -102,7 +103,8 @@ def test_features_are_means_over_the_last_map(tmp_path):
     torch.manual_seed(0)
     model = timm.create_model("test_efficientnet", num_classes=2).eval()
     transform = Transform("aligned", 48, (0.5,) * 3, (0.25,) * 3)
-    found = pooled_features(model, transform, heads, batch_size=3)
+    config = {"mean": transform.mean, "std": transform.std}
+    found = pooled_features(model, ImageDataset(heads, "aligned", 48).views[0], config, batch_size=3)
     view = transform(heads[3]["image"])[None]
     with torch.no_grad():
         maps = [model.forward_features(x).double() for x in (view, view.flip(-1))]
