@@ -112,7 +112,7 @@ class Setup:
         return self.accelerator.unwrap_model(self.model)
 
 
-def set_up(config: RunConfig, folder: RunFolder, threads: str) -> Setup:
+def set_up(config: RunConfig, folder: RunFolder, threads: str, division: Division | None = None) -> Setup:
     """Set up a training, begin its folder, and print what is trained.
 
     The order of the steps is part of the result, because each of them may draw random numbers.
@@ -121,6 +121,7 @@ def set_up(config: RunConfig, folder: RunFolder, threads: str) -> Setup:
         config: Config of the run.
         folder: Its run folder; the main process locks it, and the caller releases it.
         threads: How many threads the processor uses, in words.
+        division: Of the data, where it is another one than the config's.
 
     Raises:
         InputError: A user's mistake; nothing was written.
@@ -128,8 +129,9 @@ def set_up(config: RunConfig, folder: RunFolder, threads: str) -> Setup:
     check(config)
     folder.check(config)
     accelerator = _create_accelerator(config)
-    with accelerator.main_process_first():
-        division = divide(config)
+    if division is None:
+        with accelerator.main_process_first():
+            division = divide(config)
     set_seed(config.seed)
     model = create_model(config, division.names)
     cost = cost_of(model, config.recipe.img_size)  # before the training, which a failure here must not lose
