@@ -75,3 +75,13 @@ def train_command() -> Callable[..., int]:
         return 0
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, train_command: Callable[..., int]) -> tuple[Path, Path, list[object]]:
+    """A finished run on drawn heads: its folder, the heads, and the arguments of its command."""
+    tmp = tmp_path_factory.mktemp("run")
+    data = write_heads(tmp / "heads", per_class=14)
+    args = ["--dataset", "folder", "--data-dir", data, "--output", tmp / "run", *SMALL, "--epochs", 3]
+    assert train_command(*args) == 0
+    return tmp / "run", data, args
