@@ -4,12 +4,13 @@
         --weights madrnet_tf_efficientnet_lite0.smids_both --pipeline head-and-neck --augmentation varied \\
         --output runs/steadier
 
-Each fold is trained three times, all from the same initial weights: as `madrnet train` does, again in another order
-with other random changes, and with mixup within a class. Out of these:
+Each fold is trained up to three times, all from the same initial weights: as `madrnet train` does (single), with mixup
+within a class (mixup), and once more without (again), the latter two in other orders than the first, with other random
+changes. Out of these:
 
-- single, again, mixup: the weights' moving average at the end, as a training keeps it
+- single, mixup, again: the weights' moving average at the end, as a training keeps it
 - last epochs: the mean of the first training's weights after each epoch of its last quarter (SWA)
-- soup of two, soup of three: the mean of the moving averages of two and of all three trainings
+- soup of two, soup of three: the mean of the moving averages of the first two and of all three trainings
 - views: the first training, and the mean of its answers for twelve small changes of a head (`test_time`)
 - three models: the mean of the answers of all three trainings, for which no single model is to be had
 
@@ -45,10 +46,10 @@ from .test_time import changed
 
 Weights = dict[str, torch.Tensor]
 
-SINGLE, AGAIN, MIXUP = TRAININGS = ("single", "again", "mixup")
-MEANS = {"soup of two": (SINGLE, AGAIN), "soup of three": TRAININGS}
+SINGLE, MIXUP, AGAIN = TRAININGS = ("single", "mixup", "again")
 LAST, VIEWS, MODELS = "last epochs", "views", "three models"
-WAYS = (*TRAININGS, LAST, *MEANS, VIEWS, MODELS)
+MEANS = {"soup of two": (SINGLE, MIXUP), "soup of three": TRAININGS}
+WAYS = (*TRAININGS, LAST, VIEWS, *MEANS, MODELS)
 
 CONCENTRATION = 0.4
 """Of the beta distribution that mixup draws its shares from."""
@@ -59,7 +60,7 @@ STATISTICS_PASSES = 2
 
 
 @dataclass(frozen=True)
-class LaterImages(Images):
+class OtherOrder(Images):
     """The same images in another order, with other random changes."""
 
     def set_epoch(self, epoch: int) -> None:
@@ -102,20 +103,25 @@ class AveragingLoop(Loop):
         return losses
 
 
+def end_of(folder: Path) -> Path:
+    """Where the weights of a training lie once it is done."""
+    return folder / "end.safetensors"
+
+
 def trained(config: RunConfig, training: str, folder: Path) -> None:
     """Train a fold, unless it was, and write ``end.safetensors`` and ``tail.safetensors``."""
     from madrnet_timm.training.run_folder import RunFolder
     from madrnet_timm.training.setup import set_up
     from madrnet_timm.training.threads import few_threads
 
-    if (folder / "end.safetensors").is_file():
+    if end_of(folder).is_file():
         return
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as place, few_threads(config.recipe.img_size) as threads:
         run = RunFolder(Path(place) / "run")
         setup = set_up(replace(config, output=run.path), run, threads)
         if training != SINGLE:
-            setup = replace(setup, images=LaterImages(**vars(setup.images)))
+            setup = replace(setup, images=OtherOrder(**vars(setup.images)))
         loop = AveragingLoop(setup, training == MIXUP)
         loop.fit()
         run.release()
@@ -190,7 +196,7 @@ class Fold:
 def measured(config: RunConfig, folders: Mapping[str, Path]) -> dict[str, list[dict[str, Any]]]:
     """Rows of the held-out images of a fold, by way."""
     fold = Fold(config)
-    ends = {name: load_file(folder / "end.safetensors") for name, folder in folders.items()}
+    ends = {name: load_file(end_of(folder)) for name, folder in folders.items()}
     found = {}
     for name, weights in ends.items():
         fold.load(weights)
@@ -200,9 +206,11 @@ def measured(config: RunConfig, folders: Mapping[str, Path]) -> dict[str, list[d
     fold.load(load_file(folders[SINGLE] / "tail.safetensors"), averaged=True)
     found[LAST] = fold.probabilities(fold.test)
     for name, parts in MEANS.items():
-        fold.load(mean_weights([ends[part] for part in parts]), averaged=True)
-        found[name] = fold.probabilities(fold.test)
-    found[MODELS] = np.mean([found[name] for name in TRAININGS], axis=0)
+        if ends.keys() >= set(parts):
+            fold.load(mean_weights([ends[part] for part in parts]), averaged=True)
+            found[name] = fold.probabilities(fold.test)
+    if ends.keys() >= set(TRAININGS):
+        found[MODELS] = np.mean([found[name] for name in TRAININGS], axis=0)
     return {name: table_rows(config, fold, values) for name, values in found.items()}
 
 
@@ -218,12 +226,22 @@ def table_rows(config: RunConfig, fold: Fold, probabilities: NDArray[np.float64]
     ]
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
+    """Of the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     add_training_seeds(parser)
+    parser.add_argument(
+        "--trainings", nargs="+", choices=TRAININGS, default=list(TRAININGS), metavar="NAME",
+        help="of each fold, beside single and those that lie in --output already (single, mixup and again)",
+    )  # fmt: skip
     args = parser.parse_args()
     args.output = args.output or Path("runs/steadier")
+    return args
+
+
+def main() -> None:
+    args = arguments()
 
     from madrnet_timm.evaluation.comparison import compare_predictions
     from madrnet_timm.files import write_table
@@ -231,17 +249,29 @@ def main() -> None:
 
     config = from_arguments(args, output=args.output)
     tables: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
-    for run in fold_configs(config, sorted(set(args.seeds))):
-        folders = {training: args.output / training.replace(" ", "-") / run.output.name for training in TRAININGS}
-        for training, folder in folders.items():
-            trained(replace(run, resume=False), training, folder)
-        for way, rows in measured(run, folders).items():
+    runs = fold_configs(config, sorted(set(args.seeds)))
+    for run in runs:
+        same_seed = [other.output.name for other in runs if other.seed == run.seed]
+        there = {}
+        for training in TRAININGS:
+            folder = args.output / training
+            if training in (SINGLE, *args.trainings):
+                trained(replace(run, resume=False), training, folder / run.output.name)
+            elif not all(end_of(folder / name).is_file() for name in same_seed):
+                continue
+            there[training] = folder / run.output.name
+        for way, rows in measured(run, there).items():
             tables[way] += rows
             write_table(args.output / f"{way.replace(' ', '-')}.csv", tables[way])
-        print("  ".join(f"{way} {right(rows)}/{len(rows)}" for way, rows in tables.items()), flush=True)
+        print("  ".join(f"{way} {right(rows)}/{len(rows)}" for way, rows in tables.items() if rows), flush=True)
     for way, rows in tables.items():
-        count, against = right(rows), compare_predictions(tables[SINGLE], rows)
-        print(f"{way:<14} {100 * count / len(rows):5.1f} %, {count} of {len(rows)}, against single {against} points")
+        if rows:
+            count, against = right(rows), compare_predictions(tables[SINGLE], rows)
+            seeds = ", ".join(map(str, against.seeds))
+            print(
+                f"{way:<14} {100 * count / len(rows):5.1f} %, {count} of {len(rows)}, seeds {seeds}, against single "
+                f"{against} points"
+            )
 
 
 def right(rows: Sequence[Mapping[str, Any]]) -> int:

@@ -1,5 +1,7 @@
 """Averaged weights, mixup within a class: their values, and the command on drawn heads."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -58,16 +60,21 @@ def test_the_command(example, tmp_path):
     for way, table in tables.items():
         assert [(row["fold"], row["file"], row["label"]) for row in table] == places
         count = sum(row["label"] == row["prediction"] for row in table)
-        assert f"{way:<14} {100 * count / 20:5.1f} %, {count} of 20, against single" in run.stdout
+        assert f"{way:<14} {100 * count / 20:5.1f} %, {count} of 20, seeds 0, against single" in run.stdout
     shares = {way: np.array([float(row["p_Normal"]) for row in table]) for way, table in tables.items()}
     expected = np.mean([shares[training] for training in TRAININGS], axis=0)
     np.testing.assert_allclose(shares["three models"], expected, atol=2e-6)
     ends = [load_file(out / training / "seed0-fold0" / "end.safetensors") for training in TRAININGS]
-    single, again, mixup = (end["classifier.weight"] for end in ends)
+    single, mixup, again = (end["classifier.weight"] for end in ends)
     assert not torch.equal(single, again)
     assert not torch.equal(again, mixup)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
     assert len(before) == 12
-    run = example(SCRIPT, *command)
+    shutil.rmtree(out / "again" / "seed0-fold1")
+    (out / "soup-of-three.csv").unlink()
+    run = example(SCRIPT, *command, "--trainings", "mixup")
     assert run.returncode == 0, run.stderr
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before  # nothing is trained again
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    assert after.items() < before.items()  # nothing is trained again
+    assert len(rows(out / "soup-of-two.csv")) == 20
+    assert not (out / "soup-of-three.csv").exists()  # of a seed there are all folds, or none

@@ -87,7 +87,7 @@ def model_card(
         speed: Time for one image, as rows of a Markdown table.
     """
     note, where = ("", "") if evidence is None else (evidence.note, evidence.where)
-    return Card(description, cost, train, place, note, where, speed, figure)
+    return Card(description, cost, train, place=place, note=note, where=where, speed=speed, figure=figure)
 
 
 def evidence_of_fold(
