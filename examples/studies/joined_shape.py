@@ -70,6 +70,7 @@ def main() -> None:
     from madrnet_timm.training.stored import CrossValidation
 
     done = CrossValidation.read(args.run, args.seeds)
+    args.output.mkdir(parents=True, exist_ok=True)
     tables: dict[str, Table] = {way: [] for way in WAYS}
     for run in progress(done.runs, len(done.runs), "joining", "fold"):
         for way, rows in fold_rows(run.config).items():
