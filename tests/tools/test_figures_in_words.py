@@ -46,7 +46,13 @@ def test_results():
         differences("hushem-small-smids-neck-again", name)[0] for name in ("hushem-small-unlabelled", "hushem-teachers")
     ]
     assert 0.5 < over[0] / over[1] < 1
-    assert "more than half of what the mean of the four gains over the single model" in prose("docs/results-log.md")
+    log = prose("docs/results-log.md")
+    assert "more than half of what the mean of the four gains over the single model" in log
+    student, alone = ([r for r in stored(n) if r["seed"] == "0"] for n in ("hushem-b0-distilled", "hushem-b0"))
+    assert f"{right_of(student)[0]:.0f} of 216 right with it, {right_of(alone)[0]:.0f} without" in log
+    joined, network = (right_of(stored(name))[0] for name in ("hushem-b0-joined", "hushem-b0"))
+    assert round(joined - network) == 1
+    assert "It is one more of 216 right, which is noise" in log
 
 
 def test_frozen():
