@@ -112,7 +112,7 @@ def evidence_of_fold(
         f"Trained on {len(division.train_records)} images of {SOURCES[config.dataset].title}, measured on the "
         f"{len(division.test_records)} of fold {config.fold} of {int(division.folds.max()) + 1} (numbered from 0; "
         f"{describe_folds(config, divided)}).{left_out} The held-out fold chose nothing of the training: the number "
-        f"of epochs was fixed ({config.recipe.epochs}). {CALIBRATED.format('it')}"
+        f"of epochs was fixed ({config.recipe.duration}). {CALIBRATED.format('it')}"
         + (f" {conflicts} images with conflicting labels were left out." if conflicts else "")
     )
     labels, groups = (division.test_records[key] for key in ("label", "group"))

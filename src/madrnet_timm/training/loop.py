@@ -23,6 +23,7 @@ from .batch_loss import BatchLoss
 from .finite import check_finite, check_loss, check_weights
 from .optimizer import create_scheduler
 from .setup import Setup
+from .soup import Soup
 
 __all__ = ["HeldOut", "Loop"]
 
@@ -56,7 +57,7 @@ class HeldOut:
 
 
 class Loop:
-    """The epochs of a training.
+    """The epochs of a training, or of several from the same initial weights, one after the other (`Recipe.soup`).
 
     Args:
         setup: What it computes with.
@@ -74,6 +75,9 @@ class Loop:
         accelerator.register_for_checkpointing(self.progress, self.scheduler)
         if self.ema is not None:
             accelerator.register_for_checkpointing(self.ema)
+        self.soup = Soup(setup, self.scheduler, self.ema) if recipe.soup > 1 else None
+        if self.soup is not None:
+            accelerator.register_for_checkpointing(self.soup.mean)
 
     @property
     def history(self) -> list[dict[str, float]]:
@@ -81,8 +85,18 @@ class Loop:
         return self.progress.history
 
     @property
+    def epochs(self) -> int:
+        """Of all trainings."""
+        return self.setup.config.recipe.epochs * self.setup.config.recipe.soup
+
+    @property
     def trained_model(self) -> nn.Module:
-        """The model that is measured and kept: the moving average of the weights, where there is one."""
+        """The model that is measured and kept: the moving average of the weights, where there is one.
+
+        Of several trainings it is that of each, and in the end the mean of these.
+        """
+        if self.soup is not None and self.soup.complete:
+            return self.soup.mean.module
         return self.bare if self.ema is None else self.ema.module
 
     def fit(self) -> HeldOut:
@@ -94,16 +108,20 @@ class Loop:
         Raises:
             InputError: Numbers that are not finite; a disk that can't be written.
         """
-        epochs, accelerator = self.setup.config.recipe.epochs, self.setup.accelerator
+        recipe, accelerator, epochs = self.setup.config.recipe, self.setup.accelerator, self.epochs
         done, steps = self._load_checkpoint(), len(self.setup.images.train_loader)
         disable = None if accelerator.is_main_process else True
         bar = tqdm(total=epochs * steps, initial=done * steps, unit="step", disable=disable)
         held_out, saved = None, time.monotonic()
         for epoch in range(done, epochs):
             bar.set_description(f"epoch {epoch + 1}/{epochs}")
+            if self.soup is not None and epoch and epoch % recipe.epochs == 0:
+                self.soup.begin_again()
             losses = self._train_epoch(epoch, bar)
             for model in (self.bare, *([] if self.ema is None else [self.ema.module])):
-                check_weights(model, epoch, self.setup.config.recipe)
+                check_weights(model, epoch, recipe)
+            if self.soup is not None and (epoch + 1) % recipe.epochs == 0:
+                self.soup.add(self.trained_model, epoch + 1)
             held_out = self.evaluate()
             self._note(epoch, losses, held_out.metrics, bar)
             due = time.monotonic() - saved > _CHECKPOINT_SECONDS or epoch + 1 == epochs
@@ -165,7 +183,7 @@ class Loop:
         row |= {f"f1_{name}": figures.f1 for name, figures in metrics.per_class.items()}
         self.history.append(row)
         if setup.accelerator.is_main_process:
-            bar.write(_epoch_line(row, setup.config.recipe.epochs, setup.config.fold is not None))
+            bar.write(_epoch_line(row, self.epochs, setup.config.fold is not None))
             sys.stdout.flush()
             write_csv(setup.folder.history, self.history)
         setup.accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch + 1)
@@ -185,7 +203,7 @@ class Loop:
             accelerator.init_trackers("madrnet-timm", config=tracked)
         done = len(self.history)
         if done:
-            accelerator.print(f"goes on after epoch {done} of {config.recipe.epochs}", flush=True)
+            accelerator.print(f"goes on after epoch {done} of {self.epochs}", flush=True)
         return done
 
     def _save_checkpoint(self) -> None:

@@ -38,6 +38,8 @@ def opening_lines(config: RunConfig, division: Division, batch: int, threads: st
             f"measuring on the {len(division.test_records)} of fold {config.fold} of {int(division.folds.max()) + 1}: "
             f"{_classes(division.test_records, division.names)}{seen}"
         )
+    if config.recipe.soup > 1:
+        lines.append(f"epochs: {config.recipe.duration}")
     if batch < config.recipe.batch_size:
         lines.append(f"--batch-size {config.recipe.batch_size} is more than there are: {batch} images per step")
     lines.append(f"threads: {threads}")

@@ -20,6 +20,11 @@ class Recipe:
     """How a model is trained. Every field is an option of ``madrnet train``."""
 
     epochs: int = _option(80, "passes over the training images")
+    soup: int = _option(
+        1,
+        "train so often from the same initial weights, each time in another order with other random changes, and keep "
+        "the mean of the weights; so many times the time of a training, none more in prediction",
+    )
     batch_size: int = _option(16, "images per step and process")
     samples_per_class: int = _option(
         0, "batches of groups of so many images of a class, so that triplets exist; 0: at random"
@@ -80,7 +85,7 @@ class Recipe:
             value, choices = getattr(self, option.name), option.metadata["choices"]
             if choices and value not in choices:
                 raise InputError(f"--{option.name.replace('_', '-')} {value}: expected one of {', '.join(choices)}")
-        positive = ("epochs", "batch_size", "img_size", "lr_backbone", "lr_reversible", "lr_head", "clip_grad")
+        positive = ("epochs", "soup", "batch_size", "img_size", "lr_backbone", "lr_reversible", "lr_head", "clip_grad")
         for name in (*positive, "distill_temperature"):
             if not getattr(self, name) > 0:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected more than 0")
@@ -106,6 +111,12 @@ class Recipe:
             raise InputError(f"--batch-size {self.batch_size}: expected at least 2, MADRNet uses batch statistics")
         if self.img_size < 32:
             raise InputError(f"--img-size {self.img_size}: expected at least 32")
+
+    @property
+    def duration(self) -> str:
+        """The number of epochs, in words."""
+        several = f" each of {self.soup} trainings from the same weights, of which the mean is kept"
+        return f"{self.epochs}{several if self.soup > 1 else ''}"
 
     @property
     def second_view(self) -> str | None:
