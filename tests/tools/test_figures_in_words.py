@@ -50,6 +50,13 @@ def test_results():
     assert "more than half of what the mean of the four gains over the single model" in log
     student, alone = ([r for r in stored(n) if r["seed"] == "0"] for n in ("hushem-b0-distilled", "hushem-b0"))
     assert f"{right_of(student)[0]:.0f} of 216 right with it, {right_of(alone)[0]:.0f} without" in log
+    found = {}
+    for way in ("single", "mixup", "soup"):
+        name = f"hushem-steady-{way}"
+        by_seed = [right_of([r for r in stored(name) if r["seed"] == seed])[0] for seed in "012"]
+        found[way] = "{:.0f}, {:.0f} and {:.0f}".format(*by_seed)
+    assert f"On the three seeds {found['mixup']} of 216 are right, without it {found['single']}" in log
+    assert f"{found['soup']} are right: on no seed less than either of the two" in log
     joined, network = (right_of(stored(name))[0] for name in ("hushem-b0-joined", "hushem-b0"))
     assert round(joined - network) == 1
     assert "It is one more of 216 right, which is noise" in log
