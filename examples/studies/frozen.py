@@ -26,6 +26,7 @@ from madrnet_timm.commands.arguments import add_training_seeds
 from madrnet_timm.commands.data_arguments import add_data_arguments, add_fold_arguments, settle_dataset
 from madrnet_timm.data.pipelines import PIPELINES
 
+from .held_out import class_rows
 from .network import outputs
 
 Array = NDArray[np.float64]
@@ -213,10 +214,8 @@ def held_out_rows(config: Any, parts: Sequence[str], seeds: Sequence[int]) -> tu
         for fold in progress(numbers, len(numbers), f"seed {seed}", "fold"):
             said, settings = predicted(x, widths, records, folds, fold)
             chosen[settings] += 1
-            held_out = records.select(np.flatnonzero(folds == fold))
-            for file, label, found in zip(held_out["file"], held_out["label"], said, strict=True):
-                row = {"seed": seed, "fold": fold, "file": file, "label": names[label], "prediction": names[found]}
-                rows.append(row)
+            place = replace(config, seed=seed, fold=fold)
+            rows += class_rows(place, records.select(np.flatnonzero(folds == fold)), names, said)
     for (cost, gamma), count in sorted(chosen.items()):
         print(f"C = {cost:g}, gamma = {gamma:g}: chosen in {count} of {chosen.total()} folds")
     return rows, names

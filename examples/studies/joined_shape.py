@@ -20,6 +20,7 @@ from madrnet_timm.command import run_command
 from madrnet_timm.commands.arguments import add_chosen_seeds
 
 from .frozen import predicted
+from .held_out import class_rows
 from .network import outputs
 
 Table = list[dict[str, Any]]
@@ -45,15 +46,11 @@ def fold_rows(config: Any) -> dict[str, Table]:
     network.reset_classifier(0)
     views = ImageDataset(records, folder.pipeline, data_config["input_size"][-1], data_config["crop_pct"]).views[0]
     parts = [outputs(network, views, data_config), shape_features(records)]
-    held_out, found = np.flatnonzero(division.folds == config.fold), {}
+    held_out, found = records.select(np.flatnonzero(division.folds == config.fold)), {}
     for way, count in zip(WAYS, (1, 2), strict=True):
         widths = [part.shape[1] for part in parts[:count]]
         said, _ = predicted(np.hstack(parts[:count]), widths, records, division.folds, config.fold)
-        found[way] = [
-            {"seed": config.seed, "fold": config.fold, "file": records["file"][row]}
-            | {"label": division.names[records["label"][row]], "prediction": division.names[label]}
-            for row, label in zip(held_out.tolist(), said, strict=True)
-        ]
+        found[way] = class_rows(config, held_out, division.names, said)
     return found
 
 

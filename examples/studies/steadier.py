@@ -41,6 +41,7 @@ from madrnet_timm.training.loop import Loop
 from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.setup import Images
 
+from .held_out import probability_rows
 from .network import outputs
 from .test_time import changed
 
@@ -177,9 +178,8 @@ class Fold:
         for epoch in range(STATISTICS_PASSES):
             self.train.set_epoch(epoch)
             order = rng.permutation(len(self.train))
-            for rows in np.array_split(
-                order, max(1, len(order) // self.batch_size)
-            ):  # of one size: each counts the same
+            count = max(1, len(order) // self.batch_size)
+            for rows in np.array_split(order, count):  # of one size, for each counts the same
                 images = torch.stack([self.train[int(row)]["image"] for row in rows])
                 yield normalized(images, self.data_config["mean"], self.data_config["std"])
 
@@ -211,19 +211,7 @@ def measured(config: RunConfig, folders: Mapping[str, Path]) -> dict[str, list[d
             found[name] = fold.probabilities(fold.test)
     if ends.keys() >= set(TRAININGS):
         found[MODELS] = np.mean([found[name] for name in TRAININGS], axis=0)
-    return {name: table_rows(config, fold, values) for name, values in found.items()}
-
-
-def table_rows(config: RunConfig, fold: Fold, probabilities: NDArray[np.float64]) -> list[dict[str, Any]]:
-    """One row per held-out image, as a cross-validation's ``predictions.csv`` has them."""
-    place, names = {"seed": config.seed, "fold": config.fold}, fold.names
-    columns = zip(*(fold.records[column] for column in ("file", "pixel_sha256", "label")), probabilities, strict=True)
-    return [
-        place
-        | {"file": file, "pixel_sha256": pixels, "label": names[label], "prediction": names[int(shares.argmax())]}
-        | {f"p_{name}": round(float(share), 6) for name, share in zip(names, shares, strict=True)}
-        for file, pixels, label, shares in columns
-    ]
+    return {name: probability_rows(config, fold.records, fold.names, values) for name, values in found.items()}
 
 
 def arguments() -> argparse.Namespace:

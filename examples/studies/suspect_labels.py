@@ -35,6 +35,8 @@ from madrnet_timm.training.loop import Loop
 from madrnet_timm.training.run_config import RunConfig
 from tools.suspects import confident_classes
 
+from .held_out import probability_rows
+
 LEFT_OUT, SOFTENED = WAYS = ("left out", "softened")
 
 Table = list[dict[str, Any]]
@@ -79,14 +81,7 @@ def held_out_rows(config: RunConfig, division: Division, table: Path, targets: t
     with few_threads(config.recipe.img_size) as threads:
         setup = set_up(begun, run, threads, division)
         found = (Loop(setup) if targets is None else SoftLoop(setup, targets)).fit()
-    names, records = division.names, division.test_records
-    images = zip(*(records[column] for column in ("file", "pixel_sha256", "label")), found.probabilities, strict=True)
-    rows: Table = [
-        {"seed": config.seed, "fold": config.fold, "file": file, "pixel_sha256": pixels, "label": names[label]}
-        | {"prediction": names[int(shares.argmax())]}
-        | {f"p_{name}": f"{share:.6f}" for name, share in zip(names, shares, strict=True)}
-        for file, pixels, label, shares in images
-    ]
+    rows = probability_rows(config, division.test_records, division.names, found.probabilities)
     write_csv(table, rows)
     run.release()
     shutil.rmtree(run.path)

@@ -369,11 +369,12 @@ def test_few_labels_by_counting(dataset, figure):
 
 
 def test_commands_take_what_those_before_them_wrote():
-    written = set()
+    written, named = set(), set()
     for name in in_order():
         *given, output = re.findall(r"runs/([\w-]+)", RUNS[name]["command"])
         assert output == name
-        own = re.findall(r"--output runs/([\w-]+)", RUNS[name]["command"])  # of several commands in a row
-        assert set(given) <= written | set(own)
-        written |= {*own, output}
-    assert written >= set(RUNS)
+        written |= set(re.findall(r"--output runs/([\w-]+)", RUNS[name]["command"]))  # of several commands in a row
+        assert set(given) <= written
+        written.add(output)
+        named.add(output)
+    assert named == set(RUNS)
