@@ -152,9 +152,8 @@ def _predict_all(args: argparse.Namespace, processes: "Processes") -> int:
         if found.rows:
             put_table(args, found.rows)
     elif args.resume and (done := _complete(args, pages, classifier, screen)) is not None:
-        if processes.count > 1:
-            processes.told((paths, slide, []))
-            processes.wait()
+        processes.told((paths, slide, []))  # nothing is left for the others
+        processes.wait()
         print(f"{args.output}: all {len(pages)} images are done already; the table is kept", file=sys.stderr)
         return report_skipped(done)
     else:
