@@ -33,6 +33,7 @@ __all__ = [
     "fill_table",
     "make_output_folder",
     "read_csv",
+    "remove_folder",
     "replacing",
     "replacing_folder",
     "reporting_disk_errors",
@@ -165,6 +166,16 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             settle_folder(path)  # if the second rename failed
             shutil.rmtree(beside, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder, if it is there; a process that is killed meanwhile leaves none that looks whole."""
+    beside = beside_path(path)
+    with reporting_disk_errors(path, beside):
+        shutil.rmtree(beside, ignore_errors=True)
+        if path.exists():
+            os.replace(path, beside)
+            shutil.rmtree(beside)
 
 
 def write_text(path: Path, text: str) -> None:

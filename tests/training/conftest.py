@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from PIL import Image
+from safetensors.torch import load_file
 
 from madrnet_timm import cli
 from madrnet_timm.data.synthetic import draw_head
@@ -19,6 +20,15 @@ SMALL = ["--model", "madrnet_test_resnet", "--img-size", "48", "--batch-size", "
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as opened:
         return list(csv.DictReader(opened))
+
+
+def written(folder: Path) -> dict[str, object]:
+    """What a run says, and the weights of its model; the header of a weights file has no order."""
+    names = ("config.yaml", "folds.csv", "history.csv", "metrics.json", "predictions.csv", "model/config.json")
+    weights = load_file(folder / "model" / "model.safetensors")
+    return {name: (folder / name).read_text() for name in (*names, "model/README.md")} | {
+        name: value.numpy().tobytes() for name, value in weights.items()
+    }
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The mean of several trainings from the same weights."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from madrnet_timm.training.division import divide
 from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.soup import Soup
 
-from .conftest import SMALL, killed_in, rows, write_heads
+from .conftest import SMALL, killed_in, rows, write_heads, written
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +111,11 @@ def test_goes_on_where_it_was_cut_off(soup, tmp_path, train_command, capsys, epo
     assert f"goes on after epoch {epoch} of 4" in capsys.readouterr().out
     found, expected = (load_file(run / "model" / "model.safetensors") for run in (tmp_path / "cut", folder))
     assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_a_finished_one_given_again_stays_what_it_is(soup, tmp_path, train_command):
+    folder, args, *_ = soup
+    again = shutil.copytree(folder, tmp_path / "again")
+    assert not (again / "checkpoint").exists()
+    assert train_command(*args, "--soup", 2, "--output", again, "--resume") == 0
+    assert written(again) == written(folder)

@@ -24,14 +24,14 @@ from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.run_folder import RunFolder
 
-from .conftest import SMALL, killed_in, rows, write_heads
+from .conftest import SMALL, killed_in, rows, write_heads, written
 
 
 def test_run_folder(run):
     folder, _, _ = run
     assert {p.name for p in folder.iterdir()} == {
         "config.yaml", "folds.csv", "history.csv", "metrics.json", "predictions.csv", "learning_curves.png",
-        "confusion_matrix.png", "checkpoint", "model", ".lock",
+        "confusion_matrix.png", "model", ".lock",
     }  # fmt: skip
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["model"], config["epochs"], config["img_size"]) == ("madrnet_test_resnet", 3, 48)
@@ -153,6 +153,33 @@ def test_killed_run_continues_to_the_same_weights(run, tmp_path, train_command, 
     assert (other / "history.csv").read_text() == (folder / "history.csv").read_text()
 
 
+def test_a_finished_run_given_again_stays_what_it_is(run, tmp_path, train_command):
+    """It has no checkpoint, whose optimizer is larger than the model."""
+    folder, _, args = run
+    again = shutil.copytree(folder, tmp_path / "again")
+    (again / ".checkpoint.old").mkdir()  # left by a process that was killed
+    assert not (again / "checkpoint").exists()
+    assert train_command(*(again if a == folder else a for a in args), "--resume") == 0
+    assert written(again) == written(folder)
+
+
+def test_killed_before_its_checkpoint_is_removed(run, tmp_path, train_command):
+    folder, _, args = run
+    other = tmp_path / "other"
+    args = [other if a == folder else a for a in args]
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "remove_checkpoint", killed)
+        assert train_command(*args) == 130
+    assert (other / "checkpoint").is_dir()
+    assert train_command(*args, "--resume") == 0
+    assert not (other / "checkpoint").exists()
+    assert written(other) == written(folder)
+
+
 def test_precision_is_part_of_a_run(monkeypatch, tmp_path):
     """It decides the result, and ``accelerate launch`` says it."""
     parser = argparse.ArgumentParser()
@@ -192,8 +219,6 @@ def test_learned_loss_weights_are_logged_and_resumed(tmp_path, heads, train_comm
 
 
 def test_resume_refuses_other_images(run, tmp_path, train_command, capsys):
-    import shutil
-
     folder, data, args = run
     shutil.copytree(folder, tmp_path / "run")
     shutil.copytree(data, tmp_path / "heads")

@@ -83,7 +83,7 @@ def cross_validate(config: RunConfig, seeds: Sequence[int] = (0,)) -> str:
             )
         RunFolder(path).check(_fold(config, *seed_and_fold(path)))
     for number, run in enumerate(runs, 1):
-        if not (RunFolder(run.output).model / "config.json").exists():
+        if not RunFolder(run.output).finished:
             print(f"run {number} of {len(runs)}: {run.output}", flush=True)
             train(run)
     done = CrossValidation.read(output)

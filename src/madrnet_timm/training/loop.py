@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from ..evaluation.metrics import ClassificationMetrics
 from ..evaluation.results import FIGURES, Metrics
-from ..files import beside_path, replacing_folder, settle_folder, write_csv
+from ..files import beside_path, read_csv, replacing_folder, settle_folder, write_csv
+from ..hub.weights import fill
 from ..values import Values
 from .batch_loss import BatchLoss
 from .finite import check_finite, check_loss, check_weights
@@ -194,7 +195,9 @@ class Loop:
         if accelerator.is_main_process:
             settle_folder(folder.checkpoint)
         accelerator.wait_for_everyone()
-        if config.resume and folder.checkpoint.exists():
+        if config.resume and folder.finished:
+            self._load_finished()
+        elif config.resume and folder.checkpoint.exists():
             accelerator.load_state(str(folder.checkpoint))
         elif config.resume:
             accelerator.print("no checkpoint was written yet: starts again with the first epoch", flush=True)
@@ -205,6 +208,15 @@ class Loop:
         if done:
             accelerator.print(f"goes on after epoch {done} of {self.epochs}", flush=True)
         return done
+
+    def _load_finished(self) -> None:
+        """Take the weights and the history of a finished run, which has no checkpoint any more."""
+        folder = self.setup.folder
+        if self.soup is not None:
+            self.soup.finish()
+        fill(self.trained_model, folder.model / "model.safetensors")
+        rows = read_csv(folder.history)
+        self.progress.history = [{name: float(value) for name, value in row.items()} for row in rows]
 
     def _save_checkpoint(self) -> None:
         path, accelerator = self.setup.folder.checkpoint, self.setup.accelerator

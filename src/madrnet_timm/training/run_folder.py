@@ -7,7 +7,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import InputError
-from ..files import as_csv, read_csv, reporting_disk_errors, write_text
+from ..files import as_csv, read_csv, remove_folder, reporting_disk_errors, write_text
 from .run_config import RunConfig
 
 __all__ = ["RunFolder"]
@@ -22,8 +22,8 @@ class RunFolder:
 
     ``config.yaml`` (every option), ``folds.csv`` (which image is held out in which fold), ``history.csv`` (one row per
     epoch), ``metrics.json``, ``predictions.csv`` (one row per held-out image), ``learning_curves.png``,
-    ``confusion_matrix.png``, ``checkpoint/`` (the last one, for ``--resume``), ``model/``, the model folder, and
-    ``.lock``, held while a training is running.
+    ``confusion_matrix.png``, ``checkpoint/`` (the last one, for ``--resume``, removed when the run is finished),
+    ``model/``, the model folder, and ``.lock``, held while a training is running.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -97,6 +97,15 @@ class RunFolder:
     def began(self) -> bool:
         """Whether a run lies there."""
         return self.config.is_file() and self.folds.is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all is written: the model folder comes last."""
+        return (self.model / "config.json").is_file()
+
+    def remove_checkpoint(self) -> None:
+        """Remove what a finished run has no more use for, most of its size."""
+        remove_folder(self.checkpoint)
 
     def trained_on(self) -> set[str]:
         """``pixel_sha256`` of the images that the run was trained on; of an older one also those without labels."""

@@ -45,6 +45,10 @@ class Soup:
         """Whether all trainings are in it."""
         return int(self.mean.n_averaged) == self._setup.config.recipe.soup
 
+    def finish(self) -> None:
+        """Call it complete, for the mean's weights to be read from a finished run."""
+        self.mean.n_averaged.fill_(self._setup.config.recipe.soup)
+
     def begin_again(self) -> None:
         """Put model, loss, optimizer and scheduler back to where the first training began."""
         for part, state in zip(self._parts, deepcopy(self._start), strict=True):

@@ -36,6 +36,7 @@ def train(config: RunConfig) -> Metrics:
         if loop.setup.accelerator.is_main_process:
             evidence = evidence_of_fold(config, division, metrics, held_out.probabilities)
             _outcome(loop).write(loop.history, evidence, held_out.probabilities)
+            loop.setup.folder.remove_checkpoint()
         loop.setup.accelerator.wait_for_everyone()
         loop.setup.accelerator.end_training()
     return metrics
@@ -55,6 +56,7 @@ def train_on_all(config: RunConfig, evidence: Evidence | None = None) -> None:
         loop.fit()
         if loop.setup.accelerator.is_main_process:
             _outcome(loop).save_model(evidence)
+            loop.setup.folder.remove_checkpoint()
         loop.setup.accelerator.wait_for_everyone()
         loop.setup.accelerator.end_training()
 
