@@ -16,14 +16,14 @@ from .pages import ROOT
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, hushem_dir, lite0_weights):
-    """A folder as the pages suppose it: crops of four classes, two slides, weights, an archive, the programs."""
+    """A folder as the pages suppose it: crops of four classes, slides, weights, an archive, the programs."""
     folder = tmp_path_factory.mktemp("docs")
     for number, shape in enumerate(SHAPES):
         (folder / "my_crops" / shape).mkdir(parents=True)
         for index in range(10):
             image = Image.fromarray(draw_head(shape, 100 * number + index).image)
             image.save(folder / "my_crops" / shape / f"{index}.png")
-    for first, slide in ((900, "slide1"), (950, "slide2")):
+    for first, slide in ((900, "slide1"), (950, "slide2"), (970, "my_slides")):
         (folder / slide).mkdir()
         for index in range(6):
             Image.fromarray(draw_head(SHAPES[index % 4], first + index).image).save(folder / slide / f"{index}.png")

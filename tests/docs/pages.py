@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-OWN_CROPS = ("train", "cross-validate", "predict", "publish")  # each may use what an earlier page has made
+OWN_CROPS = ("train", "cross-validate", "predict", "publish", "another-stain")  # each may use what an earlier one made
 FIELDS = ("fields",)
 HUSHEM = ("backbone", "reproduce")
 ONE_FOLD = ("train.py", "madrnet train", "commands.train")

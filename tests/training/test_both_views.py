@@ -23,7 +23,8 @@ def test_what_was_measured_is_what_the_model_says(tmp_path, heads, train_command
     alone = classifier.probabilities([item.view for item in prepared])
     assert np.abs(alone - measured).max() > 5e-5
     card = (tmp_path / "both" / "model" / "README.md").read_text()
-    assert "by `raw`: `madrnet predict` takes the mean of the two" in card
+    assert "by `raw`: a prediction is the mean of the two, at twice the cost below" in card
+    assert "These are the logits of one view of the image." in card
 
 
 def test_it_trains_as_mixed_views_do_where_these_are_the_same(tmp_path, heads, train_command):

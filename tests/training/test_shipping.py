@@ -240,6 +240,17 @@ def test_what_differs_in_the_final_training_is_said(shipped, tmp_path):
         assert "# runs/final: all images, epochs 9, teachers a\n" in (folder.path / "README.md").read_text()
 
 
+def test_a_distilled_model_is_shipped_from_where_its_command_puts_it(shipped, tmp_path):
+    copy = shutil.copytree(shipped / "cv", tmp_path / "distilled")
+    for run in copy.glob("seed*-fold*"):
+        config = RunFolder(run).read_config()
+        replace(config, teachers=(f"/x/runs/a/{run.name}",)).write(run / "config.yaml")
+    folder = ModelFolder(ship(Shipment(copy, NAME, tmp_path / "hub", final=shipped / "cv" / "final")))
+    card = (folder.path / "README.md").read_text()
+    assert "\nmadrnet distill runs/a --dataset folder" in card
+    assert " --output runs/ship && python -m tools.ship runs/ship/distilled --name " in card
+
+
 def test_a_final_model_that_was_trained_by_itself(shipped, tmp_path):
     shipment = Shipment(shipped / "cv", NAME, tmp_path, final=shipped / "cv" / "final", precision="bf16")
     folder = ModelFolder(ship(replace(shipment, base_model="timm/test_resnet.r160_in1k")))

@@ -29,6 +29,10 @@ _PAPER = "Morphology-Aware Dual-path Reversible Network for Sperm Classification
 _TEMPLATE, _RESULTS, _GUARANTEE = (
     Path(__file__).with_name(name) for name in ("card.md", "card_results.md", "card_guarantee.md")
 )
+_ONE_VIEW = (
+    "\nThese are the logits of one view of the image. The figures below are of the mean over both views, which "
+    "`Classifier` gives.\n"
+)
 _NOTHING_MEASURED = "None of its own: no image was held out in its training. Measure it on images that it has not seen."
 
 
@@ -125,6 +129,7 @@ class Card:
             doubt=self._doubt(),
             guarantee=self._guarantee(),
             command=self.command,
+            one_view=_ONE_VIEW if self._info.second_view is not None else "",
             probabilities="calibrated probabilities" if self._info.calibration else "probabilities",
         )
 
@@ -162,7 +167,7 @@ class Card:
     def _facts(self) -> str:
         side, second = self.description.img_size, ""
         if self._info.second_view is not None:
-            second = f", and by `{self._info.second_view}`: `madrnet predict` takes the mean of the two"
+            second = f", and by `{self._info.second_view}`: a prediction is the mean of the two, at twice the cost below"
         rows = {
             "input": f"RGB, {side} × {side} pixels, prepared by the pipeline `{self._info.pipeline}`{second}",
             "parameters": f"{self.cost.parameters / 1e6:.2f} million",

@@ -200,7 +200,8 @@ def _shell(command: str) -> str:
 def _train_command(shipment: Shipment, config: RunConfig) -> str:
     """How to make it again; where the reader's files lie is left to the reader."""
     seeds = sorted({seed_and_fold(path)[0] for path in shipment.output.glob("seed*-fold*")})
-    words = [training_command(config, seeds, "runs/ship"), "&& python -m tools.ship runs/ship --name", shipment.name]
+    shipped = f"runs/ship{'/distilled' if config.teachers else ''}"
+    words = [training_command(config, seeds, "runs/ship"), f"&& python -m tools.ship {shipped} --name", shipment.name]
     words += ["--final runs/final"] if shipment.final is not None else []
     words += [f"--precision {shipment.precision}"] if shipment.precision != "fp16" else []
     words += [f"--models {MODELS}"] if shipment.models is not None else []
