@@ -14,6 +14,7 @@ from madrnet_timm.files import (
     as_csv,
     disk_reason,
     fill_table,
+    remove_folder,
     replacing,
     replacing_folder,
     reporting_disk_errors,
@@ -126,3 +127,12 @@ def test_a_table_is_written_without_holding_its_rows(tmp_path):
 )
 def test_a_full_disk_is_known_by_what_each_version_of_safetensors_says(words, tmp_path):
     assert disk_reason(SafetensorError(f"Error while serializing: {words}"), tmp_path) == os.strerror(28)
+
+
+def test_a_removed_folder_leaves_nothing(tmp_path):
+    for name in ("model", ".model.part", ".model.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    remove_folder(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+    remove_folder(tmp_path / "model")

@@ -169,13 +169,14 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder, if it is there; a process that is killed meanwhile leaves none that looks whole."""
+    """Remove a folder and what was left beside it; a process that is killed meanwhile leaves none that looks whole."""
     beside = beside_path(path)
     with reporting_disk_errors(path, beside):
         shutil.rmtree(beside, ignore_errors=True)
         if path.exists():
             os.replace(path, beside)
-            shutil.rmtree(beside)
+    for left in (beside, _old_path(path)):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -36,6 +36,14 @@ def refused(tmp_path, heads, train_command, capsys):
     return run
 
 
+def test_too_many_of_a_class_for_the_images(refused, train_command, heads, tmp_path):
+    """Eight images to train on; a batch of the recipe would hold more, so there is one of whole groups."""
+    options = ("--batch-size", 12, "--samples-per-class", 12)
+    assert "--samples-per-class 12: there are only 8 training images; choose fewer" in refused(*options)
+    args = ["--dataset", "folder", "--data-dir", heads, "--output", tmp_path / "run", *SMALL, "--epochs", 1]
+    assert train_command(*args, "--batch-size", 12, "--samples-per-class", 3) == 0
+
+
 def test_missing_folder(refused, tmp_path):
     message = refused(data=tmp_path / "nowhere")
     assert "nowhere: no such folder; --data-dir expects" in message

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
+from datasets import Dataset
 from safetensors.torch import save_file
 
 from madrnet_timm.data.manifest import read_manifest
@@ -18,6 +19,11 @@ from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.teachers import check_teachers
 
 IMAGES = ["a", "b", "c", "d"]
+
+
+def records(images, cells=None):
+    """Of images that are held out; each shows a cell of its own, unless it is said."""
+    return Dataset.from_dict({"pixel_sha256": images, "group": list(cells or range(len(images)))})
 
 
 def model(folder, dataset, *before):
@@ -69,7 +75,7 @@ def test_a_run_that_began_with_one_has_seen_the_whole_of_it(tmp_path):
     assert seen_by(second / "model", "hushem", IMAGES) == set(IMAGES)
     options = RunConfig("madrnet_test_resnet", "hushem", tmp_path / "out", weights=str(second / "model"))
     with pytest.raises(InputError, match=r"--weights .*second/model: was trained on 4 of the 4 images that fold 0"):
-        check_unseen(options, IMAGES)
+        check_unseen(options, records(IMAGES))
 
 
 def test_a_start_that_is_gone_counts_as_a_whole(tmp_path):
@@ -136,8 +142,13 @@ def test_what_was_seen_can_be_left_out(tmp_path):
     with pytest.raises(
         InputError, match=r"on 3 of the 5 images that fold 0 .* measure without them \(--leave-out-seen"
     ):
-        check_unseen(options, ["a", "b", "b", "c", "d"])
+        check_unseen(options, records(["a", "b", "b", "c", "d"]))
     options = replace(options, leave_out_seen=True)
-    assert check_unseen(options, IMAGES) == {"b", "c"}
-    with pytest.raises(InputError, match="learned from all 2 images that fold 0 holds out"):
-        check_unseen(options, ["b", "c"])
+    assert check_unseen(options, records(IMAGES)) == {"b", "c"}
+    assert check_unseen(options, records(IMAGES, [0, 1, 2, 0])) == {"b", "c"}
+    assert check_unseen(options, records(IMAGES, [0, 1, 2, 1])) == {"b", "c", "d"}  # d shows the cell that b shows
+    for cells in ([0, 1], [0, 0]):
+        with pytest.raises(InputError, match="learned from the cells of all 2 images that fold 0 holds out"):
+            check_unseen(options, records(["b", "c"], cells))
+    with pytest.raises(InputError, match="learned from the cells of all 2 images"):
+        check_unseen(options, records(["a", "b"], [3, 3]))

@@ -18,12 +18,14 @@ from madrnet_timm.data.reading import images_below
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.calibration import calibrate
 from madrnet_timm.evaluation.guarantee import guarantee
+from madrnet_timm.files import read_csv
 from madrnet_timm.hub.description import Description
 from madrnet_timm.hub.model_folder import ModelFolder, save_model_folder
 from madrnet_timm.hub.model_info import ModelInfo
 from madrnet_timm.inference import Classifier
 from madrnet_timm.models.pretrained import Published, published_models
 from madrnet_timm.training.cross_validation import cross_validate
+from madrnet_timm.training.ensemble import Ensemble
 from madrnet_timm.training.recipe import PRESETS, Recipe
 from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.run_folder import RunFolder
@@ -289,3 +291,37 @@ def test_a_model_does_not_keep_the_names_of_the_weights_it_began_with(architectu
     assert saved.get("label_names") is None  # they stand at the top level
     again = timm.create_model(f"local-dir:{tmp_path / 'm'}", pretrained=True)
     assert again.pretrained_cfg["label_names"] == list("abcd")
+
+
+def test_measured_without_what_its_start_had_seen(run, tmp_path):
+    """Such a cross-validation is shipped, and averaged with the linear model, as any other."""
+    folder, heads, _ = run
+    start = shutil.copytree(folder / "model", tmp_path / "start")
+    seen = (start / "seen.csv").read_text().splitlines()
+    (start / "seen.csv").write_text("\n".join(seen[:4]) + "\n")
+    recipe = Recipe(epochs=1, img_size=48, batch_size=8)
+    config = RunConfig("madrnet_test_resnet", "folder", tmp_path / "cv", heads, folds=2, recipe=recipe)
+    cross_validate(replace(config, weights=str(start), leave_out_seen=True))
+    held_out = read_csv(tmp_path / "cv" / "predictions.csv")
+    assert len(held_out) == 28 - 3
+    assert not {row["pixel_sha256"] for row in held_out} & set(seen[1:4])
+    shipped = ModelFolder(ship(Shipment(tmp_path / "cv", NAME, tmp_path / "hub")))
+    assert len(RunFolder(tmp_path / "cv" / "final").trained_on()) == 28
+    card = (shipped.path / "README.md").read_text()
+    assert " --leave-out-seen " in card
+    assert " of 25 right" in card
+    ensemble = Ensemble([tmp_path / "cv"])
+    before = ensemble.rows()
+    ensemble.add_measured()
+    assert [row["file"] for row in ensemble.rows()] == [row["file"] for row in before]
+    assert ensemble.rows() != before
+    ensemble.replace_with(held_out_probabilities)
+    again = {(row["fold"], row["file"]): row for row in ensemble.rows()}
+    for row in held_out:
+        assert again[int(row["fold"]), row["file"]]["p_Normal"] == pytest.approx(float(row["p_Normal"]), abs=2e-5)
+
+
+def held_out_probabilities(model, images, names):
+    classifier = Classifier(model)
+    assert tuple(classifier.label_names) == tuple(names)
+    return classifier.probabilities([classifier.prepare(image).view for image in images])

@@ -1,7 +1,11 @@
 """The mean of several trainings from the same weights."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -119,3 +123,18 @@ def test_a_finished_one_given_again_stays_what_it_is(soup, tmp_path, train_comma
     assert not (again / "checkpoint").exists()
     assert train_command(*args, "--soup", 2, "--output", again, "--resume") == 0
     assert written(again) == written(folder)
+
+
+@pytest.mark.slow
+def test_its_batch_statistics_are_those_of_all_processes(tmp_path):
+    """Each process sees other images, so its own differ from the other's."""
+    root = Path(__file__).parents[2]
+    env = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "tests.training.distributed_soup", tmp_path / "soup", write_heads(tmp_path / "heads")]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=root, env=env, timeout=200)
+    assert run.returncode == 0, run.stderr[-3000:]
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert found["numbers"] == found["kept"] > 100
+    assert found["between processes"] > 1e-3
+    assert found["to their mean"] < 1e-6

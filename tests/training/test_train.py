@@ -20,6 +20,8 @@ from madrnet_timm.evaluation.calibration import calibrate, tempered
 from madrnet_timm.evaluation.guarantee import guarantee
 from madrnet_timm.inference import Classifier
 from madrnet_timm.losses import HybridLoss
+from madrnet_timm.training import loop
+from madrnet_timm.training.loop import _Progress as Progress
 from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.run_folder import RunFolder
@@ -178,6 +180,30 @@ def test_killed_before_its_checkpoint_is_removed(run, tmp_path, train_command):
     assert train_command(*args, "--resume") == 0
     assert not (other / "checkpoint").exists()
     assert written(other) == written(folder)
+
+
+def test_killed_while_its_model_is_written_anew(run, tmp_path, train_command):
+    """Between the two renames that put the new folder in the place of the old one."""
+    folder, _, args = run
+    again = shutil.copytree(folder, tmp_path / "again")
+    (again / "model").rename(again / ".model.old")
+    assert train_command(*(again if a == folder else a for a in args), "--resume") == 0
+    assert written(again) == written(folder)
+    assert not (again / ".model.old").exists()
+
+
+def test_a_checkpoint_of_other_processes_is_refused(run, tmp_path, train_command, capsys):
+    """Their steps are not those of this training."""
+    folder, _, args = run
+    args = [tmp_path / "cut" if a == folder else a for a in args]
+    with pytest.MonkeyPatch.context() as patch, killed_in(2):
+        patch.setattr(loop, "_Progress", lambda processes: Progress(processes + 1))
+        assert train_command(*args) == 130
+    assert train_command(*args, "--resume") == 2
+    message = capsys.readouterr().err
+    assert "begun by 2 processes, and these are 1" in message
+    assert "accelerate launch --num_processes 2" in message
+    assert "Traceback" not in message
 
 
 def test_precision_is_part_of_a_run(monkeypatch, tmp_path):

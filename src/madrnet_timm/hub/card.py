@@ -167,7 +167,9 @@ class Card:
     def _facts(self) -> str:
         side, second = self.description.img_size, ""
         if self._info.second_view is not None:
-            second = f", and by `{self._info.second_view}`: a prediction is the mean of the two, at twice the cost below"
+            second = (
+                f", and by `{self._info.second_view}`: a prediction is the mean of the two, at twice the cost below"
+            )
         rows = {
             "input": f"RGB, {side} × {side} pixels, prepared by the pipeline `{self._info.pipeline}`{second}",
             "parameters": f"{self.cost.parameters / 1e6:.2f} million",

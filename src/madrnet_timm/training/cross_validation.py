@@ -39,9 +39,9 @@ def fold_configs(config: RunConfig, seeds: Sequence[int] = (0,)) -> list[RunConf
         for fold in range(int(folds.max()) + 1):
             runs.append(_fold(config, seed, fold))
             teachers = runs[-1].teachers
-            held_out = records.select(np.flatnonzero(folds == fold))["pixel_sha256"]
-            left_out = check_unseen(runs[-1], held_out)
-            held_out = [pixels for pixels in held_out if pixels not in left_out]
+            in_fold = records.select(np.flatnonzero(folds == fold))
+            left_out = check_unseen(runs[-1], in_fold)
+            held_out = [pixels for pixels in in_fold["pixel_sha256"] if pixels not in left_out]
             size = (3, config.recipe.img_size, config.recipe.img_size)
             check_teachers(teachers, class_names(records), size, config.dataset, held_out)
     for run in runs:

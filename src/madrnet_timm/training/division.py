@@ -1,7 +1,6 @@
 """Which images a training learns from, which it is measured on, and which are left out of both."""
 
 import math
-from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -9,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.folds import LEFT_OUT
 from ..data.sources import class_names, normal_class
 from ..errors import InputError
 from .leakage import initial_model, models_before, seen_by
@@ -74,48 +72,51 @@ def divide(config: RunConfig) -> Division:
     records, folds, conflicts = config.divided_records()
     normal = normal_class(class_names(records), config.normal_class)
     if config.fold is None:
-        trained, tested = folds != LEFT_OUT, np.zeros(len(folds), dtype=bool)
-        rows = np.flatnonzero(trained)
-        tested[rows[:: math.ceil(len(rows) / FIT)]] = True
+        trained, tested = np.ones(len(folds), dtype=bool), np.zeros(len(folds), dtype=bool)
+        tested[:: math.ceil(len(folds) / FIT)] = True
         return Division(records, folds, conflicts, trained, tested, 0, normal)
     check_fold(config.fold, int(folds.max()) + 1)
     held_out = folds == config.fold
-    pixels = np.array(records["pixel_sha256"])
-    seen = np.isin(pixels, list(check_unseen(config, pixels[held_out].tolist())))
+    left_out = check_unseen(config, records.select(np.flatnonzero(held_out)))
+    seen = np.isin(records["pixel_sha256"], list(left_out))
     return Division(
         records, folds, conflicts, ~held_out, held_out & ~seen, int((held_out & seen).sum()), normal
     )  # fmt: skip
 
 
-def check_unseen(config: RunConfig, held_out: Collection[str]) -> set[str]:
+def check_unseen(config: RunConfig, held_out: "Dataset") -> set[str]:
     """Refuse weights of a model that was trained on held-out images, see `seen_by`.
 
     Args:
         config: Of the training.
-        held_out: ``pixel_sha256`` of the images that it is measured on.
+        held_out: Records of the images that it is measured on, with ``pixel_sha256`` and ``group``.
 
     Returns:
-        Those that are left out of the measurement: none, but with ``leave_out_seen``.
+        ``pixel_sha256`` of those that are left out of the measurement: none, but with ``leave_out_seen`` those that
+        were seen, and all other images of the same cells.
 
     Raises:
         InputError: They were; the message names the option and says how many. With ``leave_out_seen``: all were.
     """
+    pixels = held_out["pixel_sha256"]
     if config.leave_out_seen:
-        seen = {value for model in models_before(config) for value in seen_by(model, config.dataset, held_out)}
-        if seen >= set(held_out):
+        seen = {value for model in models_before(config) for value in seen_by(model, config.dataset, pixels)}
+        cells = {cell for cell, value in zip(held_out["group"], pixels, strict=True) if value in seen}
+        seen = {value for cell, value in zip(held_out["group"], pixels, strict=True) if cell in cells}
+        if seen >= set(pixels):
             raise InputError(
-                f"--leave-out-seen: the initial weights or a teacher learned from all {len(held_out)} images that fold "
-                f"{config.fold} holds out; start from a model that never saw them"
+                f"--leave-out-seen: the initial weights or a teacher learned from the cells of all {len(pixels)} "
+                f"images that fold {config.fold} holds out; start from a model that never saw them"
             )
         return seen
     initial = initial_model(config)
-    seen = seen_by(initial, config.dataset, held_out) if initial is not None else set()
+    seen = seen_by(initial, config.dataset, pixels) if initial is not None else set()
     if seen:
         file, model = config.backbone_weights, config.weights
         given = f"--weights {model}" if model is not None else f"--backbone-weights {file}"
-        count = sum(value in seen for value in held_out)
+        count = sum(value in seen for value in pixels)
         raise InputError(
-            f"{given}: was trained on {count} of the {len(held_out)} images that fold {config.fold} holds out (of a "
+            f"{given}: was trained on {count} of the {len(pixels)} images that fold {config.fold} holds out (of a "
             "model that does not say on which, a data set counts as a whole); start from a model that never saw them, "
             "or measure without them (--leave-out-seen)"
         )

@@ -72,8 +72,8 @@ class Ensemble:
 
     def _predict(self, predict: _Predict) -> None:
         for seed, fold in progress(self._places, len(self._places), "predicting", "fold"):
-            records, folds = self._divided(seed)
-            held_out = records.select(np.flatnonzero(folds == fold))
+            records, _ = self._divided(seed)
+            held_out = records.select(np.flatnonzero(self._measured(records, seed, fold)))
             images = list(images_of(held_out))
             for run in self.runs:
                 found = predict(run / f"seed{seed}-fold{fold}" / "model", images, self.names)
@@ -90,8 +90,9 @@ class Ensemble:
         order = [list(classes).index(name) for name in self.names]
         for seed, fold in progress(self._places, len(self._places), "measured", "fold"):
             records, folds = self._divided(seed)
-            found = controls.probabilities("shape and stain", folds != fold, folds == fold, len(classes))
-            held_out = records.select(np.flatnonzero(folds == fold))
+            measured = self._measured(records, seed, fold)
+            found = controls.probabilities("shape and stain", folds != fold, measured, len(classes))
+            held_out = records.select(np.flatnonzero(measured))
             self._add(seed, fold, held_out["file"], found[:, order])
 
     def rows(self) -> list[dict[str, Any]]:
@@ -108,6 +109,11 @@ class Ensemble:
         for file, probabilities in zip(files, found, strict=True):
             self._sums[seed, fold, file] += probabilities
 
+    def _measured(self, records: "Dataset", seed: int, fold: int) -> NDArray[np.bool_]:
+        """Mask of the images that a fold was measured on: all that it holds out, but with ``--leave-out-seen``."""
+        files = [key[2] for key in self._sums if key[:2] == (seed, fold)]
+        return np.isin(records["file"], files)
+
     def _divide(self, seed: int) -> tuple["Dataset", NDArray[np.int64]]:
         """The records and their folds, as they were when the first output was trained."""
         run = next(run for run in self.runs if not run.is_file())
@@ -118,6 +124,8 @@ class Ensemble:
             for fold, file, pixels in zip(folds, records["file"], records["pixel_sha256"], strict=True)
         }
         then = {key: row["pixel_sha256"] for key, row in self._table[run].items() if key[0] == seed}
+        if config.leave_out_seen:  # of those held out, some were not measured on
+            now = {key: pixels for key, pixels in now.items() if key in then}
         if {key: pixels for key, pixels in now.items() if key[:2] in self._places} != then:
             raise InputError(
                 f"{run}: its images or folds (--data-dir {config.data_dir}, --folds {config.folds}) have changed "

@@ -15,9 +15,10 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from tqdm import tqdm
 
+from ..errors import InputError
 from ..evaluation.metrics import ClassificationMetrics
 from ..evaluation.results import FIGURES, Metrics
-from ..files import beside_path, read_csv, replacing_folder, settle_folder, write_csv
+from ..files import beside_path, read_csv, replacing_folder, write_csv
 from ..hub.weights import fill
 from ..values import Values
 from .batch_loss import BatchLoss
@@ -33,14 +34,21 @@ _CHECKPOINT_SECONDS = 60.0
 
 @dataclass
 class _Progress:
-    """Epochs done and their history; part of the checkpoint."""
+    """Epochs done and their history, and by how many processes; part of the checkpoint."""
 
+    processes: int
     history: list[dict[str, float]] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        before = state.get("processes", self.processes)  # older checkpoints do not say
+        if before != self.processes:
+            raise InputError(
+                f"--resume: the training was begun by {before} processes, and these are {self.processes}: an epoch has "
+                f"other steps; continue it with accelerate launch --num_processes {before}, or choose another --output"
+            )
         self.history = state["history"]
 
 
@@ -72,7 +80,7 @@ class Loop:
         steps = len(setup.images.train_loader)
         self.scheduler = create_scheduler(setup.optimizer.optimizer, recipe, recipe.epochs * steps)
         self.ema = ModelEmaV3(self.bare, recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
-        self.progress = _Progress()
+        self.progress = _Progress(accelerator.num_processes)
         accelerator.register_for_checkpointing(self.progress, self.scheduler)
         if self.ema is not None:
             accelerator.register_for_checkpointing(self.ema)
@@ -193,7 +201,7 @@ class Loop:
         """Go on where a training was cut off; returns the number of epochs that are done."""
         config, folder, accelerator = self.setup.config, self.setup.folder, self.setup.accelerator
         if accelerator.is_main_process:
-            settle_folder(folder.checkpoint)
+            folder.settle()
         accelerator.wait_for_everyone()
         if config.resume and folder.finished:
             self._load_finished()

@@ -7,7 +7,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import InputError
-from ..files import as_csv, read_csv, remove_folder, reporting_disk_errors, write_text
+from ..files import as_csv, read_csv, remove_folder, reporting_disk_errors, settle_folder, write_text
 from .run_config import RunConfig
 
 __all__ = ["RunFolder"]
@@ -102,6 +102,11 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether all is written: the model folder comes last."""
         return (self.model / "config.json").is_file()
+
+    def settle(self) -> None:
+        """Put back what a process left aside that was killed while it replaced a folder."""
+        settle_folder(self.model)
+        settle_folder(self.checkpoint)
 
     def remove_checkpoint(self) -> None:
         """Remove what a finished run has no more use for, most of its size."""

@@ -141,12 +141,11 @@ def set_up(config: RunConfig, folder: RunFolder, threads: str, division: Divisio
     teachers = _create_teachers(config, division, data_config)
     if teachers is not None:
         teachers.to(accelerator.device)
-    before = experience_before(config)
+    before, batch = experience_before(config), _batch_size(config, len(division.train_records))
     if accelerator.is_main_process:
         columns = ("pixel_sha256", "file", "group", "session", "label")
         folder.begin(config, fold_rows(division.records, division.folds, columns))
     accelerator.wait_for_everyone()
-    batch = min(config.recipe.batch_size, len(division.train_records))
     for line in opening_lines(config, division, batch, threads):
         accelerator.print(line, flush=True)
     others = () if teachers is None else teachers.others
@@ -191,6 +190,19 @@ def _create_accelerator(config: RunConfig) -> Accelerator:
     if config.tracker and not accelerator.log_with:
         raise InputError(f"--tracker {config.tracker}: not installed; pip install {config.tracker}")
     return accelerator
+
+
+def _batch_size(config: RunConfig, images: int) -> int:
+    """That of the recipe, or less where there are fewer images; whole groups of a class."""
+    recipe = config.recipe
+    batch = min(recipe.batch_size, images)
+    if recipe.samples_per_class:
+        batch -= batch % recipe.samples_per_class
+    if not batch:
+        raise InputError(
+            f"--samples-per-class {recipe.samples_per_class}: there are only {images} training images; choose fewer"
+        )
+    return batch
 
 
 def _data_config(model: nn.Module, config: RunConfig) -> DataConfig:
@@ -244,12 +256,7 @@ def _prepare_images(
     train = prepared(division.train_records, recipe.augmentation, others, _mixed_views(config, crop_pct))
     sampler = None
     if recipe.samples_per_class:
-        try:
-            sampler = PerClassSampler(train.labels, batch, recipe.samples_per_class, config.seed)
-        except ValueError as error:
-            raise InputError(
-                f"--samples-per-class {recipe.samples_per_class} with --batch-size {batch}: {error}"
-            ) from None
+        sampler = PerClassSampler(train.labels, batch, recipe.samples_per_class, config.seed)
     workers = config.workers
     if workers is None:
         workers = min(cores() // torch.cuda.device_count(), 8) if on_gpu else 0

@@ -43,7 +43,7 @@ _FIGURE = "confusion_matrix.png"
 EXTRAS = ("summary.json", "predictions.csv", _FIGURE)
 MODELS = "src/madrnet_timm/models/models.yaml"
 
-_OWN = {"fold", "folds", "seed", "data_dir", "license"}
+_OWN = {"fold", "folds", "seed", "data_dir", "license", "leave_out_seen"}
 """Options in which a final training may differ from a cross-validation without being another."""
 
 
@@ -169,7 +169,8 @@ def ship(shipment: Shipment) -> Path:
         )
     if shipment.final is None:
         final = RunFolder(config.output)
-        train_on_all(replace(config, resume=final.config.exists()), evidence)  # a finished run writes its folder anew
+        all_images = replace(config, leave_out_seen=False, resume=final.config.exists())
+        train_on_all(all_images, evidence)  # a finished run writes its folder anew
         folder = ModelFolder(final.model)
     else:
         folder = ModelFolder(find_model(shipment.final))

@@ -66,6 +66,9 @@ class Soup:
         self.mean.update_parameters(model)
         if self.complete:
             update_bn(self._batches(epoch), self.mean.module)
+            for name, value in self.mean.module.named_buffers():
+                if name.endswith(("running_mean", "running_var")):  # each process saw a share of the images
+                    value.copy_(self._setup.accelerator.reduce(value, "mean"))
 
     def _batches(self, epoch: int) -> Iterator[torch.Tensor]:
         images = self._setup.images

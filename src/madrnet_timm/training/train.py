@@ -36,9 +36,6 @@ def train(config: RunConfig) -> Metrics:
         if loop.setup.accelerator.is_main_process:
             evidence = evidence_of_fold(config, division, metrics, held_out.probabilities)
             _outcome(loop).write(loop.history, evidence, held_out.probabilities)
-            loop.setup.folder.remove_checkpoint()
-        loop.setup.accelerator.wait_for_everyone()
-        loop.setup.accelerator.end_training()
     return metrics
 
 
@@ -56,18 +53,21 @@ def train_on_all(config: RunConfig, evidence: Evidence | None = None) -> None:
         loop.fit()
         if loop.setup.accelerator.is_main_process:
             _outcome(loop).save_model(evidence)
-            loop.setup.folder.remove_checkpoint()
-        loop.setup.accelerator.wait_for_everyone()
-        loop.setup.accelerator.end_training()
 
 
 @contextmanager
 def _running(config: RunConfig) -> Iterator[Loop]:
-    """A loop that has its folder for itself."""
+    """A loop that has its folder for itself, until everything is written."""
     folder = RunFolder(config.output)
     with few_threads(config.recipe.img_size) as threads:
         try:
-            yield Loop(set_up(config, folder, threads))
+            loop = Loop(set_up(config, folder, threads))
+            yield loop
+            accelerator = loop.setup.accelerator
+            if accelerator.is_main_process:
+                folder.remove_checkpoint()
+            accelerator.wait_for_everyone()
+            accelerator.end_training()
         finally:
             folder.release()
 
