@@ -110,7 +110,11 @@ def store_run(results: Path, name: str, output: Path, title: str) -> None:
 def _with_epochs(results: Path) -> set[str]:
     """Runs of whose epochs a page shows something."""
     paper = read_yaml(results / "paper.yaml")
-    return {*paper["best_epoch"]["runs"], *(name for names in paper["peers"].values() for name in names)}
+    return {
+        *paper["best_epoch"]["runs"],
+        paper["soup"]["run"],
+        *(name for names in paper["peers"].values() for name in names),
+    }
 
 
 def _draw(results: Path, name: str, done: "CrossValidation") -> None:

@@ -1,6 +1,6 @@
 """Tables of stored runs: accuracies beside the paper's, classes, folds, epochs, parameters, the runs themselves."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from statistics import mean, stdev
 
@@ -139,6 +139,24 @@ def epochs(key: str) -> str:
     return table(("run", "seeds", "best epoch, %", "last epoch, %", "gain, points", "best epochs"), rows)
 
 
+def soup_seeds() -> str:
+    """Right images of a soup, seed by seed, and of its trainings but the last, at whose end the soup is measured."""
+    given = read_paper()["soup"]
+    name, epochs = given["run"], int(given["epochs"])
+    images = Counter((row["seed"], row["fold"]) for row in predictions(name))
+    right: dict[str, Counter[int]] = defaultdict(Counter)
+    for row in predictions(f"{name}-epochs"):
+        training, rest = divmod(int(row["epoch"]), epochs)
+        if not rest:
+            right[row["seed"]][training] += round(float(row["accuracy"]) * images[row["seed"], row["fold"]])
+    rows = []
+    for seed, counts in sorted(right.items()):
+        of = sum(count for place, count in images.items() if place[0] == seed)
+        rows.append([seed, *(counts[training] for training in sorted(counts)), of])
+    *alone, soup = sorted(next(iter(right.values())))
+    return table(("seed", *(f"training {number} alone" for number in alone), f"soup of {soup}", "images"), rows)
+
+
 def best_epochs(accuracies: Sequence[float], count: int = 5) -> float:
     """The mean of the best epochs of a fold after its first tenth, chosen by the held-out images: no result.
 
@@ -275,6 +293,6 @@ MAKERS: dict[str, Callable[..., str]] = {
     "overview": overview, "accuracy": accuracy, "folds": folds, "some-folds": some_folds, "epochs": epochs,
     "rules": rules, "kinds": kinds, "classes": classes, "ablation": ablation, "parameters": parameters,
     "protocols": protocols, "names": names, "commands": commands, "benchmark": benchmark, "engine": engine,
-    "choices": choices,
+    "choices": choices, "soup": soup_seeds,
 }  # fmt: skip
 """By the first word of a marked place; the other words are arguments."""

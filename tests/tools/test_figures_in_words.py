@@ -62,6 +62,22 @@ def test_results():
     assert "It is one more of 216 right, which is noise" in log
 
 
+def test_soup():
+    """docs/results-log.md, results.md, train.md: a soup, its trainings, and the published recipe."""
+    seeds = [[int(cell) for cell in row("soup", seed)[1:]] for seed in "012"]
+    alone, soups = [count for seed in seeds for count in seed[:2]], [seed[2] for seed in seeds]
+    span, soup_span = f"{min(alone)} to {max(alone)}", f"{min(soups)} to {max(soups)}"
+    mean_alone, published = np.mean(alone), right_of(stored("hushem-smids-neck"))[0]
+    log = prose("docs/results-log.md")
+    assert f"The six trainings are right on {span} images, {mean_alone:.1f} on average" in log
+    assert f"the three soups on {soup_span}" in log
+    assert f"The published recipe had {published:.1f} with one training" in log
+    assert f"it is {published - mean_alone:.1f} images worse here" in log
+    results = prose("docs/results.md")
+    assert f"is right on {span} of 216 images with one training, and on {soup_span} with three" in results
+    assert f"were right on {span} of 216 images, means of three on {soup_span}" in prose("docs/train.md")
+
+
 def test_frozen():
     """docs/peers.md and results.md: the backbone without training."""
     text = prose("docs/peers.md")
@@ -186,7 +202,7 @@ def test_another_stain():
     said = f"HuSHeM is at {labelled[0]:.1f} % with a network and {shape[0]:.1f} % with shape and stain"
     assert f"{said}, SMIDS at {labelled[1]:.1f} and {shape[1]:.1f} %" in text
     gains = [a - b for a, b in zip(labelled, shape, strict=True)]
-    assert f"{gains[0]:.0f} points on HuSHeM and {gains[1]:.0f} on SMIDS" in text
+    assert f"{gains[0]:.0f} points on HuSHeM (within the noise) and {gains[1]:.0f} on SMIDS" in text
     images = Counter()
     for name in ("hushem", "smids"):
         for found in stored(f"few-labels-{name}"):
@@ -239,7 +255,7 @@ README = (
     ("`madrnet_resnet50.hushem`, without ImageNet weights | HuSHeM", "hushem-resnet50", "madrnet_resnet50"),
     ("EfficientNet-Lite0, the backbone alone | HuSHeM", "hushem-plain", "tf_efficientnet_lite0"),
     ("control: linear model of measured shape and stain | HuSHeM", "", ""),
-    ("`madrnet_tf_efficientnet_lite0.smids_both` | SMIDS", "smids-both", "madrnet_tf_efficientnet_lite0"),
+    ("`madrnet_tf_efficientnet_lite0.smids_both`, two views | SMIDS", "smids-both", "madrnet_tf_efficientnet_lite0"),
 )
 
 

@@ -156,6 +156,23 @@ def test_best_epochs_by_counting(name):
     assert row("epochs best_epoch", name)[1:] == [seeds, mean_sd(best), mean_sd(last), f"{gain:+.1f}", which]
 
 
+@pytest.mark.parametrize("seed", ["0", "1", "2"])
+def test_a_soup_and_its_trainings_by_counting(seed):
+    name, epochs = PAPER["soup"]["run"], PAPER["soup"]["epochs"]
+    rows = [found for found in stored(name) if found["seed"] == seed]
+    right = sum(found["label"] == found["prediction"] for found in rows)
+    alone = []
+    for last in (epochs, 2 * epochs):
+        count = 0.0
+        for found in stored(f"{name}-epochs"):
+            if (found["seed"], found["epoch"]) == (seed, str(last)):
+                count += float(found["accuracy"]) * sum(other["fold"] == found["fold"] for other in rows)
+        assert abs(count - round(count)) < 0.05  # accuracies have four digits
+        alone.append(round(count))
+    assert f"--epochs {epochs} --soup 3 " in RUNS[name]["command"]
+    assert row("soup", seed)[1:] == [*map(str, alone), str(right), str(len(rows))]
+
+
 PEERS = [(key, name) for key, names in PAPER["peers"].items() for name in names]
 
 
@@ -211,7 +228,7 @@ def test_nothing_lies_there_that_no_page_shows():
         if path.suffix in (".png", ".webp"):
             assert f"results/{path.name}" in text, path.name
         elif stem.endswith("-epochs"):
-            shown = PAPER["best_epoch"]["runs"] + [name for _, name in PEERS]
+            shown = [*PAPER["best_epoch"]["runs"], PAPER["soup"]["run"], *(name for _, name in PEERS)]
             assert stem.removesuffix("-epochs") in shown, path.name
         elif stem in RUNS:
             others = " ".join(run["command"] for name, run in RUNS.items() if name != stem)
