@@ -206,9 +206,9 @@ def held_out_rows(config: Any, parts: Sequence[str], seeds: Sequence[int]) -> tu
     features: list[Array] = []
     for seed in seeds:
         records, folds, _ = replace(config, seed=seed).divided_records()
-        numbers, names, pixels = range(int(folds.max()) + 1), class_names(records), np.array(records["pixel_sha256"])
+        numbers, names = range(int(folds.max()) + 1), class_names(records)
         for fold in numbers:
-            check_unseen(replace(config, fold=fold), pixels[folds == fold].tolist())
+            check_unseen(replace(config, fold=fold), records.select(np.flatnonzero(folds == fold)))
         features = features or features_of(config, records, parts)
         x, widths = np.hstack(features), [part.shape[1] for part in features]
         for fold in progress(numbers, len(numbers), f"seed {seed}", "fold"):
