@@ -149,7 +149,7 @@ def soup_seeds() -> str:
         training, rest = divmod(int(row["epoch"]), epochs)
         if not rest:
             right[row["seed"]][training] += round(float(row["accuracy"]) * images[row["seed"], row["fold"]])
-    rows = []
+    rows: list[list[Cell]] = []
     for seed, counts in sorted(right.items()):
         of = sum(count for place, count in images.items() if place[0] == seed)
         rows.append([seed, *(counts[training] for training in sorted(counts)), of])
