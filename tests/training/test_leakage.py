@@ -78,6 +78,17 @@ def test_a_run_that_began_with_one_has_seen_the_whole_of_it(tmp_path):
         check_unseen(options, records(IMAGES))
 
 
+def test_a_converted_copy_counts_as_a_whole(tmp_path):
+    """The pixels of none of its images are known, so nobody can tell which ones were seen."""
+    start = model(tmp_path / "start", "folder", "hushem")
+    originals = sorted(row["pixel_sha256"] for row in read_manifest("hushem").values())
+    write_csv(start / "seen.csv", [{"pixel_sha256": value} for value in originals[:5]])
+    assert seen_by(start, "hushem", originals[4:9]) == {originals[4]}
+    assert seen_by(start, "hushem", originals[5:9]) == set()
+    assert seen_by(start, "hushem", IMAGES) == set(IMAGES)
+    assert seen_by(start, "folder", IMAGES) == seen_by(start, "smids", IMAGES) == set()
+
+
 def test_a_start_that_is_gone_counts_as_a_whole(tmp_path):
     gone = run(tmp_path / "run", "smids", ["x"], "hushem", weights=str(tmp_path / "gone"))
     assert seen_by(gone / "model", "hushem", IMAGES) == set(IMAGES)

@@ -97,7 +97,8 @@ def seen_by(model: Path, dataset: str, images: Iterable[str]) -> set[str]:
     """Which images a model, its initial weights or its teachers were trained on, as far as it can be known.
 
     The images' pixels decide, whatever their data set is called here. Of a model of which only the names of its data
-    sets are known (`ModelFolder.seen` is None, and it lies in no run folder), all of these count.
+    sets are known (`ModelFolder.seen` is None, and it lies in no run folder), all of these count. So do all images of
+    a converted copy, none of which is in the manifest of its data set, if the model has seen some that are.
 
     Args:
         model: Model folder.
@@ -108,8 +109,10 @@ def seen_by(model: Path, dataset: str, images: Iterable[str]) -> set[str]:
         InputError: See `ModelFolder`.
     """
     wanted, seen = set(images), set[str]()
+    originals = manifest_pixels([dataset])
+    converted = wanted.isdisjoint(originals)
     for pixels, names in _experience(model):
-        if dataset in names:  # of a converted copy, too
+        if dataset in names or (converted and not originals.isdisjoint(pixels)):
             return wanted
         seen |= wanted.intersection(pixels) | (wanted & manifest_pixels(names))
     return seen
