@@ -89,6 +89,10 @@ def test_frozen():
         for data in frozen
     }
     assert f"with {frozen['hushem']} it is {below['hushem']}, and below the linear model" in text
+    plain, ours = (right_of(stored(name))[0] for name in ("hushem-resnet50-plain", "hushem-resnet50"))
+    assert f"plain {plain:.0f} of 216, as MADRNet {ours:.0f}" in text
+    assert ours - plain == 1
+    assert "One more of 216 is right." in prose("docs/results-log.md")
     both = f"{mean('hushem-frozen-measured'):.1f} %"
     assert f"lift it to {both}; alone, in the linear model, they have {linear['hushem']}" in text
     assert f"nearer: {frozen['smids']}, {below['smids']} MADRNet" in text
