@@ -98,7 +98,7 @@ def test_another_recipe_in_the_same_output_is_refused_before_training(two, monke
 def test_stored_seeds_stay(two, tmp_path):
     """tools/store.py with the output of one seed more, or of another recipe."""
     (short, *_), (long, *_) = two[0]
-    (tmp_path / "paper.yaml").write_text("best_epoch: {runs: [heads]}\npeers: {}\n")
+    (tmp_path / "paper.yaml").write_text("best_epoch: {runs: [heads]}\npeers: {}\nsoup: {run: soup}\n")
     store_run(tmp_path, "heads", short, "drawn heads")
     names = ("heads.csv", "heads-epochs.csv", "runs.yaml")
     stored = [(tmp_path / name).read_text() for name in names]
@@ -134,7 +134,7 @@ def test_stored_seeds_stay(two, tmp_path):
 
 def test_a_table_is_stored_with_the_folds_of_a_run(two, tmp_path):
     """tools/store.py with a table of madrnet ensemble."""
-    (tmp_path / "paper.yaml").write_text("best_epoch: {runs: []}\npeers: {}\n")
+    (tmp_path / "paper.yaml").write_text("best_epoch: {runs: []}\npeers: {}\nsoup: {run: soup}\n")
     (short, *_), _ = two[0]
     store_run(tmp_path, "heads", short, "drawn heads")
     table = [row | {"prediction": "Tapered"} for row in held_out_predictions(short)]
