@@ -1,15 +1,16 @@
 """Training without the labels that look wrong, or with them softened, measured on all held-out images.
 
-    python -m examples.studies.suspect_labels --dataset smids --data-dir DIR --epochs 16 --batch-size 32 \\
-        --backbone-weights tf_efficientnet_lite0.in1k.safetensors --pipeline aligned-normalized --views both \\
-        --ema-decay 0.99 --first-epochs 8 --output runs/smids-suspects
+    python -m examples.studies.suspect_labels --dataset smids --data-dir DIR --model madrnet_tf_efficientnet_lite0 \\
+        --epochs 16 --batch-size 32 --backbone-weights tf_efficientnet_lite0.in1k.safetensors \\
+        --pipeline aligned-normalized --views both --ema-decay 0.99 --output runs/smids-suspects
 
-Which labels look wrong is found without the fold that is measured on: for each two folds a network is trained on all
-others, for --first-epochs epochs, and says what the images of the two are. Of the images that a fold is trained on,
-all others' words together are judged by confident learning (`tools.suspects`). Then each fold is trained again:
+Which labels look wrong is found without the fold that is measured on. Of the images that a fold is trained on, each is
+classified by a linear model of the others: of the frozen backbone's features, as --backbone-weights has them, with
+shape and stain beside them (`frozen`). What it says of all is judged by confident learning (`tools.suspects`). Then
+the fold is trained again:
 
 - left out: without the suspect images
-- softened: the target of a suspect image is the mean of its label and of what the network said
+- softened: the target of a suspect image is the mean of its label and of what the linear model said
 
 In --output lie a table of held-out predictions of each way, as a cross-validation has them, and of each fold the
 suspects. What is finished is kept, and a training that was cut off goes on. In bf16, as for `madrnet train`, with
@@ -20,7 +21,6 @@ import argparse
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,12 @@ from madrnet_timm.training.loop import Loop
 from madrnet_timm.training.run_config import RunConfig
 from tools.suspects import confident_classes
 
+from .frozen import features_of, scaling
 from .held_out import probability_rows
 
+INNER_FOLDS = 5
+C = 3.0
+"""Of 0.3, 3 and 30 that of the least log loss in the inner folds of SMIDS."""
 LEFT_OUT, SOFTENED = WAYS = ("left out", "softened")
 
 Table = list[dict[str, Any]]
@@ -88,39 +92,49 @@ def held_out_rows(config: RunConfig, division: Division, table: Path, targets: t
     return rows
 
 
-def without(division: Division, held_out: Sequence[int]) -> Division:
-    """The division that holds out some folds and measures on them."""
-    tested = np.isin(division.folds, held_out)
+def without(division: Division, fold: int) -> Division:
+    """The division that holds out a fold and measures on it."""
+    tested = division.folds == fold
     return replace(division, trained=~tested, tested=tested)
 
 
-def said_without(fold: int, division: Division, pairs: Mapping[tuple[int, int], Table]) -> NDArray[np.float64]:
-    """What networks that saw neither an image nor a fold say of the image, for all images but the fold's.
+def said_by_others(parts: Sequence[NDArray[np.float64]], records: Any) -> NDArray[np.float64]:
+    """What a linear model of the other images says of each, ``(records, classes)``; of one cell all or none are others.
 
     Args:
-        fold: Its number.
-        division: Of all images.
-        pairs: Rows of the networks that were trained without two folds.
-
-    Returns:
-        ``(records, classes)``; NaN where the fold lies.
+        parts: Features, ``(records, features)`` each; each part is as heavy as the others.
+        records: See `madrnet_timm.data.folds.make_folds`.
     """
-    places = {file: index for index, file in enumerate(division.records["file"])}
-    out = np.full((len(places), len(division.names)), np.nan)
-    for pair, rows in pairs.items():
-        for row in rows if fold in pair else ():
-            index = places[row["file"]]
-            if division.folds[index] != fold:
-                out[index] = [float(row[f"p_{name}"]) for name in division.names]
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    from madrnet_timm.data.folds import make_folds
+    from madrnet_timm.data.sources import class_names
+
+    features, widths = np.hstack(parts), [part.shape[1] for part in parts]
+    labels, inner = np.array(records["label"]), make_folds(records, INNER_FOLDS)
+    out = np.zeros((len(labels), len(class_names(records))))
+    for fold in range(INNER_FOLDS):
+        model = make_pipeline(scaling(widths), LogisticRegression(C=C, max_iter=3000))
+        model.fit(features[inner != fold], labels[inner != fold])
+        out[np.ix_(inner == fold, model[-1].classes_)] = model.predict_proba(features[inner == fold])
     return out
 
 
 def suspects_of(
-    fold: int, division: Division, pairs: Mapping[tuple[int, int], Table]
+    fold: int, division: Division, features: Sequence[NDArray[np.float64]]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Which of all records are suspect, where the fold is held out, and what `said_without` says of all."""
-    said, labels = said_without(fold, division, pairs), np.array(division.records["label"])
-    trained, suspect = np.flatnonzero(division.folds != fold), np.zeros(len(labels), dtype=bool)
+    """Which of all records are suspect, where the fold is held out, and what `said_by_others` says of them.
+
+    Args:
+        fold: Its number. None of its images is suspect, and nothing is said of them (NaN).
+        division: Of all images.
+        features: Of all images, see `said_by_others`.
+    """
+    labels, trained = np.array(division.records["label"]), np.flatnonzero(division.folds != fold)
+    said = np.full((len(labels), len(division.names)), np.nan)
+    said[trained] = said_by_others([part[trained] for part in features], division.records.select(trained))
+    suspect = np.zeros(len(labels), dtype=bool)
     classes = confident_classes(labels[trained], said[trained])
     suspect[trained] = (classes != -1) & (classes != labels[trained])
     return suspect, said
@@ -138,9 +152,6 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of folds and training (%(default)s)")
-    parser.add_argument(
-        "--first-epochs", type=int, default=8, metavar="N", help="of a training without two folds (%(default)s)"
-    )
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help=", ".join(WAYS))
     args = parser.parse_args()
     args.output = args.output or Path("runs/suspect-labels")
@@ -150,26 +161,20 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     args = arguments()
 
-    from madrnet_timm.errors import InputError
     from madrnet_timm.evaluation.summary import summarize_predictions, summary_table
     from madrnet_timm.files import write_csv, write_table
-    from madrnet_timm.training.division import divide
+    from madrnet_timm.training.division import check_unseen, divide
 
     config = replace(from_arguments(args, output=args.output), seed=args.seed)
     division = divide(replace(config, fold=0))
-    folds = range(int(division.folds.max()) + 1)
-    if len(folds) < 3:
-        raise InputError("--folds 2: without two of them nothing is left to train on; expected 3 or more")
-    first = replace(config, recipe=replace(config.recipe, epochs=args.first_epochs))
-    pairs = {
-        pair: held_out_rows(
-            replace(first, fold=pair[0]), without(division, pair), args.output / f"without-{pair[0]}-{pair[1]}.csv"
-        )
-        for pair in combinations(folds, 2)
-    }
+    parts = {fold: without(division, fold) for fold in range(int(division.folds.max()) + 1)}
+    for fold, part in parts.items():
+        check_unseen(replace(config, fold=fold), part.test_records)
+    plain = replace(config, model=config.model.removeprefix("madrnet_"))
+    features = features_of(plain, division.records, ("network", "measured"))
     tables: dict[str, Table] = {way: [] for way in args.ways}
-    for fold in folds:
-        suspect, said = suspects_of(fold, division, pairs)
+    for fold, part in parts.items():
+        suspect, said = suspects_of(fold, division, features)
         names, labels = division.names, division.records["label"]
         listed = [
             {"file": division.records["file"][i], "pixel_sha256": division.records["pixel_sha256"][i]}
@@ -180,14 +185,13 @@ def main() -> None:
             write_csv(args.output / f"suspects-{fold}.csv", listed)
         print(f"fold {fold}: {len(listed)} of {int((division.folds != fold).sum())} labels are suspect", flush=True)
         for way, rows in tables.items():
-            part = without(division, [fold])
-            targets = None
+            left, targets = part, None
             if way == LEFT_OUT:
-                part = replace(part, trained=part.trained & ~suspect)
+                left = replace(part, trained=part.trained & ~suspect)
             else:
                 targets = softened_targets(part, suspect, said)
             table = args.output / f"{way.replace(' ', '-')}-{fold}.csv"
-            rows += held_out_rows(replace(config, fold=fold), part, table, targets)
+            rows += held_out_rows(replace(config, fold=fold), left, table, targets)
     for way, rows in tables.items():
         print(f"{way}\n{summary_table(summarize_predictions(rows, division.names))}")
         write_table(args.output / f"{way.replace(' ', '-')}.csv", rows)
