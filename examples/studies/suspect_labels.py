@@ -172,6 +172,7 @@ def main() -> None:
         check_unseen(replace(config, fold=fold), part.test_records)
     plain = replace(config, model=config.model.removeprefix("madrnet_"))
     features = features_of(plain, division.records, ("network", "measured"))
+    args.output.mkdir(parents=True, exist_ok=True)
     tables: dict[str, Table] = {way: [] for way in args.ways}
     for fold, part in parts.items():
         suspect, said = suspects_of(fold, division, features)

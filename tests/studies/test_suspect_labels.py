@@ -77,6 +77,7 @@ def test_suspects_and_their_targets(division, features):
 
 def test_the_command(example, tmp_path):
     heads, out = write_heads(tmp_path / "heads", per_class=9), tmp_path / "out"
+    (heads / "Tapered" / "0.png").rename(heads / "Normal" / "9.png")
     command = ["--dataset", "folder", "--data-dir", heads, "--output", out, *SMALL, "--epochs", 2, "--folds", 3]
     run = example(SCRIPT, *command)
     assert run.returncode == 0, run.stderr
@@ -85,6 +86,8 @@ def test_the_command(example, tmp_path):
         assert len({row["file"] for row in table}) == len(table) == 18
         assert f"pooled: {sum(row['label'] == row['prediction'] for row in table)} of 18 right" in run.stdout
     folds = {row["file"]: row["fold"] for row in table}
+    found = [row["file"] for path in out.glob("suspects-?.csv") for row in rows(path)]
+    assert found.count("Normal/9.png") == 2  # not where it is measured on
     for path in out.glob("suspects-?.csv"):
         for row in rows(path):
             assert row["label"] != row["said"]
