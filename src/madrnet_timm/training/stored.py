@@ -1,13 +1,13 @@
 """What a cross-validation has stored: its runs' configs, predictions, histories and controls, each read once."""
 
 import re
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..data.folds import LEFT_OUT
 from ..errors import InputError
 from ..evaluation.comparison import Comparison, compare_predictions
 from ..evaluation.figures import mean_curves_figure
@@ -38,6 +38,7 @@ class StoredRun:
         metrics: On the held-out images, beside the ``controls`` there.
         predictions: One row per image.
         history: One row per epoch.
+        all_folds: Numbers of the folds that the images of the seed are divided into.
     """
 
     seed: int
@@ -46,6 +47,7 @@ class StoredRun:
     metrics: Metrics
     predictions: list[dict[str, Any]]
     history: list[dict[str, Any]]
+    all_folds: set[int]
 
     @classmethod
     def read(cls, path: Path) -> "StoredRun":
@@ -55,10 +57,11 @@ class StoredRun:
             InputError: The run is not finished, or one of its files is not what a run writes.
         """
         run, (seed, fold) = RunFolder(path), seed_and_fold(path)
-        if not all(file.exists() for file in (run.metrics, run.predictions, run.history)):
+        if not all(file.exists() for file in (run.metrics, run.predictions, run.history, run.folds)):
             raise InputError(f"{path}: not a finished run; run the command again to finish it, with --seeds {seed}")
-        metrics = Metrics.read(run.metrics)
-        return cls(seed, fold, run.read_config(), metrics, read_csv(run.predictions), read_csv(run.history))
+        metrics, all_folds = Metrics.read(run.metrics), {int(row["fold"]) for row in read_csv(run.folds)} - {LEFT_OUT}
+        predictions, history = read_csv(run.predictions), read_csv(run.history)
+        return cls(seed, fold, run.read_config(), metrics, predictions, history, all_folds)
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ class CrossValidation:
             seeds: Only these; else all.
 
         Raises:
-            InputError: No cross-validation there, or a run of these seeds that is not finished, or one with other
-                options.
+            InputError: No cross-validation there, or one of these seeds of which a fold is missing or not finished, or
+                a run with other options.
         """
         paths = sorted(output.glob("seed*-fold*"))
         runs = [StoredRun.read(path) for path in paths if seeds is None or seed_and_fold(path)[0] in seeds]
@@ -94,11 +97,13 @@ class CrossValidation:
                     f"{run.config.output}: differs from the other runs in {', '.join(sorted(other))}; give each "
                     "cross-validation an --output of its own"
                 )
-        counts = Counter(run.seed for run in runs)
-        if len(set(counts.values())) > 1:
-            raise InputError(
-                f"{output}: the seeds have different numbers of folds; run the command again to finish them"
-            )
+        for seed in sorted({run.seed for run in runs}):
+            of_seed = {run.fold: run for run in runs if run.seed == seed}
+            if missing := next(iter(of_seed.values())).all_folds - of_seed.keys():
+                raise InputError(
+                    f"{output}: not finished, as of seed {seed} folds were not trained ({listed(missing)}); run "
+                    f"the command again to finish it, with --seeds {seed}"
+                )
         return cls(sorted(runs, key=lambda run: (run.seed, run.fold)))
 
     @cached_property
