@@ -8,6 +8,7 @@ from ..evaluation.controls import Controls
 from ..evaluation.metrics import with_probabilities
 from ..evaluation.results import Metrics
 from .evidence import Evidence, evidence_of_fold
+from .freed_memory import freed_memory_kept
 from .loop import Loop
 from .outcome import Outcome
 from .run_config import RunConfig
@@ -59,7 +60,7 @@ def train_on_all(config: RunConfig, evidence: Evidence | None = None) -> None:
 def _running(config: RunConfig) -> Iterator[Loop]:
     """A loop that has its folder for itself, until everything is written."""
     folder = RunFolder(config.output)
-    with few_threads(config.recipe.img_size) as threads:
+    with few_threads(config.recipe.img_size) as threads, freed_memory_kept():
         try:
             loop = Loop(set_up(config, folder, threads))
             yield loop
