@@ -20,7 +20,7 @@ def freed_memory_kept() -> Iterator[None]:
 
     The C library gives a step's activations back to the system when they are freed, and asks for memory page by page in
     the next step: 79 000 pages for 32 images of 112 pixels around EfficientNet-Lite0. Kept, a step takes 0.85 to 0.93
-    of the processor's time (``python -m examples.studies.precision``). With another C library than glibc nothing happens.
+    of the processor's time (``python -m examples.studies.precision``). Without glibc nothing happens.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if library is None or not hasattr(library, "gnu_get_libc_version"):
