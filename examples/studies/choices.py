@@ -57,20 +57,20 @@ def outputs_gap(config: RunConfig) -> dict[str, float]:
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """One line per setting: mean ± sd over folds, and the difference from the default paired by fold."""
-    from madrnet_timm.evaluation.intervals import t_interval
+    from madrnet_timm.evaluation.intervals import difference_interval, t_interval
 
     by_setting: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_setting.setdefault(row["setting"], []).append(row)
     default = by_setting[next(iter(by_setting))]
     lines = [
-        "| setting | accuracy, % | against the first, points (95 % t) | gap of held-out loss | gap of accuracy |",
+        "| setting | accuracy, % | against the first, points (95 %) | gap of held-out loss | gap of accuracy |",
         "|---|---|---|---|---|",
     ]
     for name, folds in by_setting.items():
         mean, sd, _ = t_interval([100 * row["accuracy"] for row in folds])
         pairs = zip(folds, default, strict=True)
-        difference, _, half = t_interval([100 * (a["accuracy"] - b["accuracy"]) for a, b in pairs])
+        difference, half = difference_interval([100 * (a["accuracy"] - b["accuracy"]) for a, b in pairs])
         against = "" if folds is default else f"{difference:+.1f} ± {half:.1f}"
         loss = sum(row["loss_running"] - row["loss_batch"] for row in folds) / len(folds)
         accuracy = 100 * sum(row["accuracy_running"] - row["accuracy_batch"] for row in folds) / len(folds)

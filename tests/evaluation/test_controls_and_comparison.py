@@ -5,7 +5,7 @@ from math import comb
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.stats import ttest_rel
+from scipy.stats import t, ttest_rel
 
 from madrnet_timm.data.folds import make_folds
 from madrnet_timm.data.sources import load
@@ -105,9 +105,10 @@ def test_compare():
     assert found.mcnemar_p == mcnemar(1, 3)
     reference = ttest_rel(folds[1], folds[0])
     assert found.difference == pytest.approx(0.07)
-    assert found.t_p == pytest.approx(reference.pvalue)
     low, high = reference.confidence_interval(0.95)
-    assert (found.difference - found.half_width, found.difference + found.half_width) == pytest.approx((low, high))
+    wider = np.sqrt((1 / 4 + 1 / 3) / (1 / 4))  # Nadeau and Bengio: a fold is a third of its training images
+    assert found.half_width == pytest.approx((high - low) / 2 * wider)
+    assert found.t_p == pytest.approx(2 * t.sf(reference.statistic / wider, 3))
     same = compare(first, first, folds[0], folds[0])
     assert (same.mcnemar_p, same.t_p, same.difference) == (1, 1, 0)
     with pytest.raises(ValueError, match="same images"):
@@ -129,13 +130,16 @@ def test_tables_are_compared_on_the_seeds_that_both_have():
     found = compare_predictions(table(first), table(second))
     assert (found.seeds, found.only_first, found.only_second) == ((0,), 0, 1)
     reference = ttest_rel([1.0, 0.5], [0.5, 0.5])
-    assert (found.difference, found.t_p) == (0.25, pytest.approx(reference.pvalue))
+    assert (found.difference, found.t_p) == (0.25, pytest.approx(2 * t.sf(reference.statistic / np.sqrt(3), 1)))
     back = compare_predictions(table(second), table(first))
     assert (back.only_first, back.difference) == (1, -0.25)
     swapped = {(0, 0): {"p": 1, "r": 1}, (0, 1): {"q": 1, "s": 0}}
     for other in (swapped, {(2, 0): {"p": 1, "q": 1}, (2, 1): {"r": 1, "s": 0}}):
         with pytest.raises(ValueError, match="same images held out in the same folds"):
             compare_predictions(table(first), table(other))
+    corrected = [row | {"label": row["prediction"]} for row in table(second)]
+    with pytest.raises(ValueError, match="not the same label of s in both"):
+        compare_predictions(table(first), corrected)
 
 
 def test_copies_of_an_image_count_in_the_folds():

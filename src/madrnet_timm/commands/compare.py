@@ -18,7 +18,7 @@ def add_parser(verbs: Any) -> None:
         help=VERBS["compare"],
         description="Is the second of two cross-validations better? On the same images and folds, paired: the exact "
         "McNemar test on the images (one that several seeds predicted counts as right where most of them were), and "
-        "the paired t interval of the folds' accuracies.",
+        "the paired t interval of the folds' accuracies, corrected for trainings that share images.",
         epilog="Example: madrnet compare runs/plain runs/madrnet --seeds 0",
     )
     compare.add_argument(
@@ -38,6 +38,6 @@ def _compare(args: argparse.Namespace) -> int:
     print(f"exact McNemar test: p = {found.mcnemar_p:.3g}")
     print(
         f"accuracy of {args.second} minus that of {args.first}, points: {found} "
-        f"(95 % t interval over folds; noise: it contains 0, or McNemar's p is 0.05 or more), p = {found.t_p:.3g}"
+        f"(corrected 95 % t interval over folds; noise: it contains 0, or McNemar's p is 0.05 or more), p = {found.t_p:.3g}"
     )
     return 0

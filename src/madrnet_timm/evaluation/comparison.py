@@ -1,12 +1,11 @@
 """Two models on the same images and folds: is one better?"""
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .intervals import t_interval
+from .intervals import difference_interval
 
 __all__ = ["Comparison", "compare", "compare_predictions", "mcnemar"]
 
@@ -22,9 +21,8 @@ class Comparison:
         only_second: Images that the second alone gets right.
         mcnemar_p: Two-sided p of the exact McNemar test on them.
         difference: Mean difference of the folds' accuracies, second − first.
-        half_width: Half of its 95 % t interval (df = folds of one seed − 1).
-        t_p: Two-sided p of the paired t test on the folds. The trainings of different folds share images, which
-            makes interval and p a little too small.
+        half_width: Half of its 95 % interval, see `difference_interval`.
+        t_p: Two-sided p of the paired t test on the folds that belongs to this interval.
         seeds: Those of the predictions that were compared, where they have seeds.
     """
 
@@ -70,8 +68,8 @@ def compare(
         second: The same of the second model.
         first_folds: Accuracy of the first model on each fold.
         second_folds: The same of the second, in the same order.
-        size: How many of the folds are a sample of their own; all if None. See `t_interval`: the folds of another seed
-            hold the same images.
+        size: How many of the folds are of one seed; all if None. See `t_interval`: the folds of another seed hold the
+            same images.
 
     Raises:
         ValueError: Not the same images, or not the same number of folds.
@@ -84,8 +82,9 @@ def compare(
     only_first, only_second = (sum(pair == wanted for pair in outcome) for wanted in ((True, False), (False, True)))
     differences = [b - a for a, b in zip(first_folds, second_folds, strict=True)]
     size = len(differences) if size is None else size
-    mean, sd, half = t_interval(differences, size=size)
-    p = float(mean == 0) if sd == 0 else float(2 * t.sf(abs(mean) / (sd / math.sqrt(size)), size - 1))
+    mean, half = difference_interval(differences, size=size)
+    error = half / float(t.ppf(0.975, size - 1))
+    p = float(mean == 0) if error == 0 else float(2 * t.sf(abs(mean) / error, size - 1))
     return Comparison(only_first, only_second, mcnemar(only_first, only_second), mean, half, p)
 
 
@@ -100,10 +99,10 @@ def compare_predictions(
         key: Column of that name; copies of an image may share it, and each counts in the folds' accuracies.
 
     Raises:
-        ValueError: No seed in common, or not the same images in the same folds.
+        ValueError: No seed in common, or not the same images with the same labels in the same folds.
     """
     seeds = {int(row["seed"]) for row in first} & {int(row["seed"]) for row in second}
-    shares, places, means = [], [], []
+    shares, places, means, labels = [], [], [], []
     for rows in (first, second):
         images: dict[str, list[bool]] = defaultdict(list)
         folds: dict[tuple[int, int], list[tuple[str, bool]]] = defaultdict(list)
@@ -112,10 +111,13 @@ def compare_predictions(
                 right = row["prediction"] == row["label"]
                 images[row[key]].append(right)
                 folds[int(row["seed"]), int(row["fold"])].append((row[key], right))
+        labels.append({(row[key], row["label"]) for row in rows if int(row["seed"]) in seeds})
         shares.append({name: sum(values) / len(values) for name, values in images.items()})
         places.append({place: {name for name, _ in values} for place, values in folds.items()})
         means.append([sum(right for _, right in folds[place]) / len(folds[place]) for place in sorted(folds)])
     if not seeds or places[0] != places[1]:
         raise ValueError("not the same images held out in the same folds of the same seeds")
+    if other := labels[0] ^ labels[1]:
+        raise ValueError(f"not the same label of {min(name for name, _ in other)} in both")
     found = compare(shares[0], shares[1], means[0], means[1], size=len(means[0]) // len(seeds))
     return replace(found, seeds=tuple(sorted(seeds)))
