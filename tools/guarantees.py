@@ -1,7 +1,8 @@
 """Tables of promises and what came of them, by the held-out predictions beside the published models.
 
 Nested: what a fold is promised follows from the other folds of its seed, and so does its temperature; what came of it
-is counted on the fold. The images of a cell count as one, each with an equal part of it.
+is counted on the fold. The images of a cell count as one, each with an equal part of it. Images without an outline,
+which every model leaves to its user, do not count.
 """
 
 from collections.abc import Callable
@@ -55,12 +56,12 @@ class HeldOut:
 
 @cache
 def seeds(name: str) -> tuple[HeldOut, ...]:
-    """What lies beside a published model, seed by seed."""
+    """What lies beside a published model, seed by seed; only images with an outline."""
     rows = read_predictions(HUB / name / "predictions.csv")
     names = [key.removeprefix("p_") for key in rows[0] if key.startswith("p_")]
     out = []
     for seed in sorted({row["seed"] for row in rows}):
-        own = [row for row in rows if row["seed"] == seed]
+        own = [row for row in rows if row["seed"] == seed and row["aspect_ratio"] != ""]
         out.append(
             HeldOut(
                 np.array([[float(row[f"p_{label}"]) for label in names] for row in own]),

@@ -5,8 +5,9 @@
     python -m examples.studies.few_labels ... --fine-tune 2 --from-imagenet 1 --work runs/few-smids \\
         --backbone-weights tf_efficientnet_lite0.in1k.safetensors
 
-Each draw labels so many heads of each class, one image of a cell; more heads are the same and others. All images that
-show none of these cells are measured on. All ways learn from the same heads and are measured on the same images:
+Each draw labels so many heads of each class, one image of a cell; more heads are the same and others, but for a cell
+whose images carry two labels. All images that show none of these cells are measured on. All ways learn from the same
+heads and are measured on the same images:
 
 - shape and stain: a linear model (logistic regression) of what is measured on the head; needs no network
 - embedding: a linear model of the frozen network's embedding, before its classifier
@@ -16,13 +17,14 @@ show none of these cells are measured on. All ways learn from the same heads and
 - from ImageNet: the whole network is trained from the weights of the backbone alone, as `--backbone-weights` does
 
 The trained ones cost minutes each, so that they may have fewer draws. What stands in `--output` already, with the same
-draws, is not done again. The table counts, for each draw and way, the images of each class by what they are said to be.
+draws of the same images, is not done again; the model is taken to be the same. The table counts, for each draw and way,
+the images of each class by what they are said to be.
 """
 
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ LINEAR = ("shape and stain", "embedding", "backbone", "backbone, shape and stain
 FINE_TUNED, FROM_IMAGENET = "fine-tuned", "from ImageNet"
 LEAST = 5  # heads of a class, as a training divides them into folds even where none is held out
 WAYS = (*LINEAR, FINE_TUNED, FROM_IMAGENET)
+COLUMNS = ("heads", "draw", "way", "label", "prediction", "images")
 
 Rows = list[dict[str, Any]]
 
@@ -63,7 +66,7 @@ def part_of(records: Any, images: int) -> Any:
 
 
 def draw(records: Any, heads: int, seed: int) -> Draw:
-    """``heads`` images of each class, of a cell one; a draw of more heads has these, too.
+    """``heads`` images of each class, of a cell one; a draw of more heads has these, too, but for cells of two labels.
 
     Args:
         records: With ``label``, ``group``, ``file``, ``pixel_sha256``.
@@ -262,11 +265,41 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--from-imagenet: name the weights to start from (--backbone-weights)")
 
 
+def stored_rows(output: Path, draws: Mapping[tuple[int, int], Draw], images: Images) -> Rows:
+    """What an earlier command wrote, or nothing.
+
+    Args:
+        output: The table.
+        draws: By heads and number.
+        images: That they are drawn from.
+
+    Raises:
+        InputError: Another kind of table, or one of other images.
+    """
+    from madrnet_timm.errors import InputError
+    from madrnet_timm.files import read_csv
+
+    if not output.is_file():
+        return []
+    rows: Rows = list(read_csv(output))
+    if any(row.keys() != {*COLUMNS} for row in rows):
+        raise InputError(f"--output {output}: no table of this command, which has {', '.join(COLUMNS)}; name another")
+    measured: dict[tuple[str, int, int], Counter[str]] = {}
+    for row in rows:
+        way = measured.setdefault((row["way"], int(row["heads"]), int(row["draw"])), Counter())
+        way[row["label"]] += int(row["images"])
+    for (_, heads, seed), counts in measured.items():
+        drawn = draws.get((heads, seed))
+        if drawn is not None and counts != Counter(images.classes(drawn.measured)):
+            raise InputError(f"--output {output}: was made of other images; name another, or remove it to begin anew")
+    return rows
+
+
 def main() -> None:
     args = arguments()
 
     from madrnet_timm.data.sources import drop_conflicts, load
-    from madrnet_timm.files import read_csv, write_csv
+    from madrnet_timm.files import write_csv
     from madrnet_timm.hub.lookup import find_model
     from madrnet_timm.hub.model_folder import ModelFolder
     from madrnet_timm.training.leakage import seen_by
@@ -278,9 +311,9 @@ def main() -> None:
     records = records if args.images is None else part_of(records, args.images)
     places = [(heads, seed) for seed in range(args.draws) for heads in sorted(set(args.heads))]
     draws = {place: draw(records, *place) for place in places}
-    rows: Rows = list(read_csv(args.output)) if args.output.is_file() else []
-    done = {(int(row["heads"]), int(row["draw"]), row["way"]) for row in rows}
     images = Images(records, folder)
+    rows = stored_rows(args.output, draws, images)
+    done = {(int(row["heads"]), int(row["draw"]), row["way"]) for row in rows}
     if missing := [place for place in places if any((*place, way) not in done for way in LINEAR)]:
         rows += linear_rows(images, ((*place, draws[place]) for place in missing))
         write_csv(args.output, rows)

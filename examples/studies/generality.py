@@ -50,7 +50,7 @@ def adapt_norms(model: Any, batches: Iterable[Any]) -> None:
 
 
 def without_seen(records: Any, seen: Container[str], args: argparse.Namespace) -> Any:
-    """The records whose pixels are not among those that the model was trained on.
+    """The records of the cells of which the model has seen no image.
 
     Raises:
         InputError: There are some that it was trained on, and ``--leave-out-seen`` is not given, or nothing is left.
@@ -65,10 +65,14 @@ def without_seen(records: Any, seen: Container[str], args: argparse.Namespace) -
             f"--model {args.model}: was trained on {len(known)} of the {len(records)} images; give other images, or "
             "measure without these (--leave-out-seen)"
         )
-    if len(known) == len(records):
-        raise InputError(f"--leave-out-seen: {args.model} was trained on all {len(records)} images; give others")
-    print(f"left out: {len(known)} of {len(records)} images, on which {args.model} was trained", file=sys.stderr)
-    return records.select(sorted(set(range(len(records))) - set(known)))
+    groups = records["group"]
+    cells = {groups[index] for index in known}
+    left = [index for index, group in enumerate(groups) if group not in cells]
+    if not left:
+        raise InputError(f"--leave-out-seen: {args.model} has seen the cells of all {len(records)} images; give others")
+    seen_cells = f"{len(records) - len(left)} of {len(records)} images, of cells on which {args.model} was trained"
+    print(f"left out: {seen_cells}", file=sys.stderr)
+    return records.select(left)
 
 
 def arguments() -> argparse.Namespace:

@@ -136,6 +136,13 @@ def test_the_command(example, heads, tmp_path):
     run = example(SCRIPT, *base, "--fine-tune", 1, "--work", work)
     assert run.returncode == 0, run.stderr
     assert (model.stat().st_mtime_ns, out.read_bytes()) == before
+    Image.fromarray(draw_head("Tapered", 99).image).save(heads / "Tapered" / "7.png")
+    run = example(SCRIPT, *base)
+    (heads / "Tapered" / "7.png").unlink()
+    assert (run.returncode, "out.csv: was made of other images" in run.stderr) == (2, True)
+    out.write_text("seed,fold\n0,0\n")
+    run = example(SCRIPT, *base)
+    assert (run.returncode, "out.csv: no table of this command" in run.stderr) == (2, True)
 
 
 def test_stored_counts_of_shape_and_stain(hushem_dir):

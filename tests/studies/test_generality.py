@@ -2,15 +2,18 @@
 
 import csv
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
 from PIL import Image
 from torch import nn
 
-from examples.studies.generality import adapt_norms, figures
+from examples.studies.generality import adapt_norms, figures, without_seen
 from madrnet_timm.data.synthetic import draw_head
+from madrnet_timm.errors import InputError
 from tests.inference.conftest import write_model
 
 SCRIPT = "studies/generality.py"
@@ -99,3 +102,11 @@ def test_what_is_stored_is_what_the_command_writes(example, hushem_dir, tmp_path
     for file, row in tables[0].items():
         for key in ("normal", "normal_adapted"):
             assert float(row[key]) == pytest.approx(float(tables[1][file][key]), abs=0.01)
+
+
+def test_cells_of_which_an_image_was_seen_are_left_out_whole():
+    records = Dataset.from_dict({"pixel_sha256": list("abcd"), "group": [0, 0, 1, 2]})
+    args = Namespace(model="m", leave_out_seen=True)
+    assert without_seen(records, {"a", "z"}, args)["pixel_sha256"] == ["c", "d"]
+    with pytest.raises(InputError, match="has seen the cells of all 4 images"):
+        without_seen(records, {"a", "c", "d"}, args)

@@ -114,7 +114,8 @@ def differences(first, second):
                 votes.setdefault(row["file"], []).append(row["label"] == row["prediction"])
     pairs = [tuple(2 * sum(votes[file]) > len(votes[file]) for votes in right) for file in right[0]]
     p = mcnemar(pairs.count((True, False)), pairs.count((False, True)))
-    return np.mean(found), t.ppf(0.975, n - 1) * np.std(found, ddof=1) / np.sqrt(n), p
+    error = np.std(found, ddof=1) * np.sqrt(1 / n + 1 / (n - 1))  # Nadeau and Bengio: a fold to its training images
+    return np.mean(found), t.ppf(0.975, n - 1) * error, p
 
 
 def mcnemar(one, other):

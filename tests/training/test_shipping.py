@@ -29,7 +29,7 @@ from madrnet_timm.training.ensemble import Ensemble
 from madrnet_timm.training.recipe import PRESETS, Recipe
 from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.run_folder import RunFolder
-from madrnet_timm.training.shipping import MODELS, Shipment, promise_anew, ship, write_entry
+from madrnet_timm.training.shipping import MODELS, Shipment, promise_anew, promises, ship, write_entry
 from madrnet_timm.training.stored import cross_validated_config
 from madrnet_timm.training.training_command import training_command
 
@@ -325,3 +325,22 @@ def held_out_probabilities(model, images, names):
     classifier = Classifier(model)
     assert tuple(classifier.label_names) == tuple(names)
     return classifier.probabilities([classifier.prepare(image).view for image in images])
+
+
+def test_promises_rest_on_outlined_heads_of_cells_that_were_held_out_alone():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet([4, 1], 300).round(6)
+    labels, groups, folds = rng.integers(0, 2, 300), np.arange(300) // 2, np.arange(300) // 2 % 3
+    folds[20:40:2] = (folds[20:40:2] + 1) % 3  # ten cells on both sides
+    outlined = rng.random(300) < 0.9
+    rows = [
+        {"seed": 0, "fold": fold, "file": f"{i}.png", "group": str(group), "label": "ab"[label]}
+        | {"p_a": f"{a}", "p_b": f"{b}", "aspect_ratio": "1.7" if ok else ""}
+        for i, (fold, group, label, (a, b), ok) in enumerate(zip(folds, groups, labels, p, outlined, strict=True))
+    ]
+    counted = outlined & ~np.isin(groups, np.arange(10, 20))
+    calibration, promised = promises(rows, ["a", "b"])
+    assert promised == guarantee(p[counted], labels[counted], groups[counted])
+    assert calibration.images == counted.sum()
+    assert calibration.temperature == calibrate(p[counted], labels[counted], groups[counted]).temperature
+    assert promises([row | {"aspect_ratio": ""} for row in rows], ["a", "b"]) == (None, None)

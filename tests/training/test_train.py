@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from madrnet_timm.commands.training_arguments import add_arguments, from_arguments
 from madrnet_timm.evaluation.calibration import calibrate, tempered
 from madrnet_timm.evaluation.guarantee import guarantee
+from madrnet_timm.hub.model_folder import ModelFolder
 from madrnet_timm.inference import Classifier
 from madrnet_timm.losses import HybridLoss
 from madrnet_timm.training import loop
@@ -388,3 +389,18 @@ def test_protocols_and_files_of_folds(tmp_path, heads, train_command):
     assert held_out == {f"{name}/{i}.png" for name in ("Normal", "Tapered") for i in (1, 3, 5, 7)}
     assert len(rows(tmp_path / "b/folds.csv")) == 15
     assert "folds from folds.csv; they divide no cell" in (tmp_path / "b/model/README.md").read_text()
+
+
+def test_nothing_is_promised_by_a_cell_that_was_trained_on(tmp_path, train_command):
+    heads = write_heads(tmp_path / "heads")
+    shutil.copy(heads / "Normal/1.png", heads / "Normal/8.png")
+    files = [f"{name}/{i}.png" for name in ("Normal", "Tapered") for i in range(8)]
+    listed = [f"{file},{i % 2}" for i, file in enumerate(files)] + ["Normal/8.png,0"]
+    (tmp_path / "folds.csv").write_text("\n".join(["file,fold", *listed]) + "\n")
+    options = ["--dataset", "folder", "--data-dir", heads, *SMALL, "--epochs", 1, "--folds", tmp_path / "folds.csv"]
+    assert train_command(*options, "--output", tmp_path / "run", "--fold", 1) == 0
+    predictions = rows(tmp_path / "run/predictions.csv")
+    assert {row["file"] for row in predictions} == set(files[1::2])
+    cells = [row["file"] for row in predictions if row["aspect_ratio"] and row["file"] != "Normal/1.png"]
+    assert ModelFolder(tmp_path / "run/model").info.guarantee.cells == len(cells)
+    assert len(cells) >= 5

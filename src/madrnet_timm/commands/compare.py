@@ -38,6 +38,7 @@ def _compare(args: argparse.Namespace) -> int:
     print(f"exact McNemar test: p = {found.mcnemar_p:.3g}")
     print(
         f"accuracy of {args.second} minus that of {args.first}, points: {found} "
-        f"(corrected 95 % t interval over folds; noise: it contains 0, or McNemar's p is 0.05 or more), p = {found.t_p:.3g}"
+        "(corrected 95 % t interval over folds; noise: it contains 0, or McNemar's p is 0.05 or more), "
+        f"p = {found.t_p:.3g}"
     )
     return 0

@@ -48,8 +48,8 @@ def _distill(args: argparse.Namespace) -> int:
     alone, distilled = distill(from_arguments(args), args.teacher, sorted(set(args.seeds)), show)
     found = compare_runs(alone, distilled)
     show(
-        f"gain, points: {found} (corrected 95 % t interval over folds; noise: it contains 0, or the p that follows is 0.05 or "
-        f"more); images that only the distilled student gets right: {found.only_second}, only the other: "
+        f"gain, points: {found} (corrected 95 % t interval over folds; noise: it contains 0, or the p that follows is "
+        f"0.05 or more); images that only the distilled student gets right: {found.only_second}, only the other: "
         f"{found.only_first} (exact McNemar p = {found.mcnemar_p:.2g})"
     )
     return 0

@@ -5,7 +5,8 @@ seeds of an image, so that they can't be counted as independent heads. A loss by
 number of wrong ones, and so has no binomial bound. Probabilities are calibrated by a temperature from the other cells,
 see `cross_fitted`.
 
-What is promised is for one more head that is exchangeable with these: from the same source, prepared in the same way.
+What is promised is for one more head that is exchangeable with these: from the same source, prepared in the same way,
+with an outline where these have one.
 Nothing is promised for another laboratory, stain or microscope. Over a cross-validation the held-out predictions come
 from the models of its folds, while the model that is used has seen all images; strictly, the promise is theirs. Nor is
 it exact for them: these models share most of their training images, so that the cells are not quite independent, as the

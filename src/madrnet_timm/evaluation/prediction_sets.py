@@ -5,8 +5,8 @@ probabilities that held-out heads give to their right class, with the correction
 for one more head of the same kind (Vovk; Sadinle, Lei and Wasserman 2019). A class with enough held-out heads has a
 threshold of its own, so that its heads, too, have the stated coverage. Where a class has too few, it takes the
 threshold of all heads, and no other class may have a higher one: so the sets hold all that this one threshold gives,
-and the coverage of all heads together is kept, too. The most probable class is always in the set: this only raises the
-coverage, and no set is empty.
+and the coverage of all heads together is kept, too. The most probable class is always in the set, which only raises the
+coverage.
 
 The probability itself is the score. Adaptive prediction sets (Romano, Sesia and Candès 2020) were larger on both data
 sets, see docs/guarantees.md.

@@ -19,11 +19,12 @@ from ..hub.model_info import ModelInfo
 from .division import Division
 from .run_config import RunConfig
 
-__all__ = ["CALIBRATED", "Evidence", "describe_folds", "evidence_of_fold", "model_card"]
+__all__ = ["CALIBRATED", "Evidence", "describe_folds", "evidence_of_fold", "model_card", "promised"]
 
 CALIBRATED = (
-    "The temperature of the calibration, the threshold below which it abstains and its prediction sets come from {}; "
-    "what they promise is judged on images of other cells than those that chose the temperature."
+    "The temperature of the calibration, the threshold below which it abstains and its prediction sets come from {}, "
+    "but for images without an outline and of cells that were trained on, too; what they promise is judged on images "
+    "of other cells than those that chose the temperature."
 )
 """Said of the held-out images that they come from."""
 
@@ -35,8 +36,8 @@ class Evidence:
     Attributes:
         metrics: On held-out images, beside the controls there.
         protocol: What was trained and measured on which images.
-        calibration: By the held-out images; None where it is not known.
-        guarantee: What they allow to promise; None where it is not known.
+        calibration: By the held-out images, see `promised`; None where it is not known.
+        guarantee: What they allow to promise, see there; None where it is not known.
         images: Number of held-out images, each counted once whatever the number of seeds.
         where: What the controls were measured on.
         note: How to read the figures.
@@ -115,14 +116,33 @@ def evidence_of_fold(
         f"of epochs was fixed ({config.recipe.duration}). {CALIBRATED.format('it')}"
         + (f" {conflicts} images with conflicting labels were left out." if conflicts else "")
     )
-    labels, groups = (division.test_records[key] for key in ("label", "group"))
-    return Evidence(
-        metrics,
-        protocol,
-        calibrate(probabilities, labels, groups),
-        guarantee(probabilities, labels, groups),
-        len(labels),
-    )
+    labels, groups, ratios = (division.test_records[key] for key in ("label", "group", "aspect_ratio"))
+    known = set(division.train_records["group"])
+    counted = [group not in known and ratio is not None for group, ratio in zip(groups, ratios, strict=True)]
+    calibration, guaranteed = promised(probabilities, labels, groups, counted)
+    return Evidence(metrics, protocol, calibration, guaranteed, len(labels))
+
+
+def promised(
+    probabilities: NDArray[np.floating], labels: Sequence[int], groups: Sequence[int], counted: Sequence[bool]
+) -> tuple[Calibration | None, Guarantee | None]:
+    """Calibration and guarantee by held-out images.
+
+    Args:
+        probabilities: ``(images, classes)``; the rows may be of several seeds.
+        labels: Class ids.
+        groups: Images of one cell have the same.
+        counted: Of each image, whether it is like one that a user asks about: with an outline, as a model leaves a
+            head without one to its user whatever the probability is, and of a cell of which no image was trained on.
+
+    Returns:
+        None twice where no image counts.
+    """
+    which = np.asarray(counted, dtype=bool)
+    if not which.any():
+        return None, None
+    found = probabilities[which], np.asarray(labels)[which], np.asarray(groups)[which]
+    return calibrate(*found), guarantee(*found)
 
 
 def describe_folds(config: RunConfig, divided: int, seeds: Sequence[int] = ()) -> str:

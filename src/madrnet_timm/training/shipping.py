@@ -1,6 +1,7 @@
 """From a cross-validation to a model that is given to others: trained on all images, small, with its figures."""
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,8 +12,8 @@ import yaml
 
 from ..data.folds import divided_groups
 from ..errors import InputError
-from ..evaluation.calibration import Calibration, calibrate
-from ..evaluation.guarantee import Guarantee, guarantee
+from ..evaluation.calibration import Calibration
+from ..evaluation.guarantee import Guarantee
 from ..evaluation.results import Summary
 from ..files import read_csv, sha256_of, write_text
 from ..hub.card import ANYWHERE
@@ -20,7 +21,7 @@ from ..hub.cost import cost_of
 from ..hub.lookup import find_model
 from ..hub.model_folder import PRECISIONS, ModelFolder, save_model_folder
 from ..models.pretrained import Published
-from .evidence import CALIBRATED, Evidence, describe_folds, model_card
+from .evidence import CALIBRATED, Evidence, describe_folds, model_card, promised
 from .run_config import RunConfig
 from .run_folder import RunFolder
 from .stored import CrossValidation, cross_validated_config, seed_and_fold
@@ -59,7 +60,7 @@ def evidence_of(output: Path, note: str = "") -> Evidence:
     """
     done, config = CrossValidation.read(output), cross_validated_config(output)
     summary, rows, names = done.summary, done.predictions, done.summary.pooled.names
-    calibration, promised = promises(rows, names)
+    calibration, guaranteed = promises(rows, names)
     seeds = summary.seeds
     folds = len(summary.folds) // len(seeds)
     places = read_csv(RunFolder(output / f"seed{seeds[0]}-fold0").folds)
@@ -70,28 +71,34 @@ def evidence_of(output: Path, note: str = "") -> Evidence:
         f"{CALIBRATED.format('the same held-out images')} The model itself has seen all of them, so that no figure "
         "of its own can be given on them: what is promised was measured on the models of the folds."
     )
-    return _evidence(summary, protocol, calibration, promised)
+    return _evidence(summary, protocol, calibration, guaranteed)
 
 
-def _evidence(summary: Summary, protocol: str, calibration: Calibration | None, promised: Guarantee | None) -> Evidence:
+def _evidence(
+    summary: Summary, protocol: str, calibration: Calibration | None, guaranteed: Guarantee | None
+) -> Evidence:
     metrics = replace(summary.pooled, controls=summary.controls)
-    return Evidence(metrics, protocol, calibration, promised, summary.images, "the same folds", _note(summary))
+    return Evidence(metrics, protocol, calibration, guaranteed, summary.images, "the same folds", _note(summary))
 
 
-def promises(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[Calibration, Guarantee]:
-    """Calibration and guarantee by held-out predictions.
+def promises(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[Calibration | None, Guarantee | None]:
+    """Calibration and guarantee by held-out predictions, see `promised`.
 
     Args:
-        rows: Of ``predictions.csv`` of a cross-validation, all seeds; with the columns ``file``, ``group``, ``label``
-            and ``p_<class>``.
+        rows: Of ``predictions.csv`` of a cross-validation, all seeds; with the columns ``seed``, ``fold``, ``file``,
+            ``group``, ``label``, ``p_<class>`` and ``aspect_ratio``.
         names: Of the classes.
     """
+    folds: dict[tuple[Any, Any], set[Any]] = defaultdict(set)
+    for row in rows:
+        folds[row["seed"], row["group"]].add(row["fold"])
+    counted = [row["aspect_ratio"] != "" and len(folds[row["seed"], row["group"]]) == 1 for row in rows]
     probabilities = np.array([[float(row[f"p_{name}"]) for name in names] for row in rows])
     labels = np.array([names.index(row["label"]) for row in rows])
     groups = np.array([int(row["group"]) for row in rows])
-    calibration = calibrate(probabilities, labels, groups)
-    images = len({row["file"] for row in rows})
-    return replace(calibration, images=images), guarantee(probabilities, labels, groups)
+    calibration, guaranteed = promised(probabilities, labels.tolist(), groups.tolist(), counted)
+    images = len({row["file"] for row, counts in zip(rows, counted, strict=True) if counts})
+    return calibration and replace(calibration, images=images), guaranteed
 
 
 def _note(summary: Summary) -> str:
@@ -275,12 +282,16 @@ def promise_anew(path: Path, published: Published, models: Path) -> None:
         models: ``models.yaml``.
 
     Raises:
-        InputError: No model folder, or no such predictions beside it.
+        InputError: No model folder, or no such predictions beside it that a promise can rest on.
     """
     file, names = path / "config.json", ModelFolder(path).label_names
-    calibration, promised = promises(read_csv(path / "predictions.csv"), names)
+    calibration, guaranteed = promises(read_csv(path / "predictions.csv"), names)
+    if calibration is None or guaranteed is None:
+        raise InputError(
+            f"{path / 'predictions.csv'}: no image that a promise can rest on; expected heads with an outline"
+        )
     config = json.loads(file.read_text(encoding="utf-8"))
-    config["madrnet"] |= {"calibration": calibration.to_dict(), "guarantee": asdict(promised)}
+    config["madrnet"] |= {"calibration": calibration.to_dict(), "guarantee": asdict(guaranteed)}
     text = json.dumps(config, indent=2)
     if text != file.read_text(encoding="utf-8"):
         write_text(file, text)
