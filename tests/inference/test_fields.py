@@ -277,10 +277,14 @@ def test_fields_are_taken_up_page_by_page(slide, classifier, tmp_path):
     expected = predict_pages(pages, classifier, options)
     part = tmp_path / "r.csv.part"
     with pytest.raises(KeyboardInterrupt):
-        predict_pages(pages, Interrupted(classifier.folder.path), options, FinishedRows(part, {"by": 1}))
-    finished = FinishedRows(part, {"by": 1}, resume=True)
+        predict_pages(pages, Interrupted(classifier.folder.path), options, FinishedRows(part, {"by": 1}, options.slide))
+    finished = FinishedRows(part, {"by": 1}, options.slide, resume=True)
     assert Page(slide / "stack.tif", 1, SIZE) in finished
     assert len(finished) < len(pages)
+    longer = {group: [2 * length for length in lengths] for group, lengths in options.slide.groups.items()}
+    assert longer
+    other = FinishedRows(part, {"by": 1}, SlideScale(groups=longer), resume=True)  # as more fields may bring it
+    assert Page(slide / "stack.tif", 1, SIZE) not in other
     found = predict_pages(pages, classifier, options, finished)
     assert list(found.rows) == list(expected.rows)
     assert (found.fields, found.skipped) == (expected.fields, expected.skipped)
@@ -299,9 +303,9 @@ def test_memory_does_not_grow_with_the_number_of_fields(classifier, tmp_path):
             if not path.exists():
                 shutil.copy(tmp_path / "field.png", path)
             pages.append(Page(path, None, (300, 300)))
-        finished = FinishedRows(tmp_path / f"{count}.part", {"by": 1})
+        finished = FinishedRows(tmp_path / f"{count}.part", {"by": 1}, SlideScale())
         options = Options(SlideScale(), "field", 16)
-        predict_pages(pages[:2], classifier, options, FinishedRows(tmp_path / "warm.part", {"by": 1}))
+        predict_pages(pages[:2], classifier, options, FinishedRows(tmp_path / "warm.part", {"by": 1}, SlideScale()))
         tracemalloc.start()
         try:
             found = predict_pages(pages, classifier, options, finished)

@@ -221,6 +221,22 @@ def test_a_relative_model_and_images_are_found_from_elsewhere(madrnet, model_dir
     assert "No attention maps: the model " in text
 
 
+def test_images_of_another_slide_with_the_same_names(classifier, crops, tmp_path, monkeypatch):
+    """Two slides are numbered alike; from the folder of one, the report of the other shows its own images."""
+    for slide, names in (("a", ("head00.png", "head01.png")), ("b", ("head02.png", "head03.png"))):
+        (tmp_path / slide / "images").mkdir(parents=True)
+        for number, name in enumerate(names):
+            shutil.copy(crops / name, tmp_path / slide / "images" / f"{number}.png")
+    monkeypatch.chdir(tmp_path / "a")
+    predict(sorted(Path("images").iterdir()), classifier, Path("r.csv"))
+    monkeypatch.chdir(tmp_path / "b")
+    assert write_report([read_results("../a/r.csv")], Path("r.html"), classifier=classifier) == []
+    # the slide is moved with its table, and what lies here has the same names
+    (tmp_path / "a").rename(tmp_path / "moved")
+    assert write_report([read_results("../moved/r.csv")], Path("r.html"), classifier=classifier) == []
+    assert Page(Path("r.html")).count("img", alt="outline and axes of the head") == 2
+
+
 def test_an_image_that_was_not_classified_is_not_shown(classifier, crops, tmp_path):
     """A table can name any file of the reader's; only one with the pixels that it knows is shown."""
     for name in ("head00.png", "head01.png"):

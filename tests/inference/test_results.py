@@ -114,10 +114,15 @@ def test_images_are_found_from_elsewhere(tmp_path, monkeypatch):
     (tmp_path / "where" / "slide" / "head0.png").write_bytes(b"")
     info_path(path).write_text(json.dumps(info | {"directory": str(tmp_path / "where")}))
     found = read_results(path)
-    assert found.image_path("slide/head0.png") == tmp_path / "where" / "slide" / "head0.png"
-    assert found.image_path("slide/head1.png") is None
-    assert found.image_path("x" * 300) is None
-    assert found.image_path("a\0b") is None
+    assert found.image_paths("slide/head0.png") == [tmp_path / "where" / "slide" / "head0.png"]
+    for name in ("slide/head1.png", "x" * 300, "a\0b", ""):
+        assert found.image_paths(name) == []
+    # moved with the table, so that the end of a name is found beside it
+    (tmp_path / "slide").mkdir()
+    (tmp_path / "slide" / "head0.png").write_bytes(b"")
+    assert found.image_paths("/once/upon/slide/head0.png") == [tmp_path / "slide" / "head0.png"]
+    assert found.image_paths("../upon/slide/head0.png") == [tmp_path / "slide" / "head0.png"]
+    assert len(found.image_paths("slide/head0.png")) == 2
 
 
 @pytest.mark.parametrize(

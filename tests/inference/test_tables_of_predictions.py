@@ -76,7 +76,7 @@ def test_an_interrupted_prediction_is_taken_up(classifier, heads, tmp_path):
     expected = predict_files(heads, classifier, batch_size=3)
     part = finished_path(tmp_path / "r.csv")
     with pytest.raises(KeyboardInterrupt):
-        predict_pages(pages, Interrupted(classifier.folder.path), options, FinishedRows(part, MADE_BY))
+        predict_pages(pages, Interrupted(classifier.folder.path), options, FinishedRows(part, MADE_BY, SlideScale()))
     assert len(part.read_text().splitlines()) == 1 + 2 * 3
     part.write_bytes(part.read_bytes() + b'{"file": "cut o')  # killed while it wrote
 
@@ -87,7 +87,7 @@ def test_an_interrupted_prediction_is_taken_up(classifier, heads, tmp_path):
             self.seen += len(prepared)
             return super().predict(prepared)
 
-    again, finished = Counted(classifier.folder.path), FinishedRows(part, MADE_BY, resume=True)
+    again, finished = Counted(classifier.folder.path), FinishedRows(part, MADE_BY, SlideScale(), resume=True)
     assert sum(page in finished for page in pages) == 6
     found = predict_pages(pages, again, options, finished)
     assert (list(found.rows), len(found.rows), found.skipped) == (expected.rows, len(heads), [])
@@ -99,7 +99,7 @@ def test_an_interrupted_prediction_is_taken_up(classifier, heads, tmp_path):
 
 def test_only_the_same_prediction_is_taken_up(tmp_path, heads):
     part = tmp_path / "r.csv.part"
-    begun = FinishedRows(part, MADE_BY)
+    begun = FinishedRows(part, MADE_BY, SlideScale())
     moved = tmp_path / "moved.png"
     moved.write_bytes(b"x")
     field = FieldRecord("x.tif", 2, 640, 480, 2, 1, 41.5, 115, reason="dark")
@@ -110,7 +110,7 @@ def test_only_the_same_prediction_is_taken_up(tmp_path, heads):
     }
     for page, outcome in kept.items():
         begun.add(page, outcome)
-    found = FinishedRows(part, MADE_BY, resume=True)
+    found = FinishedRows(part, MADE_BY, SlideScale(), resume=True)
     for again in (begun, found):
         assert list(again.outcomes(list(kept))) == list(kept.values())
         assert list(again.outcomes(list(kept)[::-1])) == list(kept.values())[::-1]
@@ -121,13 +121,13 @@ def test_only_the_same_prediction_is_taken_up(tmp_path, heads):
         False, False, False, True,
     ]  # fmt: skip
     with pytest.raises(InputError, match=r"begun with --um-per-px None, not 0.1; give the same model and options"):
-        FinishedRows(part, MADE_BY | {"--um-per-px": 0.1}, resume=True)
+        FinishedRows(part, MADE_BY | {"--um-per-px": 0.1}, SlideScale(), resume=True)
     for content in (b"[]\n", b"{}\n[1]\n", b"\xff\n", b"{\n", b"{}\n" + b"[" * 5000 + b"\n", b'{}\n{"file": "a"}\n'):
         part.write_bytes(content)
         with pytest.raises(InputError, match=r"r.csv.part: damaged; delete it"):
-            FinishedRows(part, {}, resume=True)
+            FinishedRows(part, {}, SlideScale(), resume=True)
     before = part.read_bytes()
-    FinishedRows(part, MADE_BY)  # nothing is lost before there is something new
+    FinishedRows(part, MADE_BY, SlideScale())  # nothing is lost before there is something new
     assert part.read_bytes() == before
 
 
@@ -154,12 +154,12 @@ def test_another_work(heads, tmp_path):
     image = tmp_path / heads[0].name
     image.write_bytes(heads[0].read_bytes())
     pages = pages_of([image, heads[1]])
-    work = work_digest(MADE_BY, pages)
-    assert work_digest(MADE_BY, pages_of([image, heads[1]])) == work
-    assert work_digest(MADE_BY | {"the threshold": 0.123}, pages) != work
-    assert work_digest(MADE_BY, pages[:1]) != work
+    work = work_digest(MADE_BY, pages, SlideScale())
+    assert work_digest(MADE_BY, pages_of([image, heads[1]]), SlideScale()) == work
+    assert work_digest(MADE_BY | {"the threshold": 0.123}, pages, SlideScale()) != work
+    assert work_digest(MADE_BY, pages[:1], SlideScale()) != work
     os.utime(image, (0, 0))
-    assert work_digest(MADE_BY, pages) != work
+    assert work_digest(MADE_BY, pages, SlideScale()) != work
 
 
 def test_a_full_disk_leaves_the_old_pair_and_the_rows(classifier, heads, tmp_path, caplog):
@@ -170,7 +170,7 @@ def test_a_full_disk_leaves_the_old_pair_and_the_rows(classifier, heads, tmp_pat
     with files_of_at_most(1000):
         with pytest.raises(InputError, match=r"r.csv: can't be written"):
             write_results(path, found, classifier)
-        finished = FinishedRows(tmp_path / "r.csv.part", MADE_BY)
+        finished = FinishedRows(tmp_path / "r.csv.part", MADE_BY, SlideScale())
         again = predict_pages(pages_of(heads[:3]), classifier, Options(SlideScale()), finished)
         assert list(again.rows) == found.rows
     assert "no more rows can be kept there" in caplog.text
@@ -192,7 +192,7 @@ def test_odd_names_do_not_lose_a_batch(madrnet, model_dir, tmp_path):
     assert run.stderr.count("skipped") == 1
     results = read_results(tmp_path / "r.csv")
     assert {os.fsencode(Path(row["file"]).name) for row in results.rows} == set(names)
-    assert all(results.image_path(row["file"]) for row in results.rows)
+    assert all(results.image_paths(row["file"]) for row in results.rows)
     assert "no\\xff.png: can't read it" in results.info.skipped[0]
     overlay = tmp_path / "overlay"
     run = madrnet("measure", folder, "--overlay", overlay, "--output", tmp_path / "m.csv")

@@ -151,7 +151,7 @@ def _predict_all(args: argparse.Namespace, processes: "Processes") -> int:
         found = predict_pages(pages, classifier, options)
         if found.rows:
             put_table(args, found.rows)
-    elif args.resume and (done := _complete(args, pages, classifier, screen)) is not None:
+    elif args.resume and (done := _complete(args, pages, classifier, options)) is not None:
         processes.told((paths, slide, []))  # nothing is left for the others
         processes.wait()
         print(f"{args.output}: all {len(pages)} images are done already; the table is kept", file=sys.stderr)
@@ -172,7 +172,7 @@ def _predict_share(args: argparse.Namespace, processes: "Processes") -> int:
     classifier, screen = _load(args, processes)
     options = replace(_options(args, paths, slide, classifier, screen), quiet=True)
     made_by = _made_by(args, classifier, screen)
-    finished = FinishedRows(share_path(args.output, processes.index), made_by, needed=True)
+    finished = FinishedRows(share_path(args.output, processes.index), made_by, slide, needed=True)
     finish_pages(processes.share(pages), classifier, options, finished)
     processes.wait()
     return 0
@@ -234,8 +234,9 @@ def _predict_table(
     from ..inference.results import write_results
 
     made_by = _made_by(args, classifier, options.screen)
-    work = work_digest(made_by | {"--excel": args.excel}, pages)  # before it: what changes meanwhile is not done
-    finished = FinishedRows(finished_path(args.output), made_by, args.resume)
+    # before it: what changes meanwhile is not done
+    work = work_digest(made_by | {"--excel": args.excel}, pages, options.slide)
+    finished = FinishedRows(finished_path(args.output), made_by, options.slide, args.resume)
     for path in share_paths(args.output):  # of several processes that were interrupted
         if args.resume:
             finished.take(path)
@@ -266,7 +267,7 @@ def _predict_table(
 
 
 def _complete(
-    args: argparse.Namespace, pages: "Sequence[Page]", classifier: "Classifier", screen: "Screen | None"
+    args: argparse.Namespace, pages: "Sequence[Page]", classifier: "Classifier", options: "Options"
 ) -> tuple[str, ...] | None:
     """What was skipped, where ``--output`` already is the table of these very images; else None."""
     from ..inference.finished import finished_path, share_paths, work_digest
@@ -278,7 +279,8 @@ def _complete(
         info = read_results(args.output).info
     except InputError:  # no table, or one that was changed by hand
         return None
-    work = work_digest(_made_by(args, classifier, screen) | {"--excel": args.excel}, pages)
+    made_by = _made_by(args, classifier, options.screen)
+    work = work_digest(made_by | {"--excel": args.excel}, pages, options.slide)
     return tuple(info.skipped) if info.work == work else None
 
 

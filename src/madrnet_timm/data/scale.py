@@ -202,6 +202,12 @@ class SlideScale:
             return sum(HeadRanges().length_um) / 2 / um_per_px
         return median
 
+    def known_of(self, page: Page) -> tuple[float, ...]:
+        """All of it that a page's outcome depends on, which other pages can change; 0 for what is not known."""
+        slide = self.groups.get((page.path.parent, page.size), [])
+        median = float(np.median(slide)) if slide else 0.0
+        return self.um_per_px(page)[0] or 0.0, median, float(min(len(slide), _ENOUGH))
+
 
 def _candidate(page: Page, given: float | None) -> float | None:
     """A scale that the heads must fit."""

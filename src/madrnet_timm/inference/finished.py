@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..data.pages import Page
+from ..data.scale import SlideScale
 from ..errors import InputError
 from ..values import Values
 from .field_record import FieldRecord
@@ -41,26 +42,26 @@ def share_paths(table: Path) -> list[Path]:
     return sorted(path for path in found if path.name.removeprefix(begin).isdecimal())
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
-    """Size and time of a file: another one means that it has changed since."""
+def _stamp(page: Page, slide: SlideScale) -> tuple[float, ...]:
+    """Size and time of a page's file, and its scale: another one means that its outcome has changed since."""
     try:
-        found = path.stat()
+        found = page.path.stat()
     except OSError:
         return ()
-    return found.st_size, found.st_mtime_ns
+    return found.st_size, found.st_mtime_ns, *slide.known_of(page)
 
 
 def _key(page: Page) -> _Key:
     return str(page.path), page.number
 
 
-def work_digest(made_by: Mapping[str, Any], pages: Sequence[Page]) -> str:
+def work_digest(made_by: Mapping[str, Any], pages: Sequence[Page], slide: SlideScale) -> str:
     """The images as they are now, and everything else that a table of them depends on: a sha256."""
-    images = [[*_key(page), *_stamp(page.path)] for page in pages]
+    images = [[*_key(page), *_stamp(page, slide)] for page in pages]
     return hashlib.sha256(json.dumps([made_by, images]).encode()).hexdigest()
 
 
-def _line(page: Page, stamp: Sequence[int], outcome: Outcome) -> dict[str, Any]:
+def _line(page: Page, stamp: Sequence[float], outcome: Outcome) -> dict[str, Any]:
     line = {"file": str(page.path), "page": page.number, "stamp": stamp}
     if outcome.skipped:
         return line | {"skipped": outcome.skipped}
@@ -89,6 +90,8 @@ class FinishedRows:
     Args:
         path: The file, see `finished_path`.
         made_by: Digest of the model and every option that the rows depend on.
+        slide: Scale of the images. What came of an image at another scale, as other images of the slide may bring, does
+            not count as done.
         resume: Take up what is there; else begin anew.
         needed: Another process will read the file: where the disk is full, nothing is done without it.
 
@@ -98,10 +101,13 @@ class FinishedRows:
         InputError: Another model or other options, or a damaged file.
     """
 
-    def __init__(self, path: Path, made_by: Mapping[str, Any], resume: bool = False, needed: bool = False) -> None:
+    def __init__(
+        self, path: Path, made_by: Mapping[str, Any], slide: SlideScale, resume: bool = False, needed: bool = False
+    ) -> None:
         self.path = path
+        self._slide = slide
         self._needed = needed
-        self._places: dict[_Key, tuple[tuple[int, ...], int | Outcome]] = {}  # stamp, and where in the file it stands
+        self._places: dict[_Key, tuple[tuple[float, ...], int | Outcome]] = {}  # stamp, and where in the file it stands
         self._made_by = made_by
         self._file: IO[bytes] | None = None
         self._full = False  # the disk
@@ -163,7 +169,7 @@ class FinishedRows:
     def __contains__(self, page: Page) -> bool:
         """It is done, and has not changed since."""
         found = self._places.get(_key(page))
-        return found is not None and found[0] == _stamp(page.path)
+        return found is not None and found[0] == _stamp(page, self._slide)
 
     def outcomes(self, pages: Sequence[Page]) -> Iterator[Outcome]:
         """What came of images, each of which is done."""
@@ -180,7 +186,7 @@ class FinishedRows:
 
     def add(self, page: Page, outcome: Outcome) -> None:
         """Keep what came of an image."""
-        stamp = _stamp(page.path)
+        stamp = _stamp(page, self._slide)
         place = self._written(f"{json.dumps(_line(page, stamp, outcome))}\n".encode())
         self._places[_key(page)] = stamp, outcome if place is None else place
 

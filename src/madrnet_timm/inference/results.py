@@ -257,10 +257,16 @@ class Results:
     rows: list[dict[str, Any]]
     info: ResultsInfo
 
-    def image_path(self, file: str) -> Path | None:
-        """Where an image of the table lies: as named, seen from where it was predicted, or from the table's folder."""
-        places = (Path(), Path(self.info.directory), self.path.parent)
-        return next((place / file for place in places if os.path.isfile(place / file)), None)
+    def image_paths(self, file: str) -> list[Path]:
+        """Files that may be an image of the table, the likeliest first.
+
+        As it is named, seen from where it was predicted, from here and from the table's folder; and below that folder,
+        by as much of its name as is found there, as a slide may have been moved together with its table.
+        """
+        places = (Path(self.info.directory), Path(), self.path.parent)
+        parts = [part for part in Path(file).parts if part not in (Path(file).anchor, "..")]
+        ends = [self.path.parent.joinpath(*parts[start:]) for start in range(len(parts))]
+        return [path for path in dict.fromkeys([*(place / file for place in places), *ends]) if os.path.isfile(path)]
 
 
 def info_path(table: Path) -> Path:

@@ -70,14 +70,18 @@ class StoredImages:
             return self._kept[1]
         if not pixels:
             raise InputError("the table does not say which pixels it was; predict again")
-        path = self._results.image_path(file)
-        if path is None:
-            raise InputError("the image is not there any more")
-        image = read_page(Page(path, page), crop)
-        if pixel_sha256(image) != pixels:
-            raise InputError("the image is not, or no longer, the one that was classified")
-        self._kept = key, image
-        return image
+        problem: InputError | None = None
+        for path in self._results.image_paths(file):
+            try:
+                image = read_page(Page(path, page), crop)
+            except InputError as error:
+                problem = problem or error
+                continue
+            if pixel_sha256(image) == pixels:
+                self._kept = key, image
+                return image
+            problem = problem or InputError("the image is not, or no longer, the one that was classified")
+        raise problem or InputError("the image is not there any more")
 
     def head(self, row: Row) -> NDArray[np.uint8]:
         """The image of a row: a crop as it is, and of a field the square around the head.
