@@ -58,7 +58,8 @@ def test_what_spreadsheets_save_is_read(tmp_path):
     text = (tmp_path / "plain.csv").read_bytes()
     (tmp_path / "bom.csv").write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n") + b",\r\n")
     (tmp_path / "semicolons.csv").write_text('\ufefffile;fold\r\nKröte.png;0\r\n"a;b";1\r\n;\r\n', encoding="utf-8")
-    for name in ("plain", "bom", "semicolons"):
+    (tmp_path / "tabs.csv").write_text('file\tfold\nKröte.png\t0\n"a;b"\t1\n', encoding="utf-8")
+    for name in ("plain", "bom", "semicolons", "tabs"):
         assert read_csv(tmp_path / f"{name}.csv") == rows
 
 

@@ -256,7 +256,9 @@ def _columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, type]:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Rows of a table that `write_csv` wrote, or a spreadsheet saved: a byte order mark and semicolons are understood.
+    """Rows of a table that `write_csv` wrote, or a spreadsheet saved.
+
+    A byte order mark is understood, and semicolons or tabulators between the cells.
 
     Raises:
         InputError: It can't be read, is not UTF-8, or its rows do not have the columns of its first line.
@@ -264,7 +266,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
         first = text.partition("\n")[0]
-        delimiter = ";" if first.count(";") > first.count(",") else ","
+        delimiter = max(",;\t", key=first.count)
         lines = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(row)]
     except UnicodeDecodeError:
         raise InputError(f"{path}: not in UTF-8; save it as CSV UTF-8") from None

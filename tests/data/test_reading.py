@@ -18,7 +18,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from madrnet_timm.data.measuring import measure_dataset, measure_files, single_threaded_opencv
-from madrnet_timm.data.reading import decode, image_files, images_below, read_image
+from madrnet_timm.data.reading import decode, image_files, images_below, names_below, read_image
 from madrnet_timm.data.sources import load
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
@@ -366,3 +366,12 @@ def test_too_many_pixels_are_told_in_one_line(side, madrnet, tmp_path):
 def test_searching_survives_what_comes_and_goes(heads):
     assert images_below(heads / "..") != []
     images_below(Path("/proc/self"))
+
+
+def test_names_have_room_for_what_is_added_to_them(tmp_path):
+    names = ["a" * 250, "a" * 249 + "b", "é" * 125, "short"]
+    for number, name in enumerate(names_below([tmp_path / name for name in names])):
+        assert len(os.fsencode(name)) <= 255 - len("-page0001-head001")
+        assert name.startswith(names[number][:40])
+    assert len(set(names_below([tmp_path / name for name in names]))) == 4
+    assert names_below([tmp_path / "short"]) == ["short.png"]

@@ -8,6 +8,7 @@ from PIL import Image
 
 from madrnet_timm.data.reading import image_files
 from madrnet_timm.data.synthetic import draw_head
+from madrnet_timm.data.synthetic_field import FieldStyle, draw_field
 from madrnet_timm.errors import InputError
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.predict import predict_files
@@ -66,6 +67,26 @@ def test_a_whole_field_is_refused_in_every_form(classifier, tmp_path):
             classifier.tensors([form])
     with pytest.raises(InputError, match="look like a whole field of view"):
         classifier.prepare(field)
+
+
+def test_every_page_is_explained_and_prepared(madrnet, model_dir, tmp_path):
+    """Of a TIFF of several pages each; what is a field is named, and skipped."""
+    slide = tmp_path / "slide"
+    slide.mkdir()
+    first, second = (Image.fromarray(draw_head("Normal", number).image) for number in range(2))
+    first.save(slide / "stack.tif", save_all=True, append_images=[second])
+    field = draw_field(3, (720, 540), 8, style=FieldStyle(head_length=40)).image
+    Image.fromarray(field).save(slide / "small.png")
+    made = ["stack.tif-page0001.png", "stack.tif-page0002.png"]
+    for command in ("explain", "prepare"):
+        run = madrnet(command, slide, "--model", model_dir, "--output", tmp_path / command)
+        assert run.returncode == 1, run.stderr
+        assert f"{slide / 'small.png'}: looks like a field of view (" in run.stderr
+        assert sorted(path.name for path in (tmp_path / command).iterdir()) == made
+    classifier = Classifier(model_dir)
+    for image, name in zip((first, second), made, strict=True):
+        view = np.asarray(Image.open(tmp_path / "prepare" / name))
+        assert (view == classifier.prepare(np.asarray(image)).view).all()
 
 
 def test_explain_skips_a_whole_field(madrnet, model_dir, tmp_path):

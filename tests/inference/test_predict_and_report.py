@@ -158,6 +158,13 @@ def test_parquet_and_onnx_give_the_same(madrnet, predicted, model_dir, crops, tm
             "--crops {crops}/heads: lies in {crops}, so what is written would be taken for images",
         ),
         (["explain", "{crops}", "--model", "{model}", "--output", "{crops}/x"], "choose a folder beside it"),
+        (["measure", "{crops}/*", "--overlay", "{crops}/x"], "--overlay {crops}/x: lies in {crops}/*, so what"),
+        (
+            ["predict", "{crops}", "--model", "{model}", "--device", "meta"],
+            "--device meta: computes nothing; expected cpu",
+        ),
+        (["predict", "{crops}", "--model", "{model}", "--device", "x"], "--device x: "),
+        (["report", ""], "'.': a folder; expected a table"),
         (
             ["measure", "{crops}/head00.png", "--overlay", "{crops}/head00.png"],
             "--overlay {crops}/head00.png: no folder to write",

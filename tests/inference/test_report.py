@@ -176,6 +176,10 @@ def test_two_slides(results, classifier, tmp_path):
         write_report([results, results], tmp_path / "same.html", classifier=classifier)
     with pytest.raises(InputError, match="made with different scales"):
         write_report([first, changed(second, um_per_px=0.2)], tmp_path / "same.html", classifier=classifier)
+    with pytest.raises(InputError, match="made with different thresholds"):
+        write_report([first, changed(second, threshold=0.9)], tmp_path / "same.html", classifier=classifier)
+    with pytest.raises(InputError, match=r"different models for what is no sperm \(--screen\)"):
+        write_report([first, changed(second, screen_digest="a" * 64)], tmp_path / "same.html", classifier=classifier)
     assert not (tmp_path / "same.html").exists()
 
 

@@ -150,6 +150,27 @@ def test_resume_of_the_command(madrnet, crops, model_dir, tmp_path):
     assert "r.csv.part: begun with the model another, not" in run.stderr
 
 
+def test_where_no_row_comes_of_it_an_older_table_is_named(madrnet, crops, model_dir, tmp_path):
+    table, broken = tmp_path / "r.csv", crops / "broken.png"
+    for command in (["predict", broken, "--model", model_dir], ["measure", broken]):
+        run = madrnet(*command, "--output", table)
+        assert run.returncode == 1
+        assert f"{table}: not written, as it would have no row\n" in run.stderr
+    table.write_text("old\n")
+    run = madrnet("measure", broken, "--output", table)
+    assert f"{table}: not written, as it would have no row; the file of this name is an older one\n" in run.stderr
+    assert table.read_text() == "old\n"
+
+
+def test_a_command_with_a_name_that_is_not_in_utf8(madrnet, model_dir, tmp_path):
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
+    Image.fromarray(draw_head("Normal", 1).image).save(tmp_path / "new.png")
+    os.rename(tmp_path / "new.png", name)
+    run = madrnet("predict", name, "--model", model_dir, "--output", tmp_path / "r.csv")
+    assert run.returncode == 0, run.stderr
+    assert "caf\\udce9.png" in read_results(tmp_path / "r.csv").info.command
+
+
 def test_another_work(heads, tmp_path):
     image = tmp_path / heads[0].name
     image.write_bytes(heads[0].read_bytes())

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +28,7 @@ __all__ = [
     "put_table",
     "report_skipped",
     "say_found",
+    "say_no_table",
 ]
 
 MODEL_HELP = (
@@ -72,7 +74,7 @@ def add_scale(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--um-per-px", type=number, metavar="X",
         help="micrometres per pixel, 0.1 or 0,1; one by which heads would not be 2 to 12 µm long is refused (what the "
-        "files say: OME-XML, ImageJ, the resolution of a TIFF; else lengths are in pixels)",
+        "files say: OME-XML, ImageJ, the resolution of a TIFF, PNG, JPEG or BMP; else lengths are in pixels)",
     )  # fmt: skip
 
 
@@ -117,6 +119,13 @@ def put_table(args: argparse.Namespace, rows: Collection[Mapping[str, Any]]) -> 
         write_table(args.output, rows, args.excel)
 
 
+def say_no_table(args: argparse.Namespace) -> None:
+    """Say that ``--output`` was not written, as there is no row for it."""
+    if args.output is not None:
+        older = "; the file of this name is an older one" if args.output.exists() else ""
+        print(f"{args.output}: not written, as it would have no row{older}", file=sys.stderr)
+
+
 def make_image_folder(folder: Path, option: str, given: Sequence[str]) -> None:
     """Make a folder for images that a command writes.
 
@@ -131,7 +140,11 @@ def make_image_folder(folder: Path, option: str, given: Sequence[str]) -> None:
     from ..files import make_output_folder
 
     for searched in given:
-        if Path(searched).is_dir() and folder.resolve().is_relative_to(Path(searched).resolve()):
+        if Path(searched).is_dir():
+            inside = folder.resolve().is_relative_to(Path(searched).resolve())
+        else:  # a pattern, or a file
+            inside = fnmatch(os.path.abspath(folder / "image.png"), os.path.abspath(searched))
+        if inside:
             raise InputError(
                 f"{option} {folder}: lies in {searched}, so what is written would be taken for images of the slide the "
                 "next time; choose a folder beside it"

@@ -28,7 +28,8 @@ def add_parser(verbs: Any) -> None:
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from ..data.reading import image_files, names_below, read_image
+    from ..data.pages import page_name, pages_of, read_page
+    from ..data.reading import image_files, names_below
     from ..files import reporting_disk_errors
     from ..inference import Classifier
     from ..inference.explain import attention_figure, attention_overlays
@@ -36,12 +37,13 @@ def _explain(args: argparse.Namespace) -> int:
     paths = image_files(args.images)
     classifier = Classifier(args.model)
     make_image_folder(args.output, "--output", args.images)
-    say_found(args.images, paths)
+    pages, names = pages_of(paths), dict(zip(paths, names_below(paths), strict=True))
+    say_found(args.images, paths, len(pages))
     failures = []
-    named = zip(paths, names_below(paths), strict=True)
-    for path, name in progress(named, len(paths), "explaining", "image", shown_from=5):
+    for page in progress(pages, len(pages), "explaining", "image", shown_from=5):
+        name = page_name(names[page.path], page)
         try:
-            prepared = [classifier.prepare(read_image(path, crop=True))]
+            prepared = [classifier.prepare(read_page(page, crop=True), name=str(page))]
         except InputError as error:
             failures.append(str(error))
             continue
@@ -49,6 +51,6 @@ def _explain(args: argparse.Namespace) -> int:
         with reporting_disk_errors(args.output / name):
             (args.output / name).parent.mkdir(parents=True, exist_ok=True)
         attention_figure(prepared, classifier.predict(prepared), overlays, args.output / name)
-    if len(failures) < len(paths):
-        print(f"{args.output}: attention maps of {len(paths) - len(failures)} of {len(paths)} images")
+    if len(failures) < len(pages):
+        print(f"{args.output}: attention maps of {len(pages) - len(failures)} of {len(pages)} images")
     return report_skipped(failures)

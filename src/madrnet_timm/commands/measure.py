@@ -19,6 +19,7 @@ from .arguments import (
     put_table,
     report_skipped,
     say_found,
+    say_no_table,
 )
 
 __all__ = ["add_parser"]
@@ -61,6 +62,8 @@ def _measure(args: argparse.Namespace) -> int:
         print(note, file=sys.stderr)
     if found.rows:
         put_table(args, found.rows)
+    else:
+        say_no_table(args)
     doubtful = sum(not row["ok"] for row in found.rows)
     print(f"{len(found.rows)} measured, {doubtful} of them not to be trusted (column flags)", file=sys.stderr)
     return report_skipped(found.failures)

@@ -26,6 +26,7 @@ from .arguments import (
     put_table,
     report_skipped,
     say_found,
+    say_no_table,
 )
 
 if TYPE_CHECKING:
@@ -262,6 +263,8 @@ def _predict_table(
     if found.rows or found.fields:
         command = shlex.join(["madrnet", *sys.argv[1:]])
         write_results(args.output, found, classifier, args.excel, command, work)
+    else:
+        say_no_table(args)
     finished.remove()
     return found
 

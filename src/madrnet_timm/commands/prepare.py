@@ -36,7 +36,9 @@ def add_parser(verbs: Any) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> int:
-    from ..data.reading import image_files, names_below, read_image
+    from ..data.kinds import head_of_crop
+    from ..data.pages import page_name, pages_of, read_page
+    from ..data.reading import image_files, names_below
     from ..files import reporting_disk_errors, write_array, write_image
     from ..hub.lookup import find_model
     from ..hub.model_folder import ModelFolder
@@ -48,12 +50,14 @@ def _prepare(args: argparse.Namespace) -> int:
     transforms = {"": first} | {f".{other.pipeline}": other for other in others}  # by what their files are told by
     make_image_folder(args.output, "--output", args.images)
     write = write_image if args.format == "png" else write_array
+    pages, names = pages_of(paths), dict(zip(paths, names_below(paths), strict=True))
     failures = []
-    named = zip(paths, names_below(paths), strict=True)
-    for path, name in progress(named, len(paths), "preparing", "image", shown_from=100):
+    for page in progress(pages, len(pages), "preparing", "image", shown_from=100):
+        name = page_name(names[page.path], page)
         try:
-            image = read_image(path, crop=True)
-            views = {kind: transform.view(image) for kind, transform in transforms.items()}
+            image = read_page(page, crop=True)
+            head = head_of_crop(image, name=str(page))
+            views = {kind: transform.view(image, head) for kind, transform in transforms.items()}
         except InputError as error:
             failures.append(str(error))
             continue
@@ -62,9 +66,9 @@ def _prepare(args: argparse.Namespace) -> int:
             with reporting_disk_errors(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
             write(target, view)
-    if len(failures) < len(paths):
+    if len(failures) < len(pages):
         size = f"{first.size}×{first.size}"
-        count = len(paths) - len(failures)
+        count = len(pages) - len(failures)
         images = "1 image" if count == 1 else f"{count} images"
         print(f"{args.output}: {images} of {size} pixels, pipeline {first.pipeline}")
         for other in others:

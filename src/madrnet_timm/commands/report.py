@@ -55,6 +55,9 @@ def _report(args: argparse.Namespace) -> int:
 
     if len(args.results) > 2:
         raise InputError(f"{len(args.results)} tables: expected that of one slide, or of two slides of one sample")
+    for path in args.results:
+        if not path.name:
+            raise InputError(f"{str(path)!r}: a folder; expected a table, the --output of `madrnet predict`")
     output = args.output or args.results[0].with_suffix(".html")
     if output.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--output {output}: expected a name that ends in .html")

@@ -9,7 +9,7 @@ from ..morphology.field import LEAST_SIDE
 from ..morphology.pixels import LARGEST_CROP
 from .reading import check_crop
 
-__all__ = ["KINDS", "examine", "kind_by_size", "nothing_found", "search"]
+__all__ = ["KINDS", "examine", "head_of_crop", "kind_by_size", "nothing_found", "search"]
 
 KINDS = ("auto", "crop", "field")
 
@@ -58,6 +58,24 @@ def examine(
     if kind == "field" or _is_field(found, max(width, height)):
         return found
     return measure(image, um_per_px)
+
+
+def head_of_crop(image: NDArray[np.uint8], um_per_px: float | None = None, name: str = "image") -> HeadMorphology:
+    """The head of an image that must be a crop, see `examine`.
+
+    Raises:
+        InputError: It is a field of view, or too large for anything else.
+    """
+    height, width = image.shape[:2]
+    check_crop(width, height, name)
+    found = examine(image, um_per_px=um_per_px, name=name)
+    if isinstance(found, FieldSearch):
+        raise InputError(
+            f"{name}: looks like a field of view ({len(found.heads)} heads, about {found.head_length:.0f} of "
+            f"{max(height, width)} pixels long); expected the crop of a single head; `Classifier.field` and `madrnet "
+            "predict` take fields"
+        )
+    return found
 
 
 def search(image: NDArray[np.uint8], um_per_px: float | None = None, name: str = "image") -> FieldSearch:

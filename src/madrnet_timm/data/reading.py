@@ -161,18 +161,22 @@ def _files_of(given: str | Path) -> list[Path]:
 def names_below(paths: Sequence[Path]) -> list[str]:
     """A name for an image made from each file: its path below the folder that all have in common, and ``.png``.
 
-    A name that would be too long for the file system is cut, and told from others by the first digits of its sha256.
+    A name that, with the number of a page and a head added, would be too long for the file system is cut, and told from
+    others by the first digits of its sha256.
     """
     resolved = [path.resolve() for path in paths]
     root = Path(os.path.commonpath([path.parent for path in resolved]))
     return [str(path.relative_to(root).with_name(_with_png(path.name))) for path in resolved]
 
 
+_ADDED = len("-page0000-head0000.raw")  # by those who write these images
+
+
 def _with_png(name: str) -> str:
     data = os.fsencode(name)
-    if len(data) + 4 <= LONGEST_NAME:
+    if len(data) + 4 <= LONGEST_NAME - _ADDED:
         return f"{name}.png"
-    kept = data[: LONGEST_NAME - 17].decode("utf-8", "ignore") or name[:100]
+    kept = data[: LONGEST_NAME - _ADDED - 17].decode("utf-8", "ignore") or name[:100]
     return f"{kept}-{hashlib.sha256(data).hexdigest()[:12]}.png"
 
 

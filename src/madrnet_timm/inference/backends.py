@@ -36,9 +36,10 @@ def _torch_backend(folder: ModelFolder, device: str | torch.device) -> Backend:
         target = torch.device(device)
         model = model.to(target).to(memory_format=torch.channels_last)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"--device {device}: {str(error).splitlines()[0]}; expected cpu, or a device that is here"
-        ) from error
+        why = str(error).splitlines()[0].partition("Expected one of")[0] or "unknown"
+        raise InputError(f"--device {device}: {why.strip()}; expected cpu, or a device that is here") from error
+    if target.type == "meta":
+        raise InputError(f"--device {device}: computes nothing; expected cpu, or a device that is here")
 
     def run(x: Floats) -> Floats:
         with torch.inference_mode():

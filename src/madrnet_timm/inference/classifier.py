@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ..data.crops import cut_head
 from ..data.domain import domain_features
-from ..data.kinds import examine
-from ..data.reading import ImageLike, check_crop, read_image
+from ..data.kinds import head_of_crop
+from ..data.reading import ImageLike, read_image
 from ..data.scale import searched_field
 from ..errors import InputError
 from ..evaluation.calibration import softmax, tempered
@@ -21,7 +21,7 @@ from ..evaluation.domain import outside_ranges
 from ..hub.crop_scale import crop_side
 from ..hub.lookup import find_model
 from ..hub.model_folder import ModelFolder
-from ..morphology import FieldSearch, HeadMorphology
+from ..morphology import HeadMorphology
 from .backends import BACKENDS, create_backend
 from .decision import decision_rule
 from .transform import transforms_of
@@ -159,7 +159,11 @@ class Classifier:
         return self.folder.load()
 
     def prepare(
-        self, image: NDArray[np.uint8], um_per_px: float | None = None, head: HeadMorphology | None = None
+        self,
+        image: NDArray[np.uint8],
+        um_per_px: float | None = None,
+        head: HeadMorphology | None = None,
+        name: str = "image",
     ) -> Prepared:
         """Measure the crop of a head, and bring it into the form that the network was trained on.
 
@@ -167,20 +171,13 @@ class Classifier:
             image: ``(h, w, 3)`` RGB uint8.
             um_per_px: Micrometres per pixel, if known.
             head: What was measured on it, if that is known already; then it is taken for a crop without a look.
+            name: For messages.
 
         Raises:
             InputError: It is, or is too large for anything but, a field of view.
         """
         if head is None:
-            check_crop(image.shape[1], image.shape[0], "image")
-            found = examine(image, um_per_px=um_per_px)
-            if isinstance(found, FieldSearch):
-                raise InputError(
-                    f"image: looks like a field of view ({len(found.heads)} heads, about {found.head_length:.0f} of "
-                    f"{max(image.shape[:2])} pixels long); expected the crop of a single head; `Classifier.field` and "
-                    "`madrnet predict` take fields"
-                )
-            head = found
+            head = head_of_crop(image, um_per_px, name)
         outside = outside_ranges(domain_features(image, head), self.folder.domain)
         second = [transform.view(image, head) for transform in self.second_transforms]
         return Prepared(head, self.transform.view(image, head), tuple(outside), *second)

@@ -6,6 +6,7 @@ In memory there is no more than where in the file each image stands, however man
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -49,6 +50,12 @@ def _stamp(page: Page, slide: SlideScale) -> tuple[float, ...]:
     except OSError:
         return ()
     return found.st_size, found.st_mtime_ns, *slide.known_of(page)
+
+
+def _shown(value: Any) -> str:
+    """An option's value for a message; of a digest the first digits."""
+    text = str(value)
+    return f"{text[:8]}..." if re.fullmatch("[0-9a-f]{64}", text) else text
 
 
 def _key(page: Page) -> _Key:
@@ -158,9 +165,10 @@ class FinishedRows:
     def _check(self, begun: Mapping[str, Any], path: Path) -> None:
         for name in {**self._made_by, **begun}:
             if begun.get(name) != self._made_by.get(name):
+                before, now = (_shown(made_by.get(name)) for made_by in (begun, self._made_by))
                 raise InputError(
-                    f"{path}: begun with {name} {begun.get(name)}, not {self._made_by.get(name)}; give the same "
-                    "model and options, or leave --resume out to begin anew"
+                    f"{path}: begun with {name} {before}, not {now}; give the same model and options, or leave "
+                    "--resume out to begin anew"
                 )
 
     def __len__(self) -> int:

@@ -309,11 +309,11 @@ def write_results(
         "set_coverage": None if promise is None else promise.sets.coverage,
         "um_per_px": found.um_per_px,
         "um_source": found.um_source,
-        "skipped": [reason.encode("utf-8", "backslashreplace").decode() for reason in found.skipped],
+        "skipped": [_in_utf8(reason) for reason in found.skipped],
         "fields": [record.to_dict() for record in found.fields],
         "screen": "" if found.screen is None else os.path.abspath(found.screen.path),
         "screen_digest": "" if found.screen is None else found.screen.digest(),
-        "command": command,
+        "command": _in_utf8(command)[:_LONGEST_COMMAND],
         "directory": os.getcwd(),
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "work": work,
@@ -323,6 +323,11 @@ def write_results(
         fill_table(table_beside, found.rows, path.suffix, excel)
         info_beside.write_text(_as_json(info), encoding="utf-8")
         info_path(path).unlink(missing_ok=True)  # never beside a table that it does not describe
+
+
+def _in_utf8(text: str) -> str:
+    """A text that names files, what is not UTF-8 in it as ``\\udcff``."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _as_json(info: Mapping[str, Any]) -> str:

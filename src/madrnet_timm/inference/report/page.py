@@ -80,6 +80,8 @@ def _titles(paths: Sequence[Path]) -> list[str]:
 def _check_alike(slides: Sequence[Results]) -> None:
     for what, values in (
         ("models", {results.info.digest for results in slides}),
+        ("thresholds (--threshold, --risk)", {results.info.threshold for results in slides}),
+        ("models for what is no sperm (--screen)", {results.info.screen_digest for results in slides}),
         ("scales (--um-per-px)", {results.info.um_per_px for results in slides}),
     ):
         if len(values) > 1:
