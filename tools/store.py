@@ -74,7 +74,7 @@ def store_run(results: Path, name: str, output: Path, title: str) -> None:
     from madrnet_timm.training.training_command import training_command
 
     _check_title(results, name, title)
-    done, config = CrossValidation.read(output), cross_validated_config(output)
+    done, config = CrossValidation.read(output, partial=True), cross_validated_config(output)
     rows, found = done.predictions, done.summary
     seeds = set(found.seeds)
     before, epochs_before = (_stored_rows(results / f"{part}.csv") for part in (name, f"{name}-epochs"))

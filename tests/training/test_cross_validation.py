@@ -130,6 +130,9 @@ def test_stored_seeds_stay(two, tmp_path):
     assert not (tmp_path / "divided-epochs.csv").exists()  # which no page shows
     assert " --folds published.csv" in entry["command"]
     assert "elsewhere" not in entry["command"]
+    shutil.copytree(long / "seed0-fold1", tmp_path / "part" / "seed0-fold1")  # a single fold, as of a long training
+    store_run(tmp_path, "part", tmp_path / "part", "one fold")
+    assert yaml.safe_load((tmp_path / "runs.yaml").read_text())["part"]["folds"] == [1]
 
 
 def test_a_table_is_stored_with_the_folds_of_a_run(two, tmp_path):

@@ -75,12 +75,13 @@ class CrossValidation:
     runs: Sequence[StoredRun]
 
     @classmethod
-    def read(cls, output: Path, seeds: Collection[int] | None = None) -> "CrossValidation":
+    def read(cls, output: Path, seeds: Collection[int] | None = None, partial: bool = False) -> "CrossValidation":
         """Read the output of `cross_validate`.
 
         Args:
             output: Its folder.
             seeds: Only these; else all.
+            partial: Also one of which only some folds were trained.
 
         Raises:
             InputError: No cross-validation there, or one of these seeds of which a fold is missing or not finished, or
@@ -99,7 +100,8 @@ class CrossValidation:
                 )
         for seed in sorted({run.seed for run in runs}):
             of_seed = {run.fold: run for run in runs if run.seed == seed}
-            if missing := next(iter(of_seed.values())).all_folds - of_seed.keys():
+            missing = next(iter(of_seed.values())).all_folds - of_seed.keys()
+            if missing and not partial:
                 raise InputError(
                     f"{output}: not finished, as of seed {seed} folds were not trained ({listed(missing)}); run "
                     f"the command again to finish it, with --seeds {seed}"
