@@ -40,7 +40,7 @@ from .network import outputs
 
 LINEAR = ("shape and stain", "embedding", "backbone", "backbone, shape and stain")
 FINE_TUNED, FROM_IMAGENET = "fine-tuned", "from ImageNet"
-LEAST = 5  # heads of a class, as a training divides them into folds even where none is held out
+LEAST = 5  # heads of a class
 WAYS = (*LINEAR, FINE_TUNED, FROM_IMAGENET)
 COLUMNS = ("heads", "draw", "way", "label", "prediction", "images")
 

@@ -119,6 +119,8 @@ def test_folds_from_a_file(tmp_path, records):
     left_out = [row | {"fold": -1} for row in rows[:2]] + rows[2:]
     assert read_folds(write(tmp_path / "e.csv", left_out), records).tolist() == [LEFT_OUT] * 2 + expected[2:]
     assert read_folds(write(tmp_path / "d.csv", rows[2:]), records).tolist() == [LEFT_OUT] * 2 + expected[2:]
+    more = [*rows, {"file": "Normal/777.bmp", "fold": 1}]  # which had another label elsewhere, and was left out before
+    assert read_folds(write(tmp_path / "h.csv", more), records, ["Normal/777.png"]).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -130,6 +132,7 @@ def test_folds_from_a_file(tmp_path, records):
             "line 2: 'Normal/999.png' is not in the data set; expected names like Normal/000.png",
         ),
         ([{"file": "Normal/000.png", "fold": "x"}], "line 2: fold 'x', expected a number"),
+        ([{"file": "Normal/000.png", "fold": "9" * 20}], "line 2: fold '99999999999999999999', expected a number"),
         ([{"file": "Normal/000.png", "fold": 0}] * 2, "line 3: Normal/000.png occurs twice"),
         ([{"file": "Normal/000.png", "fold": 1}, {"file": "Normal/001.png", "fold": 3}], "folds .1, 3.; expected"),
     ],

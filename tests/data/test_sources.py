@@ -229,3 +229,11 @@ def test_the_first_load_and_a_later_one_are_one_to_the_cache(tmp_path):
 def test_a_bug_or_a_failed_read_is_no_full_cache(broken, error):
     with pytest.raises(error):
         cached_rows("broken", broken)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 201])
+def test_class_names_that_no_model_can_have(tmp_path, name):
+    np.save(tmp_path / "images.npy", np.zeros((4, 20, 20), np.uint8))
+    np.save(tmp_path / "labels.npy", np.array(["Normal", name] * 2))
+    with pytest.raises(InputError, match="expected a name of 1 to 200 printable characters"):
+        load("npy", tmp_path)

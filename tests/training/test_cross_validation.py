@@ -29,6 +29,7 @@ from madrnet_timm.training.cross_validation import cross_validate
 from madrnet_timm.training.recipe import Recipe
 from madrnet_timm.training.run_config import RunConfig
 from madrnet_timm.training.stored import CrossValidation, compare_runs, cross_validated_config, held_out_predictions
+from madrnet_timm.training.train import train
 from tools.store import store_run, store_table
 
 from .conftest import rows, write_heads
@@ -442,6 +443,25 @@ def test_a_fold_that_was_begun_with_other_options(two):
     other = RunConfig("madrnet_test_resnet", "folder", folder, options.data_dir, folds=2, recipe=Recipe(epochs=2))
     with pytest.raises(InputError, match="--resume needs the same options"):
         cross_validate(other, (0, 1))
+
+
+def test_a_data_set_that_has_changed_since(two, tmp_path):
+    """Neither are further folds trained beside those of the former images, nor are the two read as one."""
+    folder, _, options = two[0][0]
+    heads = shutil.copytree(options.data_dir, tmp_path / "heads")
+    shutil.copytree(folder, tmp_path / "cv")
+    moved = replace(options, data_dir=heads, output=tmp_path / "cv")
+    assert cross_validate(moved, (0, 1))  # where they lie does not matter
+    shutil.copy(heads / "Normal" / "0.png", heads / "Normal" / "99.png")
+    shutil.rmtree(tmp_path / "cv" / "seed1-fold1")
+    with pytest.raises(
+        InputError, match=r"seed0-fold0/folds.csv: the images, their labels or their folds are not what"
+    ):
+        cross_validate(moved, (0, 1))
+    fold = replace(moved, seed=1, fold=1, output=tmp_path / "cv" / "seed1-fold1")
+    train(fold)
+    with pytest.raises(InputError, match=r"seed1-fold1: trained on other images, labels or folds than the runs beside"):
+        CrossValidation.read(tmp_path / "cv")
 
 
 def test_other_runs_in_the_same_folder(two, tmp_path):

@@ -1,6 +1,8 @@
 """A student that follows a cross-validated teacher, on folds that the teacher did not see."""
 
 import csv
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -169,6 +171,25 @@ def test_a_teacher_sees_its_own_normalisation(teacher):
     logits, _ = Teachers([folder], other, folder.pipeline)([normalized(other)])
     with torch.no_grad():
         assert torch.allclose(logits[0], folder.load()(normalized(config)), atol=1e-4)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_teacher_follows_drawn_views_only_where_it_knows_them(teacher, tmp_path, mixed):
+    """A student that is shown one of several views, and a teacher of the same pipeline."""
+    from madrnet_timm.hub.model_folder import ModelFolder
+    from madrnet_timm.training.teachers import Teachers
+
+    shutil.copytree(teacher[0] / "seed0-fold0" / "model", tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    config["madrnet"]["mixed_views"] = mixed
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    folder = ModelFolder(tmp_path / "model")
+    for drawn, others, places in (
+        (False, [], [0]),
+        (True, [] if mixed else [(folder.pipeline, 1.0)], [int(not mixed)]),
+    ):
+        found = Teachers([folder], folder.data_config, folder.pipeline, drawn)
+        assert (found.others, found.places) == (others, places)
 
 
 def test_a_teacher_sees_its_own_view(teacher, tmp_path):

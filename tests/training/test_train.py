@@ -404,3 +404,13 @@ def test_nothing_is_promised_by_a_cell_that_was_trained_on(tmp_path, train_comma
     cells = [row["file"] for row in predictions if row["aspect_ratio"] and row["file"] != "Normal/1.png"]
     assert ModelFolder(tmp_path / "run/model").info.guarantee.cells == len(cells)
     assert len(cells) >= 5
+
+
+def test_where_nothing_is_held_out_a_class_may_be_small(tmp_path, train_command):
+    heads = write_heads(tmp_path / "heads")
+    for number in range(2, 8):
+        (heads / "Tapered" / f"{number}.png").unlink()
+    options = ["--dataset", "folder", "--data-dir", heads, *SMALL[:-2], "--epochs", 1]
+    assert train_command(*options, "--output", tmp_path / "run", "--fold", "none") == 0
+    assert len(rows(tmp_path / "run/folds.csv")) == 10
+    assert RunFolder(tmp_path / "run").trained_on() == {row["pixel_sha256"] for row in rows(tmp_path / "run/folds.csv")}

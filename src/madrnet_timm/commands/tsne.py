@@ -19,8 +19,7 @@ def add_parser(verbs: Any) -> None:
     points = verbs.add_parser(
         "tsne",
         help=VERBS["tsne"],
-        description="t-SNE of the embeddings of a data set. Where the model lies in a run (runs/heads/model), the "
-        "images that it was trained on are pale.",
+        description="t-SNE of the embeddings of a data set. The images that the model was trained on are pale.",
         epilog="Example: madrnet tsne --data-dir HuSHeM --model runs/hushem/seed0-fold0 --output tsne.png",
     )
     add_data_arguments(points)

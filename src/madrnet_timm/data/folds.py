@@ -2,7 +2,8 @@
 
 import csv
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,14 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..files import read_csv
+from .reading import images_below
 from .sources import class_names, drop_conflicts, drop_unused_classes, load
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 __all__ = [
+    "FOLD_COLUMNS",
     "LEFT_OUT",
     "PROTOCOLS",
     "assign_folds",
@@ -29,6 +32,7 @@ __all__ = [
     "read_folds",
     "session_folds",
     "shipped_folds",
+    "undivided_records",
 ]
 
 PROTOCOLS = {
@@ -119,10 +123,10 @@ def _stem(file: str) -> str:
     return folder + slash + (name.rpartition(".")[0] or name)
 
 
-def read_folds(path: Path, dataset: "Dataset") -> Folds:
+def read_folds(path: Path, dataset: "Dataset", missing: Collection[str] = ()) -> Folds:
     """Folds from a CSV with the columns ``file`` or ``image`` (as in the records) or ``pixel_sha256``, and ``fold``.
 
-    Images that are not in it are `LEFT_OUT`.
+    Images that are not in it are `LEFT_OUT`; files in ``missing``, which were left out before, may stand there.
 
     Raises:
         InputError: Not such a file, a fold that is not a number from 0, an image that the data set does not have, or
@@ -137,17 +141,20 @@ def read_folds(path: Path, dataset: "Dataset") -> Folds:
     stems: dict[str, list[int]] = {}  # an image may have been converted since
     for value, index in places.items() if key == "file" else ():
         stems.setdefault(_stem(value), []).append(index)
+    known_missing = {_stem(value) for value in missing}
     out = np.full(len(dataset), LEFT_OUT, dtype=np.int64)
     seen: dict[int, int] = {}
     for line, row in enumerate(rows, 2):
         name = row[column] or ""
         converted = stems.get(_stem(name), ())
         index = places.get(name, converted[0] if len(converted) == 1 else -1)
+        if index < 0 and _stem(name) in known_missing:
+            continue
         if index < 0:
             raise InputError(
                 f"{path}, line {line}: {name!r} is not in the data set; expected names like {next(iter(places))}"
             )
-        if not (row["fold"] or "").removeprefix("-").isdecimal() or int(row["fold"]) < LEFT_OUT:
+        if not re.fullmatch("-?[0-9]{1,6}", row["fold"] or "") or int(row["fold"]) < LEFT_OUT:
             raise InputError(f"{path}, line {line}: fold {row['fold']!r}, expected a number from 0, or -1 for left out")
         fold = int(row["fold"])
         if seen.setdefault(index, fold) != fold or (key == "file" and out[index] != LEFT_OUT):
@@ -183,7 +190,11 @@ def shipped_folds(name: str, dataset: "Dataset", seed: int) -> Folds | None:
     return np.array([folds[value] for value in dataset["pixel_sha256"]], dtype=np.int64)
 
 
-def fold_rows(dataset: "Dataset", folds: Folds, columns: Sequence[str]) -> list[dict[str, Any]]:
+FOLD_COLUMNS = ("pixel_sha256", "file", "group", "session", "label")
+"""Of an image in the ``folds.csv`` of a run, beside its fold."""
+
+
+def fold_rows(dataset: "Dataset", folds: Folds, columns: Sequence[str] = FOLD_COLUMNS) -> list[dict[str, Any]]:
     """One row per image for a table: ``columns`` of the records, the label by name, and ``fold``."""
     names = class_names(dataset)
     rows = zip(*(dataset[column] for column in columns), folds.tolist(), strict=True)
@@ -192,7 +203,12 @@ def fold_rows(dataset: "Dataset", folds: Folds, columns: Sequence[str]) -> list[
 
 
 def assign_folds(
-    name: str, dataset: "Dataset", protocol: str = "grouped", folds: int | Path = 5, seed: int = 0
+    name: str,
+    dataset: "Dataset",
+    protocol: str = "grouped",
+    folds: int | Path = 5,
+    seed: int = 0,
+    missing: Collection[str] = (),
 ) -> Folds:
     """Folds of a data set by a protocol, or from a file.
 
@@ -202,6 +218,7 @@ def assign_folds(
         protocol: A name of `PROTOCOLS`.
         folds: Number of folds, or a CSV, see `read_folds`; the protocol ``session`` has as many as there are sessions.
         seed: Of the shuffling.
+        missing: See `read_folds`.
 
     Raises:
         InputError: See `make_folds`, `session_folds`, `read_folds`; a protocol and a file, or a number of folds by
@@ -213,7 +230,7 @@ def assign_folds(
     if isinstance(folds, Path):
         if protocol != "grouped":
             raise InputError(f"--protocol {protocol} and --folds {folds}: the file is the protocol; choose one")
-        return read_folds(folds, dataset)
+        return read_folds(folds, dataset, missing)
     if protocol == "session":
         if folds != 5:
             raise InputError(f"--folds {folds}: with --protocol session there are as many folds as sessions")
@@ -247,6 +264,19 @@ def _check_sides(names: Sequence[str], labels: Sequence[int], folds: Sequence[in
             )
 
 
+def undivided_records(
+    name: str, data_dir: Path | None = None, skip_unreadable: bool = False
+) -> tuple["Dataset", Folds, list[str]]:
+    """All records, in one fold, and files left out for conflicting labels; for the arguments see `divided_records`.
+
+    Raises:
+        InputError: See `load`.
+    """
+    records, conflicts = drop_conflicts(load(name, data_dir, skip_unreadable=skip_unreadable))
+    records = drop_unused_classes(records)
+    return records, np.zeros(len(records), dtype=np.int64), conflicts
+
+
 def divided_records(
     name: str,
     data_dir: Path | None = None,
@@ -271,10 +301,14 @@ def divided_records(
         InputError: See `load` and `assign_folds`; a class that one fold holds out as a whole.
     """
     records, conflicts = drop_conflicts(load(name, data_dir, skip_unreadable=skip_unreadable))
-    assigned = assign_folds(name, records, protocol, folds, seed)
+    missing = list(conflicts)
+    if skip_unreadable and data_dir is not None:
+        missing += [path.relative_to(data_dir).as_posix() for path in images_below(data_dir)]
+    assigned = assign_folds(name, records, protocol, folds, seed, missing)
     used = assigned != LEFT_OUT
     if not used.all():
-        records, assigned = drop_unused_classes(records.select(np.flatnonzero(used))), assigned[used]
+        records, assigned = records.select(np.flatnonzero(used)), assigned[used]
+    records = drop_unused_classes(records)
     _check_sides(class_names(records), records["label"], assigned.tolist(), folds)
     if isinstance(folds, Path) and (divided := divided_groups(records["group"], assigned.tolist())):
         _logger.warning("%s: %d cells have images in several folds: accuracy will flatter", folds, divided)

@@ -42,6 +42,7 @@ __all__ = [
     "normal_class",
 ]
 
+_LONGEST_CLASS = 200  # characters of a name, as a model's config.json takes them
 PROFILES = ("stain_profile", "width_profile")
 """Measurements of ten numbers each."""
 
@@ -241,6 +242,11 @@ def load(
         raise InputError(f"--data-dir {data_dir}: the data set 'synthetic' is drawn, it has no folder")
     failures: list[str] = []
     items, classes = _items(name, data_dir, count, seed, failures)
+    for title in classes:
+        if len(title) > _LONGEST_CLASS or not title.isprintable() or not title.strip():
+            raise InputError(
+                f"{data_dir}: the class {title[:40]!r}: expected a name of 1 to {_LONGEST_CLASS} printable characters"
+            )
     kept, rows = computed_rows(items, failures, _measured, "measured", skip_unreadable)
     labels = {item.label for item in kept}
     if gone := [classes[label] for label in {item.label for item in items} - labels]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
+from ..data.folds import fold_rows
 from ..data.sources import class_names, normal_class
 from ..errors import InputError
 from ..evaluation.figures import confusion_matrix_figure
@@ -28,16 +29,19 @@ def fold_configs(config: RunConfig, seeds: Sequence[int] = (0,)) -> list[RunConf
     """The runs of a cross-validation, each in a folder of its own below ``config.output``, continued if it was begun.
 
     Raises:
-        InputError: See `RunConfig.divided_records`, `check_unseen`, `check_teachers` and `RunFolder.check`.
+        InputError: See `RunConfig.divided_records`, `check_unseen`, `check_teachers`, `RunFolder.check` and
+            `RunFolder.check_images`.
     """
     runs = []
     for seed in seeds:
         seeded = replace(config, seed=seed)
         check(seeded)
         records, folds, _ = seeded.divided_records()
+        division = fold_rows(records, folds)
         normal_class(class_names(records), config.normal_class)  # is there such a class?
         for fold in range(int(folds.max()) + 1):
             runs.append(_fold(config, seed, fold))
+            RunFolder(runs[-1].output).check_images(division)
             teachers = runs[-1].teachers
             in_fold = records.select(np.flatnonzero(folds == fold))
             left_out = check_unseen(runs[-1], in_fold)

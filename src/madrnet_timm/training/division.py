@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.folds import undivided_records
 from ..data.sources import class_names, normal_class
 from ..errors import InputError
 from .leakage import initial_model, models_before, seen_by
@@ -69,7 +70,10 @@ def divide(config: RunConfig) -> Division:
         InputError: See `RunConfig.divided_records`, `check_fold`, `check_unseen` and `normal_class`; nothing is left
             to measure on.
     """
-    records, folds, conflicts = config.divided_records()
+    if config.fold is None and isinstance(config.folds, int) and config.protocol != "session":
+        records, folds, conflicts = undivided_records(config.dataset, config.data_dir, config.skip_unreadable)
+    else:
+        records, folds, conflicts = config.divided_records()
     normal = normal_class(class_names(records), config.normal_class)
     if config.fold is None:
         trained, tested = np.ones(len(folds), dtype=bool), np.zeros(len(folds), dtype=bool)

@@ -136,9 +136,12 @@ class RunConfig:
             raise InputError(f"{path}: {error}") from None
 
     def differences(self, other: "RunConfig") -> dict[str, tuple[Any, Any]]:
-        """What decides the result and is not the same in another: both values of each such option."""
+        """What decides the result and is not the same in another: both values of each such option.
+
+        Where the data lie is none: their images are compared by ``folds.csv``.
+        """
         own, others = self.to_dict(), other.to_dict()
-        keys = sorted(own.keys() | others.keys())
+        keys = sorted((own.keys() | others.keys()) - {"data_dir"})
         return {key: (own.get(key), others.get(key)) for key in keys if own.get(key) != others.get(key)}
 
 

@@ -118,6 +118,14 @@ class RunFolder:
         more = read_csv(self._unlabelled) if self._unlabelled.is_file() else []
         return {row["pixel_sha256"] for row in [*read_csv(self.folds), *more] if row.get("fold") != held_out}
 
+    def check_images(self, folds: Sequence[Mapping[str, Any]]) -> None:
+        """Raise `InputError` where the run that lies there, finished or not, had other images, labels or folds."""
+        if self.folds.exists() and self.folds.read_text(encoding="utf-8") != as_csv(folds):
+            raise InputError(
+                f"{self.folds}: the images, their labels or their folds are not what they were when that run began; "
+                "bring the data back, or start again with another --output"
+            )
+
     def begin(self, config: RunConfig, folds: Sequence[Mapping[str, Any]]) -> None:
         """Lock the folder; write ``config.yaml`` and ``folds.csv``.
 
@@ -129,13 +137,8 @@ class RunFolder:
             InputError: The folder can't be written, another training is running in it or has begun there meanwhile, or
                 the run that is continued had other images or other folds.
         """
-        table = as_csv(folds)
-        if self.folds.exists() and self.folds.read_text(encoding="utf-8") != table:
-            raise InputError(
-                f"{self.folds}: the images, their labels or their folds are not what they were when that run began; "
-                "bring the data back, or start again with another --output"
-            )
+        self.check_images(folds)
         self.lock()
         self.check(config)
         config.write(self.config)
-        write_text(self.folds, table)
+        write_text(self.folds, as_csv(folds))

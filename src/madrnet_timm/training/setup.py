@@ -143,8 +143,7 @@ def set_up(config: RunConfig, folder: RunFolder, threads: str, division: Divisio
         teachers.to(accelerator.device)
     before, batch = experience_before(config), _batch_size(config, len(division.train_records))
     if accelerator.is_main_process:
-        columns = ("pixel_sha256", "file", "group", "session", "label")
-        folder.begin(config, fold_rows(division.records, division.folds, columns))
+        folder.begin(config, fold_rows(division.records, division.folds))
     accelerator.wait_for_everyone()
     for line in opening_lines(config, division, batch, threads):
         accelerator.print(line, flush=True)
@@ -220,7 +219,7 @@ def _create_teachers(config: RunConfig, division: Division, data_config: DataCon
     held_out = [] if config.fold is None else division.test_records["pixel_sha256"]
     size = data_config["input_size"]
     folders = check_teachers(config.teachers, division.names, size, config.dataset, held_out)
-    return Teachers(folders, data_config, config.recipe.pipeline)
+    return Teachers(folders, data_config, config.recipe.pipeline, config.recipe.views != "pipeline")
 
 
 def _second_views(config: RunConfig, crop_pct: float) -> list[View]:

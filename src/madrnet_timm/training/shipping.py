@@ -44,7 +44,7 @@ _FIGURE = "confusion_matrix.png"
 EXTRAS = ("summary.json", "predictions.csv", _FIGURE)
 MODELS = "src/madrnet_timm/models/models.yaml"
 
-_OWN = {"fold", "folds", "seed", "data_dir", "license", "leave_out_seen"}
+_OWN = {"fold", "folds", "seed", "license", "leave_out_seen"}
 """Options in which a final training may differ from a cross-validation without being another."""
 
 

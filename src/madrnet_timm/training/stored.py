@@ -1,7 +1,7 @@
 """What a cross-validation has stored: its runs' configs, predictions, histories and controls, each read once."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +38,7 @@ class StoredRun:
         metrics: On the held-out images, beside the ``controls`` there.
         predictions: One row per image.
         history: One row per epoch.
-        all_folds: Numbers of the folds that the images of the seed are divided into.
+        division: Fold of each image of the data set, by file, pixels and label.
     """
 
     seed: int
@@ -47,7 +47,12 @@ class StoredRun:
     metrics: Metrics
     predictions: list[dict[str, Any]]
     history: list[dict[str, Any]]
-    all_folds: set[int]
+    division: Mapping[tuple[str, str, str], int]
+
+    @property
+    def all_folds(self) -> set[int]:
+        """Numbers of the folds that the images are divided into."""
+        return {*self.division.values()} - {LEFT_OUT}
 
     @classmethod
     def read(cls, path: Path) -> "StoredRun":
@@ -59,9 +64,9 @@ class StoredRun:
         run, (seed, fold) = RunFolder(path), seed_and_fold(path)
         if not all(file.exists() for file in (run.metrics, run.predictions, run.history, run.folds)):
             raise InputError(f"{path}: not a finished run; run the command again to finish it, with --seeds {seed}")
-        metrics, all_folds = Metrics.read(run.metrics), {int(row["fold"]) for row in read_csv(run.folds)} - {LEFT_OUT}
-        predictions, history = read_csv(run.predictions), read_csv(run.history)
-        return cls(seed, fold, run.read_config(), metrics, predictions, history, all_folds)
+        division = {(row["file"], row["pixel_sha256"], row["label"]): int(row["fold"]) for row in read_csv(run.folds)}
+        metrics, predictions, history = Metrics.read(run.metrics), read_csv(run.predictions), read_csv(run.history)
+        return cls(seed, fold, run.read_config(), metrics, predictions, history, division)
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,13 @@ class CrossValidation:
                 raise InputError(
                     f"{run.config.output}: differs from the other runs in {', '.join(sorted(other))}; give each "
                     "cross-validation an --output of its own"
+                )
+        for run in runs[1:]:
+            first = next(one for one in runs if one.seed == run.seed)
+            if run.division != first.division or run.division.keys() != runs[0].division.keys():
+                raise InputError(
+                    f"{output / f'seed{run.seed}-fold{run.fold}'}: trained on other images, labels or folds than the "
+                    "runs beside it; give each cross-validation an --output of its own"
                 )
         for seed in sorted({run.seed for run in runs}):
             of_seed = {run.fold: run for run in runs if run.seed == seed}

@@ -74,13 +74,21 @@ class Teachers:
         folders: See `check_teachers`.
         data_config: How the student's images are prepared.
         pipeline: Theirs.
+        drawn: The student is shown one view of several, at random. Only a teacher that was trained so follows it there;
+            the others see their own.
     """
 
-    def __init__(self, folders: Sequence[ModelFolder], data_config: DataConfig, pipeline: str) -> None:
+    def __init__(
+        self, folders: Sequence[ModelFolder], data_config: DataConfig, pipeline: str, drawn: bool = False
+    ) -> None:
         student = _view(pipeline, data_config)
         theirs = [_view(folder.pipeline, folder.data_config) for folder in folders]
-        self.others = sorted(set(theirs) - {student})
-        self.places = [[student, *self.others].index(view) for view in theirs]
+        own = [
+            view != student or (drawn and not folder.info.mixed_views)
+            for view, folder in zip(theirs, folders, strict=True)
+        ]
+        self.others = sorted({view for view, alone in zip(theirs, own, strict=True) if alone})
+        self.places = [1 + self.others.index(view) if alone else 0 for view, alone in zip(theirs, own, strict=True)]
         self.models: list[Any] = []
         self.changes: list[tuple[torch.Tensor, torch.Tensor]] = []
         for folder in folders:
