@@ -237,3 +237,15 @@ def test_class_names_that_no_model_can_have(tmp_path, name):
     np.save(tmp_path / "labels.npy", np.array(["Normal", name] * 2))
     with pytest.raises(InputError, match="expected a name of 1 to 200 printable characters"):
         load("npy", tmp_path)
+
+
+def test_a_field_of_view_is_nothing_to_learn_from(tmp_path):
+    """Nor could the model be asked about it."""
+    for name in ("Normal", "Tapered"):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            Image.fromarray(draw_head(name, number).image).save(tmp_path / name / f"{number}.png")
+    Image.new("RGB", (1200, 900)).save(tmp_path / "Normal" / "field.png")
+    with pytest.raises(InputError, match=r"field.png: 1200×900 pixels look like a whole field of view"):
+        load("folder", tmp_path)
+    assert len(load("folder", tmp_path, skip_unreadable=True)) == 4

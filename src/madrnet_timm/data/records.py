@@ -117,7 +117,7 @@ def _decoded(items: Sequence[Item], failures: list[str]) -> dict[int, NDArray[np
     images = {}
     for index, item in enumerate(items):
         try:
-            images[index] = decode(item.data, item.shown)
+            images[index] = decode(item.data, item.shown, crop=True)
         except InputError as error:
             failures.append(str(error))
     return images
