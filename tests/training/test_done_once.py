@@ -87,6 +87,8 @@ def test_a_cross_validation_reads_each_table_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(stored, "read_csv", counted)
     table = cross_validate(config)
-    assert read == {f"seed0-fold{fold}/{name}.csv": 1 for fold in (0, 1) for name in ("predictions", "history")}
+    assert read == {
+        f"seed0-fold{fold}/{name}.csv": 1 for fold in (0, 1) for name in ("folds", "predictions", "history")
+    }
     assert (config.output / "learning_curves.png").stat().st_size > 0
     assert cross_validate(config) == table
