@@ -134,6 +134,9 @@ def test_stored_seeds_stay(two, tmp_path):
     shutil.copytree(long / "seed0-fold1", tmp_path / "part" / "seed0-fold1")  # a single fold, as of a long training
     store_run(tmp_path, "part", tmp_path / "part", "one fold")
     assert yaml.safe_load((tmp_path / "runs.yaml").read_text())["part"]["folds"] == [1]
+    shutil.copytree(long / "seed1-fold0", tmp_path / "part" / "seed1-fold0")
+    with pytest.raises(InputError, match=r"of seed 0 folds were not trained \(0\)"):
+        store_run(tmp_path, "uneven", tmp_path / "part", "other folds of each seed")
 
 
 def test_a_table_is_stored_with_the_folds_of_a_run(two, tmp_path):

@@ -86,7 +86,7 @@ class CrossValidation:
         Args:
             output: Its folder.
             seeds: Only these; else all.
-            partial: Also one of which only some folds were trained.
+            partial: Also one of which only some folds were trained, in all seeds the same.
 
         Raises:
             InputError: No cross-validation there, or one of these seeds of which a fold is missing or not finished, or
@@ -110,10 +110,11 @@ class CrossValidation:
                     f"{output / f'seed{run.seed}-fold{run.fold}'}: trained on other images, labels or folds than the "
                     "runs beside it; give each cross-validation an --output of its own"
                 )
+        trained = {run.fold for run in runs}
         for seed in sorted({run.seed for run in runs}):
             of_seed = {run.fold: run for run in runs if run.seed == seed}
-            missing = next(iter(of_seed.values())).all_folds - of_seed.keys()
-            if missing and not partial:
+            wanted = trained if partial else next(iter(of_seed.values())).all_folds
+            if missing := wanted - of_seed.keys():
                 raise InputError(
                     f"{output}: not finished, as of seed {seed} folds were not trained ({listed(missing)}); run "
                     f"the command again to finish it, with --seeds {seed}"
