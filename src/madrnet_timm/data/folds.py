@@ -302,7 +302,7 @@ def divided_records(
     """
     records, conflicts = drop_conflicts(load(name, data_dir, skip_unreadable=skip_unreadable))
     missing = list(conflicts)
-    if skip_unreadable and data_dir is not None:
+    if skip_unreadable and data_dir is not None and isinstance(folds, Path):
         missing += [path.relative_to(data_dir).as_posix() for path in images_below(data_dir)]
     assigned = assign_folds(name, records, protocol, folds, seed, missing)
     used = assigned != LEFT_OUT

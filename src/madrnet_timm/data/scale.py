@@ -192,7 +192,7 @@ class SlideScale:
         """
         if found.head_length is None:
             return None
-        slide = self.groups.get((page.path.parent, page.size), [])
+        slide = self._lengths_beside(page)
         own = [head.length for head in found.heads if head.ok and head.length is not None]
         median = float(np.median(slide)) if slide else found.head_length
         ratio = max(found.head_length / median, median / found.head_length)
@@ -202,9 +202,13 @@ class SlideScale:
             return sum(HeadRanges().length_um) / 2 / um_per_px
         return median
 
+    def _lengths_beside(self, page: Page) -> list[float]:
+        """Of the heads of some fields of the page's group."""
+        return self.groups.get((page.path.parent, page.size), [])
+
     def known_of(self, page: Page) -> tuple[float, ...]:
         """All of it that a page's outcome depends on, which other pages can change; 0 for what is not known."""
-        slide = self.groups.get((page.path.parent, page.size), [])
+        slide = self._lengths_beside(page)
         median = float(np.median(slide)) if slide else 0.0
         return self.um_per_px(page)[0] or 0.0, median, float(min(len(slide), _ENOUGH))
 
