@@ -265,13 +265,13 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--from-imagenet: name the weights to start from (--backbone-weights)")
 
 
-def stored_rows(output: Path, draws: Mapping[tuple[int, int], Draw], images: Images) -> Rows:
+def stored_rows(output: Path, draws: Mapping[tuple[int, int], Draw], titles: Sequence[str]) -> Rows:
     """What an earlier command wrote, or nothing.
 
     Args:
         output: The table.
         draws: By heads and number.
-        images: That they are drawn from.
+        titles: Class of each image that they are drawn from.
 
     Raises:
         InputError: Another kind of table, or one of other images.
@@ -290,7 +290,7 @@ def stored_rows(output: Path, draws: Mapping[tuple[int, int], Draw], images: Ima
         way[row["label"]] += int(row["images"])
     for (_, heads, seed), counts in measured.items():
         drawn = draws.get((heads, seed))
-        if drawn is not None and counts != Counter(images.classes(drawn.measured)):
+        if drawn is not None and counts != Counter(titles[index] for index in drawn.measured):
             raise InputError(f"--output {output}: was made of other images; name another, or remove it to begin anew")
     return rows
 
@@ -298,7 +298,7 @@ def stored_rows(output: Path, draws: Mapping[tuple[int, int], Draw], images: Ima
 def main() -> None:
     args = arguments()
 
-    from madrnet_timm.data.sources import drop_conflicts, load
+    from madrnet_timm.data.sources import class_names, drop_conflicts, load
     from madrnet_timm.files import write_csv
     from madrnet_timm.hub.lookup import find_model
     from madrnet_timm.hub.model_folder import ModelFolder
@@ -311,9 +311,10 @@ def main() -> None:
     records = records if args.images is None else part_of(records, args.images)
     places = [(heads, seed) for seed in range(args.draws) for heads in sorted(set(args.heads))]
     draws = {place: draw(records, *place) for place in places}
-    images = Images(records, folder)
-    rows = stored_rows(args.output, draws, images)
+    names = class_names(records)
+    rows = stored_rows(args.output, draws, [names[label] for label in records["label"]])
     done = {(int(row["heads"]), int(row["draw"]), row["way"]) for row in rows}
+    images = Images(records, folder)
     if missing := [place for place in places if any((*place, way) not in done for way in LINEAR)]:
         rows += linear_rows(images, ((*place, draws[place]) for place in missing))
         write_csv(args.output, rows)
