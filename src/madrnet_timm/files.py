@@ -308,13 +308,15 @@ def write_table(path: Path, rows: Collection[Mapping[str, Any]], excel: bool = F
         fill_table(beside, rows, path.suffix, excel)
 
 
-def fill_table(beside: Path, rows: Collection[Mapping[str, Any]], suffix: str, excel: bool = False) -> None:
+def fill_table(
+    beside: Path, rows: Collection[Mapping[str, Any]], suffix: str, excel: bool = False, empty: Sequence[str] = ()
+) -> None:
     """What `write_table` writes, to a file of any name; ``suffix`` says whether it is ``.csv`` or ``.parquet``.
 
     The rows are gone through twice, and no more than some thousand are held at once. A column is there if one of them
-    has it.
+    has it; ``empty`` names the columns of a table without rows.
     """
-    kinds = _columns(rows)
+    kinds = _columns(rows) or dict.fromkeys(empty, type(None))
     if suffix.lower() == ".csv":
         with beside.open("w", encoding="utf-8", newline="") as opened:
             _fill_csv(opened, rows, kinds, DIGITS, excel)

@@ -10,6 +10,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from madrnet_timm.data.kinds import search
 from madrnet_timm.data.pages import Page, pages_of
@@ -322,15 +323,17 @@ def test_memory_does_not_grow_with_the_number_of_fields(classifier, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_a_slide_without_a_head_is_a_table_without_rows(verb, slide, model_dir, tmp_path, suffix):
+def test_a_slide_without_a_head_is_a_table_without_rows(verb, slide, predicted, model_dir, tmp_path, suffix):
     output = tmp_path / f"r{suffix}"
-    run = verb("predict", slide / "empty.png", "--model", model_dir, "--output", output)
+    run = verb("predict", slide / "empty.png", "--um-per-px", "0.1", "--model", model_dir, "--output", output)
     assert run.returncode == 0, run.stderr
     assert "1 fields: 0 heads" not in run.stderr
     assert "1 field: 0 heads, and 0 at the border" in run.stderr
     results = read_results(output)
     assert (results.rows, len(results.info.fields)) == ([], 1)
     assert results.info.fields[0].reason in run.stderr
+    columns = parquet.read_schema(output).names if suffix == ".parquet" else output.read_text().rstrip().split(",")
+    assert columns == (predicted[1] / "slide.csv").read_text().splitlines()[0].split(",")
     run = verb("report", output, "--output", tmp_path / "report.html")
     assert run.returncode == 2
     assert "no head was found in its fields (1); nothing to report" in run.stderr
@@ -361,6 +364,9 @@ def test_a_screen(classifier, model_dir, slide, tmp_path, madrnet):
     assert f"{number} are no sperm by --screen" in run.stderr
     assert results.info.screen == str(tmp_path / "screen")
     assert results.info.screen_digest == ModelFolder(tmp_path / "screen").digest()
+    pages = pages_of([slide / "f0.png"])
+    found = predict_pages(pages, classifier, Options(SlideScale.of(pages, None), screen=screen))
+    assert tuple(found.columns) == tuple(next(iter(found.rows)))
 
 
 @pytest.mark.parametrize("name", ["madrnet_tf_efficientnet_lite0.smids", "madrnet_efficientnet_b0.hushem"])

@@ -264,10 +264,20 @@ def _common_scale(pages: Sequence[Page], slide: SlideScale) -> tuple[float | Non
     return found.pop() if len(found) == 1 else (slide.given, "--um-per-px" if slide.given is not None else "")
 
 
-def _noted(rows: Collection[Row], outcomes: Iterable[Outcome], pages: Sequence[Page], options: Options) -> Predicted:
+def _columns(pages: Sequence[Page], classifier: Classifier, options: Options) -> tuple[str, ...]:
+    """Those of the rows; in micrometres where an image has a scale."""
+    scales = (options.slide.um_per_px(page)[0] for page in pages)
+    head = HeadMorphology.none((0, 0), next((scale for scale in scales if scale is not None), None))
+    nothing = Prediction("", dict.fromkeys(classifier.label_names, 0.0), 0.0, True, (), (), head)
+    return tuple([*prediction_row("", nothing, ""), *([] if options.screen is None else [NO_SPERM])])
+
+
+def _noted(
+    rows: Collection[Row], outcomes: Iterable[Outcome], pages: Sequence[Page], classifier: Classifier, options: Options
+) -> Predicted:
     """Rows, and everything else that is known about them."""
     um_per_px, um_source = _common_scale(pages, options.slide)
-    out = Predicted(rows, um_per_px=um_per_px, um_source=um_source)
+    out = Predicted(rows, _columns(pages, classifier, options), um_per_px=um_per_px, um_source=um_source)
     if options.screen is not None:
         out.screen = options.screen.classifier.folder
     for page, outcome in zip(pages, outcomes, strict=True):
@@ -297,9 +307,9 @@ def predict_pages(
     """
     if finished is None:
         outcomes = [outcome for _, outcome in _predicted(pages, classifier, options)]
-        return _noted([row for outcome in outcomes for row in outcome.rows], outcomes, pages, options)
+        return _noted([row for outcome in outcomes for row in outcome.rows], outcomes, pages, classifier, options)
     finish_pages(pages, classifier, options, finished)
-    return _noted(StoredRows(finished, pages), finished.outcomes(pages), pages, options)
+    return _noted(StoredRows(finished, pages), finished.outcomes(pages), pages, classifier, options)
 
 
 def finish_pages(pages: Sequence[Page], classifier: Classifier, options: Options, finished: FinishedRows) -> None:

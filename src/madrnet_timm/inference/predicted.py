@@ -1,7 +1,7 @@
 """What comes of a prediction: rows of a table, and what is known about them."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ class Predicted:
 
     Attributes:
         rows: One per head, see `prediction_row`: of each crop, and of all heads of each field, in the images' order.
+        columns: Of the rows, where there are none, too.
         skipped: A message for each file, or page of one, that could not be read.
         fields: The fields among the images, also those in which nothing was found.
         um_per_px: Micrometres per pixel, if it is known and the same for all.
@@ -51,6 +52,7 @@ class Predicted:
     """
 
     rows: Collection[Row] = field(default_factory=list)
+    columns: Sequence[str] = ()
     skipped: list[str] = field(default_factory=list)
     fields: list[FieldRecord] = field(default_factory=list)
     um_per_px: float | None = None

@@ -320,7 +320,7 @@ def write_results(
     }
     check_table_name(path)
     with replacing(info_path(path)) as info_beside, replacing(path) as table_beside:
-        fill_table(table_beside, found.rows, path.suffix, excel)
+        fill_table(table_beside, found.rows, path.suffix, excel, found.columns)
         info_beside.write_text(_as_json(info), encoding="utf-8")
         info_path(path).unlink(missing_ok=True)  # never beside a table that it does not describe
 
