@@ -18,7 +18,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from madrnet_timm.data.measuring import measure_dataset, measure_files, single_threaded_opencv
-from madrnet_timm.data.reading import decode, image_files, images_below, names_below, read_image
+from madrnet_timm.data.reading import decode, image_files, images_below, names_below, read, read_image
 from madrnet_timm.data.sources import load
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
@@ -309,6 +309,18 @@ def test_an_image_named_twice_counts_once(heads, monkeypatch):
     (heads / "link.png").symlink_to("0.png")
     found = image_files(["0.png", heads / "0.png", "./1.png", "*.png", heads, f"../{heads.name}/2.png"])
     assert [str(path) for path in found] == ["0.png", "1.png", "2.png"]
+
+
+def test_a_link_to_a_file_that_is_gone_is_not_passed_over(heads, tmp_path):
+    (heads / "gone.png").symlink_to(tmp_path / "moved.png")
+    (heads / "round.png").symlink_to(heads / "round.png")
+    (heads / "folder.png").symlink_to(tmp_path.parent)
+    for found in (image_files([heads]), image_files([heads / "*.png"]), images_below(heads)):
+        assert {"gone.png", "round.png"} == {path.name for path in found} - {f"{number}.png" for number in range(9)}
+    with pytest.raises(InputError, match=r"gone\.png: a link to a file that is not there"):
+        read(heads / "gone.png")
+    with pytest.raises(InputError, match=r"round\.png: can't be read \(Too many levels"):
+        read(heads / "round.png")
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,8 @@ def read(path: Path) -> bytes:
         if stat.S_ISREG(found.st_mode) and found.st_size <= _LARGEST_FILE:
             return path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{shown(path)}: no such file") from None
+        missing = "a link to a file that is not there" if os.path.islink(path) else "no such file"
+        raise InputError(f"{shown(path)}: {missing}") from None
     except OSError as error:
         raise InputError(f"{shown(path)}: can't be read ({error.strerror}); check its permissions") from None
     except ValueError as error:
@@ -96,7 +97,8 @@ def read(path: Path) -> bytes:
 def images_below(folder: Path) -> list[Path]:
     """Image files in a folder and all below it, sorted; hidden files and folders (``.name``) are left out.
 
-    Folders that can't be searched are left out, with a warning. Links to folders are not followed.
+    Folders that can't be searched are left out, with a warning. Links to folders are not followed; a link to a file that
+    is not there counts as an image, so that reading it says so.
     """
     closed: list[OSError] = []
     found = []
@@ -113,10 +115,11 @@ def images_below(folder: Path) -> list[Path]:
 
 
 def _is_file(path: Path) -> bool:
+    """It is a file, or a link that leads nowhere."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError):
-        return False
+        return os.path.islink(path)
 
 
 def image_files(paths: Sequence[str | Path]) -> list[Path]:
