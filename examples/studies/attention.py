@@ -96,7 +96,8 @@ def main() -> None:
     for fold in tqdm(np.unique(folds), desc="folds", disable=None):
         classifier = Classifier(args.run / f"seed{args.seed}-fold{fold}" / "model")
         for label, name in enumerate(names):
-            prepared = [classifier.prepare(images[i]) for i in np.flatnonzero((folds == fold) & (labels == label))]
+            found = [images[i] for i in np.flatnonzero((folds == fold) & (labels == label))]
+            prepared = [classifier.prepare(image, head=measure(image)) for image in found]
             batch = [item.view for item in prepared if item.head.center is not None]
             if batch:
                 views[name] += batch

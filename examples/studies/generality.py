@@ -152,6 +152,7 @@ def main() -> None:
     from madrnet_timm.errors import InputError
     from madrnet_timm.files import check_table_name, write_table
     from madrnet_timm.inference import Classifier
+    from madrnet_timm.morphology import measure
 
     if args.output is not None:
         check_table_name(args.output)
@@ -160,7 +161,8 @@ def main() -> None:
     classifier = Classifier(args.model)
     records, labels = heads_of(args, classifier)
     images = tqdm(images_of(records), total=len(records), desc="images", disable=None)
-    columns = probabilities_of_normal(classifier, [classifier.prepare(image).view for image in images], args.batch_size)
+    views = [classifier.prepare(image, head=measure(image)).view for image in images]
+    columns = probabilities_of_normal(classifier, views, args.batch_size)
     rows = [
         {"file": file, "label": label, "normal": before, "normal_adapted": after}
         for file, label, before, after in zip(records["file"], labels, *columns, strict=True)

@@ -42,10 +42,11 @@ def changed(view: Image) -> Iterator[Image]:
 def probabilities(folder: Path, images: Iterable[Image], classes: Sequence[str]) -> NDArray[np.float64]:
     """The mean of what a model says of all views of images, ``(images, classes)``."""
     from madrnet_timm.inference import Classifier
+    from madrnet_timm.morphology import measure
 
     classifier = Classifier(folder)
     order = [classifier.label_names.index(name) for name in classes]
-    views = [list(changed(classifier.prepare(image).view)) for image in images]
+    views = [list(changed(classifier.prepare(image, head=measure(image)).view)) for image in images]
     return np.mean([classifier.probabilities(each)[:, order] for each in zip(*views, strict=True)], axis=0)
 
 

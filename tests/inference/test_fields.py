@@ -25,9 +25,11 @@ from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.class_marks import class_marks
 from madrnet_timm.inference.field_images import field_overlay
 from madrnet_timm.inference.finished import FinishedRows
+from madrnet_timm.inference.mirrored import mirrored_probabilities
 from madrnet_timm.inference.predict import Options, predict_files, predict_pages
 from madrnet_timm.inference.results import read_results
 from madrnet_timm.inference.screen import Screen
+from madrnet_timm.morphology import measure
 
 from ..conftest import EXAMPLES
 from .conftest import Interrupted
@@ -244,6 +246,10 @@ def test_a_field_is_no_crop(classifier, slide):
         classifier([small])
     found = classifier.field(small)
     assert len(found) >= 3
+    # but the image of a data set is a crop, whatever it looks like
+    names = classifier.label_names
+    expected = classifier.answers([classifier.prepare(small, head=measure(small)).mirrored])
+    assert mirrored_probabilities(classifier.folder.path, [small], names) == pytest.approx(expected, abs=1e-6)
 
 
 def test_kinds_can_be_ordered(verb, slide, model_dir):

@@ -35,6 +35,7 @@ def _tsne(args: argparse.Namespace) -> int:
     from ..files import check_output
     from ..inference import Classifier
     from ..inference.explain import embed, tsne, tsne_figure
+    from ..morphology import measure
     from ..training.leakage import seen_by
 
     check_output(args.output)
@@ -42,7 +43,8 @@ def _tsne(args: argparse.Namespace) -> int:
     records = load(args.dataset, args.data_dir, skip_unreadable=args.skip_unreadable)
     classifier = Classifier(args.model)
     images = progress(images_of(records), len(records), "preparing", "image", shown_from=100)
-    views = [classifier.prepare(image).view for image in images]
+    # crops, as every data set holds them, also where they look like a field
+    views = [classifier.prepare(image, head=measure(image)).view for image in images]
     points = tsne(embed(classifier.model, torch.from_numpy(classifier.normalized(views))))
     shown, trained_on = records["pixel_sha256"], None
     seen = seen_by(classifier.folder.path, args.dataset, shown)

@@ -97,8 +97,8 @@ def read(path: Path) -> bytes:
 def images_below(folder: Path) -> list[Path]:
     """Image files in a folder and all below it, sorted; hidden files and folders (``.name``) are left out.
 
-    Folders that can't be searched are left out, with a warning. Links to folders are not followed; a link to a file that
-    is not there counts as an image, so that reading it says so.
+    Folders that can't be searched are left out, with a warning. Links to folders are not followed. A link to a file
+    that is not there counts as an image: reading it says what is wrong.
     """
     closed: list[OSError] = []
     found = []

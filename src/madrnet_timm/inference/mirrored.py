@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..morphology import measure
 from .classifier import Classifier
 
 __all__ = ["mirrored_probabilities"]
@@ -18,12 +19,12 @@ def mirrored_probabilities(
 
     Args:
         folder: Model folder.
-        images: ``(h, w, 3)`` RGB.
+        images: ``(h, w, 3)`` RGB, crops of single heads as a data set holds them, also such as look like a field.
         names: Classes in the order of the columns.
 
     Raises:
         InputError: See `Classifier`.
     """
     classifier = Classifier(folder)
-    prepared = [classifier.prepare(image).mirrored for image in images]
+    prepared = [classifier.prepare(image, head=measure(image)).mirrored for image in images]
     return classifier.answers(prepared)[:, [classifier.label_names.index(name) for name in names]]

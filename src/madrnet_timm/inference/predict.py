@@ -269,7 +269,7 @@ def _columns(pages: Sequence[Page], classifier: Classifier, options: Options) ->
     scales = (options.slide.um_per_px(page)[0] for page in pages)
     head = HeadMorphology.none((0, 0), next((scale for scale in scales if scale is not None), None))
     nothing = Prediction("", dict.fromkeys(classifier.label_names, 0.0), 0.0, True, (), (), head)
-    return tuple([*prediction_row("", nothing, ""), *([] if options.screen is None else [NO_SPERM])])
+    return (*prediction_row("", nothing, ""), *([] if options.screen is None else [NO_SPERM]))
 
 
 def _noted(
