@@ -8,10 +8,13 @@ from typing import Any
 
 from .errors import InputError
 
-__all__ = ["REQUIRED", "Values", "is_number", "read_json"]
+__all__ = ["LONGEST_LINE", "REQUIRED", "Values", "is_line", "is_number", "read_json"]
 
 REQUIRED: Any = object()
 """The default of a value that must be there."""
+
+LONGEST_LINE = 200
+"""Characters of a name, such as a class has."""
 
 _LARGEST_FILE = 4 * 2**20
 _LONGEST_LIST = 10_000
@@ -126,13 +129,13 @@ class Values:
             raise self.wrong(key, expected)
         return value
 
-    def texts(self, key: str, default: Any = REQUIRED, longest: int = 200) -> Any:
+    def texts(self, key: str, default: Any = REQUIRED, longest: int = LONGEST_LINE) -> Any:
         """A tuple of strings of one line, none of them empty."""
         expected = f"a list of texts of 1 to {longest} characters, each in one line"
         value = self.items(key, default, expected)
         if value is default:
             return value
-        if not all(_is_text(item, longest) and item.isprintable() and item.strip() for item in value):
+        if not all(is_line(item, longest) for item in value):
             raise self.wrong(key, expected)
         return tuple(value)
 
@@ -176,6 +179,11 @@ def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> boo
     return (
         isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high and abs(value) < 1e300
     )
+
+
+def is_line(value: Any, longest: int = LONGEST_LINE) -> bool:
+    """Whether it is a string of 1 to so many printable characters, not spaces alone, as a name is."""
+    return _is_text(value, longest) and value.isprintable() and bool(value.strip())
 
 
 def _is_text(value: Any, longest: int) -> bool:

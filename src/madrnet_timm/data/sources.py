@@ -22,6 +22,7 @@ from ..cells import printable
 from ..errors import InputError
 from ..morphology import MEASUREMENTS, measure
 from ..progress import progress
+from ..values import LONGEST_LINE, is_line
 from . import groups, sessions, synthetic
 from .domain import DOMAIN, domain_features
 from .reading import SUFFIXES, decode, images_below, pixel_sha256
@@ -42,7 +43,6 @@ __all__ = [
     "normal_class",
 ]
 
-_LONGEST_CLASS = 200  # characters of a name, as a model's config.json takes them
 PROFILES = ("stain_profile", "width_profile")
 """Measurements of ten numbers each."""
 
@@ -243,9 +243,9 @@ def load(
     failures: list[str] = []
     items, classes = _items(name, data_dir, count, seed, failures)
     for title in classes:
-        if len(title) > _LONGEST_CLASS or not title.isprintable() or not title.strip():
+        if not is_line(title):  # as a model's config.json takes it
             raise InputError(
-                f"{data_dir}: the class {title[:40]!r}: expected a name of 1 to {_LONGEST_CLASS} printable characters"
+                f"{data_dir}: the class {title[:40]!r}: expected a name of 1 to {LONGEST_LINE} printable characters"
             )
     kept, rows = computed_rows(items, failures, _measured, "measured", skip_unreadable)
     labels = {item.label for item in kept}
