@@ -130,13 +130,14 @@ def test_a_stated_scale_that_does_not_fit_the_heads_is_not_believed(tmp_path):
     assert value is None
     assert source.startswith("PNG resolution, 30000 dpi: not believed, heads would be 4")
     assert slide.sayings(pages)[0].endswith("µm long, said by 1 image; lengths are in pixels, give --um-per-px")
-    _, found, scale, source = searched_field(tmp_path / "a.png")
-    assert (scale, "not believed" in source, found.heads[0].length_um) == (None, True, None)
+    one = searched_field(tmp_path / "a.png")
+    assert (one.um_per_px, "not believed" in one.um_source, one.found.heads[0].length_um) == (None, True, None)
     Image.fromarray(FIELD.image).save(tmp_path / "b.png", dpi=(254000, 254000))
-    _, found, scale, source = searched_field(str(tmp_path / "b.png"))
-    assert (scale, source) == (pytest.approx(0.1), "PNG resolution")
-    assert found.heads[0].length_um == pytest.approx(0.1 * found.heads[0].length)
-    assert searched_field(tmp_path / "b.png", 0.09)[2:] == (0.09, "given")
+    one = searched_field(str(tmp_path / "b.png"))
+    assert (one.um_per_px, one.um_source) == (pytest.approx(0.1), "PNG resolution")
+    assert one.found.heads[0].length_um == pytest.approx(0.1 * one.found.heads[0].length)
+    given = searched_field(tmp_path / "b.png", 0.09)
+    assert (given.um_per_px, given.um_source) == (0.09, "given")
 
 
 def test_crops_have_stated_scales_too(caplog):

@@ -52,6 +52,33 @@ def test_sixteen_bits_of_each_page(tmp_path, gray):
         assert np.abs(found[..., 0] - expected if gray else found[..., ::-1] - expected).max() <= 1
 
 
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGB"])
+def test_each_page_is_turned_as_its_file_says(tmp_path, mode, turn):
+    (colour,) = colours(1)
+    image = colour if mode == "RGB" else colour[..., 0].astype(np.uint16) * 257 if mode == "I;16" else colour[..., 0]
+    page = Image.fromarray(image)
+    page.save(tmp_path / "s.tif", save_all=True, append_images=[page], tiffinfo={274: turn})
+    expected = image if turn < 5 else image.swapaxes(0, 1)
+    expected = expected[:: -1 if turn in (3, 4, 7, 8) else 1, :: -1 if turn in (2, 3, 6, 7) else 1]
+    for found in map(read_page, pages_of([tmp_path / "s.tif"])):
+        assert np.array_equal(found if mode == "RGB" else found[..., 0], expected // (257 if mode == "I;16" else 1))
+
+
+def test_smaller_copies_and_masks_of_other_pages_are_left_out(tmp_path, caplog):
+    images = colours(3)
+    first, second, copy = map(Image.fromarray, images)
+    sizes = {"resolution_unit": 3, "x_resolution": 1e5, "y_resolution": 1e5}
+    copy.encoderinfo = {"tiffinfo": {254: 1}, "resolution_unit": 3, "x_resolution": 5e4, "y_resolution": 5e4}
+    second.encoderinfo = {"resolution_unit": 3, "x_resolution": 2e5, "y_resolution": 2e5}
+    path = tmp_path / "s.tif"
+    first.save(path, save_all=True, append_images=[copy, second], **sizes)
+    pages = pages_of([path])
+    assert [(page.number, page.stated.um_per_px) for page in pages] == [(1, 0.1), (3, 0.05)]
+    assert "1 pages of TIFF files are smaller copies or masks of other pages; left out" in caplog.text
+    assert all(np.array_equal(read_page(p), i) for p, i in zip(pages, images[:2], strict=True))
+
+
 def test_a_stack_that_is_written_anew_is_read_anew(tmp_path):
     path = tmp_path / "s.tif"
     for images in (colours(2), colours(3)):

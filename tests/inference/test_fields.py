@@ -238,6 +238,24 @@ def test_python_gives_the_same(predicted, slide, classifier):
         classifier.field(slide / "crop.png")
 
 
+@pytest.mark.parametrize(("heads", "um_per_px"), [(3, None), (3, 0.1), (7, 0.1)])
+def test_python_cuts_a_field_alone_as_the_command_does(classifier, tmp_path, heads, um_per_px):
+    path = tmp_path / "field.png"
+    Image.fromarray(draw_field(5, SIZE, heads, style=STYLE).image).save(path)
+    found = classifier.field(path, um_per_px)
+    pages = pages_of([path])
+    told = predict_pages(pages, classifier, Options(SlideScale.of(pages, um_per_px)))
+    assert found.crop_side == told.fields[0].crop_side
+    if heads < 5 and um_per_px is not None:  # too few to go by: WHO's 3.7 to 4.7 µm
+        assert (
+            found.crop_side
+            == crop_side(42, classifier.folder.info)
+            != crop_side(found.head_length, classifier.folder.info)
+        )
+    for one, row in zip(found, told.rows, strict=True):
+        assert one.probabilities == pytest.approx({name: row[f"p_{name}"] for name in classifier.label_names}, abs=1e-5)
+
+
 def test_a_field_is_no_crop(classifier, slide):
     with pytest.raises(InputError, match=r"whole field of view.*Classifier\.field"):
         classifier([slide / "f0.png"])

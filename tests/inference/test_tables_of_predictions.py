@@ -247,13 +247,20 @@ def test_a_scale_that_does_not_fit_is_refused(heads, given, meant):
 
 def test_a_scale_that_fits_or_of_few_heads(heads, tmp_path, caplog):
     (tmp_path / "none.png").write_bytes(b"")
-    for scale in (None, 0.05, 0.1, 0.2):
+    for scale in (None, 0.08, 0.1, 0.12):
         SlideScale.of(pages_of([tmp_path / "none.png", *heads]), scale)
     SlideScale.of(pages_of([tmp_path / "none.png"]), 10)
     assert not caplog.messages
     with caplog.at_level(logging.WARNING):
         SlideScale.of(pages_of(heads[:4]), 10)
-    assert "did you mean 0.1?" in caplog.text
+        assert "did you mean 0.1?" in caplog.text
+        caplog.clear()
+        # possible, but fields would be taken for empty
+        SlideScale.of(pages_of(heads), 0.2)
+        assert "those of human sperm have 3 to 7; did you mean 0.083?" in caplog.text
+        caplog.clear()
+        SlideScale.of(pages_of(heads[:4]), 0.2)
+    assert not caplog.messages
 
 
 def test_stored_tables_keep_their_digits(tmp_path):

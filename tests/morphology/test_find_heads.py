@@ -216,6 +216,16 @@ def test_a_known_scale_leaves_out_other_sizes():
     assert all(head.um_per_px == 4.2 / 60 for head in found.heads)
 
 
+def test_a_scale_at_which_no_head_is_human_is_named():
+    found = search_field(draw(PLACES), um_per_px=9 / 60)
+    assert (found.heads, found.head_length) == ([], None)
+    of_itself = search_field(draw(PLACES))
+    length = f"({len(of_itself.heads)}) are {of_itself.head_length * 9 / 60:.3g} µm long, and heads 2.8 to 7; check"
+    assert f"by the scale of 0.15 µm per pixel its objects in the shape of heads {length}" in found.reason
+    empty = np.full((400, 500, 3), 225, np.uint8)
+    assert search_field(empty, um_per_px=0.15).reason == search_field(empty).reason
+
+
 def refused():
     rng = np.random.default_rng(0)
     field = draw(PLACES)

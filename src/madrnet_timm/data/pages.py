@@ -1,13 +1,15 @@
 """What is to be looked at: each image file, and each page of a TIFF with several."""
 
+import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,10 @@ __all__ = ["Page", "kinds_of", "page_name", "pages_of", "read_page"]
 _NEARLY_FIELD = 250  # px of the longer side, from which on a person may take a crop for a field
 _WHY_CROPS = f" (a field has at least {LEAST_SIDE} pixels each way)"
 
+_SUBFILE_TYPE = 254  # tag of TIFF
+_SERVES_ANOTHER = 1 | 4  # its bits for a page that shows another one smaller, and for a mask
+
+_logger = logging.getLogger(__name__)
 _opened = threading.local()  # the file that this thread read last: of a stack, finding a page anew takes long
 
 
@@ -57,33 +63,52 @@ def page_name(name: str, page: Page) -> str:
 def pages_of(paths: Sequence[Path]) -> list[Page]:
     """The pages of image files, by their headers alone, with a progress bar.
 
-    A file that can't be read is a page of no size: why, is said where it is read.
+    A file that can't be read is a page of no size: why, is said where it is read. Pages of a TIFF that only show others
+    smaller, or are masks of them, are left out, with a warning.
     """
-    return [page for path in progress(paths, len(paths), "looking at", "file", shown_from=500) for page in _pages(path)]
+    out, left_out = [], 0
+    for path in progress(paths, len(paths), "looking at", "file", shown_from=500):
+        found = _pages(path)
+        kept = [page for page in found if page is not None] or [Page(path)]
+        left_out += len(found) - len(kept)
+        out += kept
+    if left_out:
+        _logger.warning("%d pages of TIFF files are smaller copies or masks of other pages; left out", left_out)
+    return out
 
 
-def _pages(path: Path) -> list[Page]:
+def _pages(path: Path) -> list[Page | None]:
+    """The pages of a file; None for each that only serves another."""
     try:
         with Image.open(path, formats=formats()) as opened:
-            found = [Page(path, 1, opened.size, stated_scale(opened))]
-            if opened.format == "TIFF":
-                found += _further_pages(opened, found[0])
+            if opened.format != "TIFF":
+                return [Page(path, None, opened.size, stated_scale(opened))]
+            found = list(_tiff_pages(path, opened))
     except Exception:  # which ones Pillow's formats raise for broken files is nowhere written
         return [Page(path)]
-    return found if len(found) > 1 else [replace(found[0], number=None)]
+    return found if len(found) > 1 or found[0] is None else [replace(found[0], number=None)]
 
 
-def _further_pages(opened: Image.Image, first: Page) -> Iterator[Page]:
-    """The pages after the first; where the file is damaged, a last one that can't be read."""
-    for number in count(2):
+def _tiff_pages(path: Path, opened: Image.Image) -> Iterator[Page | None]:
+    """The pages of a TIFF; where the file is damaged, a last one that can't be read.
+
+    A page that states no scale that can be has that of the first, as OME and ImageJ say it once.
+    """
+    first: StatedScale | None = None
+    for number in count(1):
         try:
             opened.seek(number - 1)
         except EOFError:
             return
         except Exception:  # as above
-            yield replace(first, number=number, size=(0, 0))
+            yield Page(path, number)
             return
-        yield replace(first, number=number, size=opened.size)
+        stated = stated_scale(opened)
+        first = stated if number == 1 else first
+        tags: Mapping[int, Any] = getattr(opened, "tag_v2", {})
+        serves = int(tags.get(_SUBFILE_TYPE, 0)) & _SERVES_ANOTHER
+        own = stated is not None and not stated.problem
+        yield None if serves else Page(path, number, opened.size, stated if own else first)
 
 
 def kinds_of(pages: Sequence[Page], wanted: str = "auto") -> str:
@@ -131,7 +156,9 @@ def _stack(path: Path) -> Image.Image:
     key = path, found.st_size, found.st_mtime_ns
     if getattr(_opened, "key", None) != key:
         with suppress(AttributeError):
-            _opened.image.close()
-        _opened.image, _opened.key = Image.open(path, formats=formats()), key
+            _opened.file.close()
+        # of a path Pillow maps pages into memory, those that lie on their side with the wrong shape
+        _opened.file = open(str(path), "rb")  # noqa: SIM115
+        _opened.image, _opened.key = Image.open(_opened.file, formats=formats()), key
     image: Image.Image = _opened.image
     return image

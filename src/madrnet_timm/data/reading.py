@@ -167,9 +167,9 @@ def names_below(paths: Sequence[Path]) -> list[str]:
     A name that, with the number of a page and a head added, would be too long for the file system is cut, and told from
     others by the first digits of its sha256.
     """
-    resolved = [path.resolve() for path in paths]
-    root = Path(os.path.commonpath([path.parent for path in resolved]))
-    return [str(path.relative_to(root).with_name(_with_png(path.name))) for path in resolved]
+    named = [Path(os.path.abspath(path)) for path in paths]  # a link by its own name, not by that of its target
+    root = Path(os.path.commonpath([path.parent for path in named]))
+    return [str(path.relative_to(root).with_name(_with_png(path.name))) for path in named]
 
 
 _ADDED = len("-page0000-head0000.raw")  # by those who write these images

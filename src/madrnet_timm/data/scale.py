@@ -3,23 +3,25 @@
 import logging
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..morphology import FieldSearch, HeadRanges
+from ..morphology import FieldSearch, HeadMorphology, HeadRanges
+from ..morphology.scale import HUMAN_LENGTHS
 from ..progress import progress
 from .kinds import examine, kind_by_size, search
 from .pages import Page, pages_of, read_page
 from .reading import ImageLike, read_image
 
-__all__ = ["SlideScale", "searched_field"]
+__all__ = ["SearchedField", "SlideScale", "searched_field"]
 
 _PLAUSIBLE = (2.0, 12.0)
-"""Median length in µm: human sperm heads have 3 to 7, and no stain, swelling or other mammal is refused."""
+"""Median length in µm: human sperm heads have 3 to 7, and no stain, swelling or other mammal is refused. Beyond
+`HUMAN_LENGTHS` a warning says so, as fields are then taken for empty."""
 
 _CROPS, _FIELDS, _GROUPS = 24, 6, 20  # that are looked at: crops, fields of a group, groups of fields
 _ENOUGH = 5  # heads from which on a median is trusted
@@ -37,15 +39,18 @@ def _spread(pages: Sequence[Page], count: int) -> list[Page]:
     return [pages[index] for index in chosen]
 
 
+def _trusted(heads: Iterable[HeadMorphology]) -> list[float]:
+    """Lengths in pixels of the heads that can be trusted."""
+    return [head.length for head in heads if head.ok and head.length is not None and "irregular" not in head.flags]
+
+
 def _lengths(page: Page, kind: str) -> tuple[bool, list[float]]:
-    """Whether it is a field, and the lengths in pixels of its heads that can be trusted."""
+    """Whether it is a field, and what is `_trusted` of its heads."""
     try:
         found = examine(read_page(page), kind)
     except InputError:
         return False, []  # said where the image is measured
-    heads = found.heads if isinstance(found, FieldSearch) else [found]
-    good = [head.length for head in heads if head.ok and head.length is not None and "irregular" not in head.flags]
-    return isinstance(found, FieldSearch), good
+    return isinstance(found, FieldSearch), _trusted(found.heads if isinstance(found, FieldSearch) else [found])
 
 
 def _fitting_scale(um_per_px: float, length: float) -> float:
@@ -62,9 +67,9 @@ def _plain(value: float, digits: int = 3) -> str:
     return np.format_float_positional(value, precision=digits, fractional=False, trim="-")
 
 
-def _is_plausible(um_per_px: float, lengths: Sequence[float]) -> bool:
-    low, high = _PLAUSIBLE
-    return not lengths or low <= float(np.median(lengths)) * um_per_px <= high
+def _is_within(bounds: tuple[float, float], um_per_px: float, lengths: Sequence[float]) -> bool:
+    """Whether heads of these lengths in pixels have a median within some µm; true where none are known."""
+    return not lengths or bounds[0] <= float(np.median(lengths)) * um_per_px <= bounds[1]
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,8 @@ class SlideScale:
 
         Raises:
             InputError: By the scale given the heads would not be 2 to 12 µm long; the message says which would fit.
-                With fewer than five heads a warning must do: they may be something else.
+                With fewer than five heads a warning must do: they may be something else. So it does where five or more
+                have not the 2.8 to 7 µm of human heads.
         """
         fields: dict[_Group, list[Page]] = {}
         crops: list[Page] = []
@@ -127,18 +133,21 @@ class SlideScale:
             InputError: See `of`.
         """
         for scale, lengths in by_scale.items():
-            if _is_plausible(scale, lengths):
+            if _is_within(HUMAN_LENGTHS, scale, lengths):
                 continue
-            median = float(np.median(lengths))
-            if self.given is None:
+            median, plausible = float(np.median(lengths)), _is_within(_PLAUSIBLE, scale, lengths)
+            if plausible and len(lengths) < _ENOUGH:
+                continue
+            if self.given is None and not plausible:
                 self.doubted[scale] = scale * median
                 continue
+            option = "scale" if self.given is None else "--um-per-px"
             message = (
-                f"--um-per-px {_plain(scale)}: heads would be {_plain(median * scale)} µm long (median of "
+                f"{option} {_plain(scale)}: heads would be {_plain(median * scale)} µm long (median of "
                 f"{len(lengths)}), those of human sperm have 3 to 7; did you mean "
                 f"{_plain(_fitting_scale(scale, median), 2)}?"
             )
-            if len(lengths) >= _ENOUGH:
+            if len(lengths) >= _ENOUGH and not plausible:
                 raise InputError(message)
             _logger.warning("%s", message)
 
@@ -220,18 +229,32 @@ def _candidate(page: Page, given: float | None) -> float | None:
     return None if page.stated is None or page.stated.problem else page.stated.um_per_px
 
 
-def searched_field(
-    image: ImageLike, um_per_px: float | None = None
-) -> tuple[NDArray[np.uint8], FieldSearch, float | None, str]:
+@dataclass(frozen=True)
+class SearchedField:
     """A single field, read and searched for heads.
+
+    Attributes:
+        image: RGB ``(h, w, 3)`` uint8.
+        found: Its heads.
+        um_per_px: Micrometres per pixel, None if unknown.
+        um_source: Where they come from, see `SlideScale.um_per_px`: ``given``, or what a path's file says, if that fits
+            the heads.
+        crop_length: Length in pixels by which crops are cut, see `SlideScale.head_length`; None without a head.
+    """
+
+    image: NDArray[np.uint8]
+    found: FieldSearch
+    um_per_px: float | None
+    um_source: str
+    crop_length: float | None
+
+
+def searched_field(image: ImageLike, um_per_px: float | None = None) -> SearchedField:
+    """Read a single field, which is a slide of its own, and search it for heads.
 
     Args:
         image: A path, a file's bytes, a Pillow image or an array, see `read_image`.
         um_per_px: Micrometres per pixel, if known.
-
-    Returns:
-        The field ``(h, w, 3)`` RGB uint8, its heads, micrometres per pixel and where they come from, see
-        `SlideScale.um_per_px`: ``given``, or what a path's file says, if that fits the heads.
 
     Raises:
         InputError: It can't be read, is smaller than 300 pixels a side, or has several pages.
@@ -242,13 +265,16 @@ def searched_field(
     name = str(page[0]) if page else "image"
     pixels = read_image(image, name)
     found = search(pixels, um_per_px, name)
-    if um_per_px is not None or not page:
-        return pixels, found, um_per_px, "" if um_per_px is None else "given"
-    candidate = _candidate(page[0], None)
-    slide = SlideScale()
-    if candidate is not None and found.head_length is not None:
+    seen = page[0] if page else Page(Path(name), size=(pixels.shape[1], pixels.shape[0]))
+    slide = SlideScale(um_per_px)
+    candidate = _candidate(seen, um_per_px)
+    if candidate is not None:  # as of a slide; without one a field alone is its own scale
+        slide.groups[seen.path.parent, seen.size] = _trusted(found.heads)
+    if um_per_px is None and candidate is not None and found.head_length is not None:
         slide.check({candidate: [found.head_length]})
-    scale, source = slide.um_per_px(page[0])
-    if scale is not None:
-        found = replace(found, heads=[replace(head, um_per_px=scale) for head in found.heads])
-    return pixels, found, scale, source
+    scale, source = slide.um_per_px(seen)
+    if um_per_px is not None:
+        source = "given"
+    elif scale is not None:
+        found = search(pixels, scale, name)
+    return SearchedField(pixels, found, scale, source, slide.head_length(seen, found, scale))

@@ -229,7 +229,8 @@ class Classifier:
     def field(self, image: ImageLike, um_per_px: float | None = None, batch_size: int = 32) -> FieldPrediction:
         """Find the heads of a field of view, and classify each.
 
-        Around each head the network is shown a square in which heads are as large as in the model's training images.
+        Around each head the network is shown a square in which heads are as large as in the model's training images, as
+        `madrnet predict` does with a slide of this one field.
 
         Args:
             image: A path, a file's bytes, a Pillow image or an array, at least 300 pixels a side; see `read_image`.
@@ -243,16 +244,17 @@ class Classifier:
         Raises:
             InputError: An image that can't be read, or is smaller; or a file of several pages.
         """
-        pixels, found, scale, source = searched_field(image, um_per_px)
-        if found.head_length is None:
-            return FieldPrediction((), None, None, scale, source, found.reason)
-        side = crop_side(found.head_length, self.folder.info)
-        crops = [cut_head(pixels, head, side) for head in found.heads]
-        prepared = [self.prepare(crop.image, scale, crop.head) for crop in crops]
+        searched = searched_field(image, um_per_px)
+        found, known = searched.found, (searched.um_per_px, searched.um_source)
+        if searched.crop_length is None:
+            return FieldPrediction((), None, None, *known, found.reason)
+        side = crop_side(searched.crop_length, self.folder.info)
+        crops = [cut_head(searched.image, head, side) for head in found.heads]
+        prepared = [self.prepare(crop.image, searched.um_per_px, crop.head) for crop in crops]
         batches = [prepared[start : start + batch_size] for start in range(0, len(prepared), batch_size)]
         predicted = [prediction for batch in batches for prediction in self.predict(batch)]
         whole = [replace(one, head=head) for one, head in zip(predicted, found.heads, strict=True)]
-        return FieldPrediction(tuple(whole), found.head_length, side, scale, source)
+        return FieldPrediction(tuple(whole), found.head_length, side, *known)
 
     def __call__(
         self, images: Iterable[ImageLike], batch_size: int = 32, um_per_px: float | None = None

@@ -47,6 +47,15 @@ def attention_overlays(classifier: Classifier, prepared: Sequence[Prepared]) -> 
     return out
 
 
+def _title(prediction: Prediction) -> str:
+    """Class and probability, and below them why they are to be doubted."""
+    if "no_head" in prediction.head.flags:
+        return "no head: the class means nothing"
+    doubts = ["abstains"] * prediction.abstain + ["unlike its training images"] * bool(prediction.out_of_domain)
+    said = f"{prediction.label}  {100 * max(prediction.probabilities.values()):.0f} %"
+    return "\n".join([said, ", ".join(doubts)][: 1 + bool(doubts)])
+
+
 def attention_figure(
     items: Sequence[Prepared],
     predictions: Sequence[Prediction],
@@ -67,7 +76,7 @@ def attention_figure(
         for axes, image in zip(row, (item.view, *maps.values()), strict=True):
             axes.imshow(image)
             axes.axis("off")
-        row[0].set_title(f"{prediction.label}  {100 * max(prediction.probabilities.values()):.0f} %", fontsize=9)
+        row[0].set_title(_title(prediction), fontsize=9)
         for axes, stage in zip(row[1:], stages, strict=True):
             axes.set_title(STAGES[stage], fontsize=9)
     figure.supxlabel(

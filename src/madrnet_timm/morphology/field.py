@@ -15,7 +15,7 @@ from .ground import Ground, find_ground
 from .head import HeadMorphology
 from .judge import Candidate, describe_candidates, judge
 from .pixels import as_rgb
-from .scale import head_lengths
+from .scale import HUMAN_LENGTHS, head_lengths
 from .window import measure_in_field
 
 __all__ = ["FieldSearch", "find_heads", "search_field"]
@@ -82,6 +82,21 @@ def search_field(image: UInt8Array | Image.Image, um_per_px: float | None = None
             f"image: {rgb.shape[1]}×{rgb.shape[0]} pixels; expected a field of at least {LEAST_SIDE}×{LEAST_SIDE}; "
             "measure a crop with `measure`"
         )
+    found = _searched(rgb, um_per_px)
+    if not found.heads and um_per_px is not None:
+        other = _searched(rgb, None)
+        if other.head_length is not None:
+            low, high = HUMAN_LENGTHS
+            reason = (
+                f"by the scale of {um_per_px:.4g} µm per pixel its objects in the shape of heads "
+                f"({len(other.heads)}) are {other.head_length * um_per_px:.3g} µm long, and heads {low} to {high:g}; "
+                "check the scale"
+            )
+            return FieldSearch([], None, reason)
+    return found
+
+
+def _searched(rgb: UInt8Array, um_per_px: float | None) -> FieldSearch:
     coarse = cv2.resize(rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     ground = find_ground(coarse)
     dark = ground.absorbed_green(coarse)

@@ -156,8 +156,8 @@ def _deep_colour(image: Image.Image, name: str) -> Image.Image | None:
 
 def _all_bits(image: Image.Image, opened: IO[bytes]) -> NDArray[np.integer[Any]] | None:
     """The page of an image file that Pillow stands at, as OpenCV reads it; None where it can't."""
-    name = str(getattr(image, "filename", ""))
-    if image.tell() and name:  # of a stack, which may be large, one page from the disk
+    name = getattr(opened, "name", "")
+    if image.tell() and isinstance(name, str) and name:  # of a stack, which may be large, one page from the disk
         _, pages = cv2.imreadmulti(name, image.tell(), 1, flags=cv2.IMREAD_UNCHANGED)
         return pages[0] if pages else None
     place = opened.tell()

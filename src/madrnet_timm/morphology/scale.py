@@ -7,12 +7,14 @@ from ..opencv import cv2
 from .ground import Ground
 from .regions import Region, regions_at
 
-__all__ = ["head_lengths", "is_green"]
+__all__ = ["HUMAN_LENGTHS", "head_lengths", "is_green"]
+
+HUMAN_LENGTHS = (2.8, 7.0)
+"""In µm: where the scale is known, heads of another typical length are not looked for."""
 
 _LEVELS = (0.2, 0.33, 0.5)  # of the light that is absorbed
 _LEAST_LENGTH = 9.0  # px
 _LARGEST = 0.45  # of the image's shorter side
-_HUMAN = (2.8, 7.0)  # µm, lengths of heads
 _SPREAD = 0.15  # of the logarithm of the lengths of one field's heads
 _MOST_SCALES = 3
 _MOST_VOTERS = 3000  # a scan has more, which would not change the outcome
@@ -40,7 +42,7 @@ def head_lengths(image: UInt8Array, dark: UInt8Array, ground: Ground, um_per_px:
     """
     low, high = _LEAST_LENGTH, _LARGEST * min(dark.shape)
     if um_per_px is not None:
-        low, high = max(low, _HUMAN[0] / um_per_px), min(high, _HUMAN[1] / um_per_px)
+        low, high = max(low, HUMAN_LENGTHS[0] / um_per_px), min(high, HUMAN_LENGTHS[1] / um_per_px)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     lengths, weights = [], []
     for level in _LEVELS:
