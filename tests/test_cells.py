@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from madrnet_timm.cells import from_cell, printable, to_cell
+from madrnet_timm.cells import flag_of, from_cell, printable, to_cell
 from madrnet_timm.errors import InputError
 from madrnet_timm.files import read_csv, write_csv, write_table
 
@@ -14,6 +14,14 @@ NAMES = [
     "\\x5c", "\\", "=1+1", "+x", "-x", "@x", "'=1", "''-x", "'", "'x", "-5", "+1e3", "a=b", '"quoted", with comma',
     "a;b", "頭.png",
 ]  # fmt: skip
+
+
+def test_true_and_false_in_many_languages():
+    assert {flag_of(text) for text in ("True", "TRUE", " wahr", "VRAI", "PRAWDA", "WAAR", "ИСТИНА", "1", "DOĞRU")} == {
+        True
+    }
+    assert {flag_of(text) for text in ("False", "FALSCH", "FAUX", "FAŁSZ", "ONWAAR", "ЛОЖЬ", "0", "YANLIŞ")} == {False}
+    assert {flag_of(text) for text in ("", "maybe", "2", "None")} == {None}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,19 @@ r"""Text in the cells of a table: whatever a file's name holds, it can be writte
 
 import re
 
-__all__ = ["from_cell", "printable", "to_cell"]
+__all__ = ["flag_of", "from_cell", "printable", "to_cell"]
+
+_FLAGS = {
+    **dict.fromkeys((
+        "true", "1", "wahr", "vrai", "verdadero", "vero", "verdadeiro", "waar", "prawda", "pravda", "sant", "sann",
+        "sand", "tosi", "igaz", "adevărat", "doğru", "истина", "істина",
+    ), True),
+    **dict.fromkeys((
+        "false", "0", "falsch", "faux", "falso", "onwaar", "fałsz", "nepravda", "falskt", "falsk", "epätosi", "usann",
+        "hamis", "fals", "yanliş", "yanlış", "ложь", "хибність",
+    ), False),
+}  # fmt: skip
+"""As Python and the spreadsheets of many languages write them."""
 
 _AMBIGUOUS = re.compile(r"\\(?=x[0-9a-f]{2}|ud[89a-f][0-9a-f]{2})")
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
@@ -42,6 +54,11 @@ def _is_number(text: str) -> bool:
 def printable(text: str) -> str:
     """Text on one line that can be written as UTF-8; `from_cell` gives it back."""
     return _UNWRITABLE.sub(_escape, _AMBIGUOUS.sub(r"\\x5c", text))
+
+
+def flag_of(text: str) -> bool | None:
+    """What a cell means that is true or false; None for other text."""
+    return _FLAGS.get(text.strip().lower())
 
 
 def to_cell(text: str) -> str:

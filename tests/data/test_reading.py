@@ -311,6 +311,16 @@ def test_an_image_named_twice_counts_once(heads, monkeypatch):
     assert [str(path) for path in found] == ["0.png", "1.png", "2.png"]
 
 
+def test_what_is_made_of_a_link_is_named_after_the_link(heads):
+    (heads / "links").mkdir()
+    for number in range(2):
+        (heads / "links" / f"cell{number}.png").symlink_to(heads / f"{number}.png")
+    links = sorted((heads / "links").iterdir())
+    assert names_below([*links, heads / "0.png"]) == ["links/cell0.png.png", "links/cell1.png.png", "0.png.png"]
+    measure_files(links, overlay=heads / "drawn", processes=1)
+    assert sorted(path.name for path in (heads / "drawn").iterdir()) == ["cell0.png.png", "cell1.png.png"]
+
+
 def test_a_link_to_a_file_that_is_gone_is_not_passed_over(heads, tmp_path):
     (heads / "gone.png").symlink_to(tmp_path / "moved.png")
     (heads / "round.png").symlink_to(heads / "round.png")

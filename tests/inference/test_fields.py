@@ -23,13 +23,14 @@ from madrnet_timm.hub.crop_scale import crop_side
 from madrnet_timm.hub.model_folder import ModelFolder
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.class_marks import class_marks
+from madrnet_timm.inference.counting import doubts
 from madrnet_timm.inference.field_images import field_overlay
 from madrnet_timm.inference.finished import FinishedRows
 from madrnet_timm.inference.mirrored import mirrored_probabilities
 from madrnet_timm.inference.predict import Options, predict_files, predict_pages
 from madrnet_timm.inference.results import read_results
 from madrnet_timm.inference.screen import Screen
-from madrnet_timm.morphology import measure
+from madrnet_timm.morphology import draw_overlay, measure
 
 from ..conftest import EXAMPLES
 from .conftest import Interrupted
@@ -178,10 +179,20 @@ def test_crops_and_overlays_are_written(predicted):
     assert (folder / "crops" / "stack.tif-page0002-head01.png").is_file()
     names = {path.name for path in (folder / "overlay").iterdir()}
     pages = {"stack.tif-page0001.png", "stack.tif-page0002.png"}
-    assert names == {"f0.png.png", "f1.png.png", "f2.png.png", "empty.png.png"} | pages
+    assert names == {"f0.png.png", "f1.png.png", "f2.png.png", "empty.png.png", "crop.png.png"} | pages
     with Image.open(folder / "overlay" / "f0.png.png") as drawn:
         assert drawn.width == SIZE[0]
         assert drawn.height > SIZE[1]  # a legend
+
+
+def test_a_crop_has_an_overlay_too(predicted, slide):
+    _, folder = predicted
+    row = next(row for row in read_results(folder / "slide.csv").rows if row["file"].endswith("crop.png"))
+    text = f"{row['prediction']} {100 * row['probability']:.0f} %{' ?' if doubts(row) else ''}"
+    image = read_image(slide / "crop.png")
+    with Image.open(folder / "overlay" / "crop.png.png") as opened:
+        assert np.array_equal(np.asarray(opened), draw_overlay(image, measure(image), text=text))
+    assert not (folder / "crops" / "crop.png.png").exists()
 
 
 def test_an_overlay_can_be_read_without_colour():

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from madrnet_timm.hub.model_folder import ModelFolder
 from madrnet_timm.hub.model_info import ModelInfo
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.decision import decision_rule
-from madrnet_timm.inference.explain import embed, tsne
+from madrnet_timm.inference.explain import embed, title_of, tsne
 from madrnet_timm.inference.predict import predict_files
 from madrnet_timm.inference.results import read_results, write_results
 from madrnet_timm.morphology import measure
@@ -223,6 +224,17 @@ def test_a_table_without_its_companion(predicted, tmp_path):
     (tmp_path / "alone.csv").write_text(predicted[1].read_text())
     with pytest.raises(InputError, match=r"alone.csv.json: missing; `madrnet predict` writes it"):
         read_results(tmp_path / "alone.csv")
+
+
+def test_explain_says_what_is_to_be_doubted(model_dir, crops):
+    (head,) = Classifier(model_dir, threshold=0)([crops / "head00.png"])
+    said = f"{head.label}  {100 * max(head.probabilities.values()):.0f} %"
+    assert title_of(replace(head, out_of_domain=())) == said
+    assert (
+        title_of(replace(head, abstain=True, out_of_domain=("hue",))) == f"{said}\nabstains, unlike its training images"
+    )
+    (blank,) = Classifier(model_dir)([np.full((131, 131, 3), 200, np.uint8)])
+    assert title_of(blank) == "no head: the class means nothing"
 
 
 def test_explain_draws_the_stages(madrnet, model_dir, crops, tmp_path):

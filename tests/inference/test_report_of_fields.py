@@ -49,6 +49,46 @@ def test_each_field_has_a_box_for_each_head(field_table, page):
     assert "Command madrnet predict fields --output slide.csv" in found.text
 
 
+def test_what_is_no_sperm_has_a_count_and_no_share(field_table, classifier, tmp_path):
+    """Its row, its field's caption and the list to be checked agree; where it is in doubt, it may be a head."""
+    label, rows, numbers = field_table.info.label_names, [], 0
+    for row in field_table.rows:
+        numbers += row["counted"]
+        name = label[3] if numbers in (1, 2) else label[numbers % 2]
+        rows.append(row | {
+            "prediction": name, "probability": 0.9, "abstain": numbers in (1, 4), "out_of_domain": "", "ok": True,
+            "flags": "", **{f"p_{each}": 0.9 if each == name else 0.1 / 3 for each in label},
+        })  # fmt: skip
+    info = dataclasses.replace(field_table.info, no_head_class=label[3])
+    table = dataclasses.replace(field_table, rows=rows, info=info)
+    write_report([table], tmp_path / "r.html", classifier=classifier)
+    text = Page(tmp_path / "r.html").text
+    heads = [row for row in rows if row["counted"]][2:]
+    assert f"1 head of {len(heads)} is doubtful" in text
+    assert "2 objects are no sperm and are in no figure. On 1 of them there is doubt: they may be heads." in text
+    classes = text[text.index("Classes class count share") : text.index("Fields")]
+    normal = sum(row["prediction"] == label[0] for row in heads)
+    assert re.search(rf"\b{label[0]} {normal} {100 * normal / len(heads):.1f} % ", classes)
+    assert re.search(rf"\b{label[3]} 2 1 ", classes)  # count and doubtful
+    in_first = sum(row["counted"] for row in rows if row["file"].endswith("field0.png"))
+    assert f"Field 1, field0.png: {in_first - 2} heads, 2 no sperm, 2 at the border" in text
+    data = re.search(r'<script type="application/json" id="heads">(.*?)</script>', (tmp_path / "r.html").read_text())
+    assert [head["doubtful"] for head in json.loads(data[1])[0]["heads"]] == [True, False, False, True] + [False] * 8
+
+    border = dataclasses.replace(field_table, rows=[row | {"counted": False} for row in field_table.rows])
+    write_report([border], tmp_path / "b.html", classifier=classifier)
+    assert "no share Every head lies at the border of its field (18)" in Page(tmp_path / "b.html").text
+
+
+def test_the_scale_of_images_that_do_not_share_one(field_table, classifier, tmp_path):
+    rows = [
+        row | {"length_um": row["head_length"] * (0.1 + 0.1 * (number > 2)) if number < 5 else None}
+        for number, row in enumerate(field_table.rows)
+    ]
+    write_report([dataclasses.replace(field_table, rows=rows)], tmp_path / "r.html", classifier=classifier)
+    assert "Scale 0.1 to 0.2 µm a pixel, known for 5 of 18 measured heads" in Page(tmp_path / "r.html").text
+
+
 def test_too_many_heads_for_a_page_count_all_the_same(field_table, classifier, tmp_path, monkeypatch):
     from madrnet_timm.inference.report import images
 
@@ -109,13 +149,16 @@ def test_corrections_by_clicking(field_table, classifier, page, browser, tmp_pat
         return reviewed_count(count_slides([known])[0], known, "Normal")
 
     def figures():
-        return {name: live(browser, name) for name in ("share", "share-normal", "share-total", "own-total", "judged")}
+        return {
+            name: live(browser, name)
+            for name in ("share", "share-normal", "share-total", "own-total", "judged", "total")
+        }
 
     def figures_of(count):
         share = count.share
         return {
             "share": percent(share.share), "share-normal": str(share.normal), "share-total": str(share.total),
-            "own-total": str(count.own.total), "judged": str(count.judged),
+            "own-total": str(count.own.total), "judged": str(count.judged), "total": str(count.classes.total()),
         }  # fmt: skip
 
     assert figures() == figures_of(expected(judged))

@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 from madrnet_timm.errors import InputError
+from madrnet_timm.files import read_csv, write_csv
 from madrnet_timm.inference.field_record import FieldRecord
 from madrnet_timm.inference.results import info_path, read_results
 
@@ -106,6 +107,22 @@ def test_a_spreadsheet_in_another_language(tmp_path):
     text = text.replace(",", ";").replace(".", ",").replace(",png", ".png").replace("True", "WAHR")
     path.write_text(text.replace("False", "FALSCH").replace("\n", "\r\n"), encoding="utf-8-sig")
     assert read_results(path).rows == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"prediction": "Normal"}, "row 2: the class Normal, whose probability is 0.*, is not what the model said"),
+        ({"probability": "0.2"}, "row 2: the class .*madrnet report --reviewed"),
+    ],
+)
+def test_a_class_that_somebody_typed_is_refused(tmp_path, change, words):
+    path, _, _ = valid_pair(tmp_path)
+    rows = read_csv(path)
+    assert rows[1]["prediction"] == "Tapered"
+    write_csv(path, [rows[0], rows[1] | change, *rows[2:]])
+    with pytest.raises(InputError, match=words):
+        read_results(path)
 
 
 def test_images_are_found_from_elsewhere(tmp_path, monkeypatch):

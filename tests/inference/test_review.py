@@ -110,10 +110,11 @@ def test_corrections_belong_to_the_heads_of_a_table(tmp_path):
             read_reviews([tmp_path / "bad.csv"], [first])
 
 
-def test_a_spreadsheet_may_save_the_corrections(tmp_path):
+@pytest.mark.parametrize("true", ["TRUE", "WAHR", "VRAI", "1"])
+def test_a_spreadsheet_may_save_the_corrections(tmp_path, true):
     results = table(row(1), row(2))
     good = corrections(tmp_path / "good.csv", results, {1: "Abnormal", 2: None})
-    text = "\ufeff" + good.read_text(encoding="utf-8").replace(",", ";").replace("True", "TRUE")
+    text = "\ufeff" + good.read_text(encoding="utf-8").replace(",", ";").replace("True", true)
     good.write_text(text, encoding="utf-8", newline="\r\n")
     assert read_reviews([good], [results])[0].judged == {1: "Abnormal", 2: None}
 

@@ -62,7 +62,7 @@ def add_parser(verbs: Any) -> None:
     add_scale(predict)
     predict.add_argument("--crops", type=Path, metavar="DIR", help="write the crop of each head of a field there")
     predict.add_argument(
-        "--overlay", type=Path, metavar="DIR", help="write each field there, with outlines, numbers and classes"
+        "--overlay", type=Path, metavar="DIR", help="write each image there, with outlines and classes"
     )
     predict.add_argument(
         "--screen",

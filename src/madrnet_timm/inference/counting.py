@@ -50,6 +50,11 @@ class HeadCount:
         return self.heads + self.no_head
 
     @property
+    def perhaps_heads(self) -> list[Row]:
+        """Images of the model's class without a head, of which that is in doubt."""
+        return [row for row in self.no_head if machine_says(row) is not None and doubts(row)]
+
+    @property
     def reasons(self) -> Counter[str]:
         """Number of heads with each doubt; a head may have several."""
         return Counter(reason for row in self.doubtful for reason in doubts(row))

@@ -16,7 +16,7 @@ from .classifier import Classifier, Prediction, Prepared
 from .finite import check_finite
 from .gradcam import attention_maps
 
-__all__ = ["STAGES", "attention_figure", "attention_overlays", "embed", "tsne", "tsne_figure"]
+__all__ = ["STAGES", "attention_figure", "attention_overlays", "embed", "title_of", "tsne", "tsne_figure"]
 
 _HEAT = 0.45  # weight of a heat map on its image
 _PERPLEXITY = 15
@@ -47,7 +47,7 @@ def attention_overlays(classifier: Classifier, prepared: Sequence[Prepared]) -> 
     return out
 
 
-def _title(prediction: Prediction) -> str:
+def title_of(prediction: Prediction) -> str:
     """Class and probability, and below them why they are to be doubted."""
     if "no_head" in prediction.head.flags:
         return "no head: the class means nothing"
@@ -76,9 +76,9 @@ def attention_figure(
         for axes, image in zip(row, (item.view, *maps.values()), strict=True):
             axes.imshow(image)
             axes.axis("off")
-        row[0].set_title(_title(prediction), fontsize=9)
+        row[0].settitle_of(title_of(prediction), fontsize=9)
         for axes, stage in zip(row[1:], stages, strict=True):
-            axes.set_title(STAGES[stage], fontsize=9)
+            axes.settitle_of(STAGES[stage], fontsize=9)
     figure.supxlabel(
         "Grad-CAM++, as coarse as the network's last map; all dark: nothing there speaks for the class.\n"
         "Research use only; not a medical device",

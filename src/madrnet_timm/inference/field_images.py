@@ -1,4 +1,4 @@
-"""Images that are made of a field: the crops of its heads, and the field with outlines, numbers and classes."""
+"""Images that are made of what is predicted: crops of a field's heads, outlines and classes on a field or a crop."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,9 +13,10 @@ from ..data.kinds import nothing_found
 from ..data.pages import Page, page_name
 from ..data.reading import names_below
 from ..files import write_image
+from ..morphology import draw_overlay
 from ..morphology.field_overlay import HeadMark, LegendEntry, draw_field_overlay
 from .class_marks import Mark
-from .counting import doubts
+from .counting import doubts, machine_says
 from .predicted import Row
 from .screen import NO_SPERM
 
@@ -66,13 +67,13 @@ def field_overlay(
 
 @dataclass(frozen=True)
 class FieldImages:
-    """Where the images of fields are written.
+    """Where the images of fields and crops are written.
 
     Attributes:
         names: Of the images made from each file, see `names_below`.
         marks: Of the model's classes.
         crops: Folder of the crops; None for none.
-        overlay: Folder of the fields with outlines; None for none.
+        overlay: Folder of the images with outlines; None for none.
     """
 
     names: dict[Path, str]
@@ -84,8 +85,21 @@ class FieldImages:
     def of(
         cls, paths: Sequence[Path], marks: dict[str, Mark], crops: Path | None, overlay: Path | None
     ) -> "FieldImages":
-        """For the fields among some files."""
+        """For some files."""
         return cls(dict(zip(paths, names_below(paths), strict=True)), marks, crops, overlay)
+
+    def write_crop(self, page: Page, crop: HeadCrop, row: Row) -> None:
+        """Write the overlay of an image that is a crop: what was measured, its class, and ``?`` where that is in doubt.
+
+        Raises:
+            InputError: It can't be written.
+        """
+        if self.overlay is None:
+            return
+        said = machine_says(row)
+        text = "" if said is None else f"{said} {100 * row['probability']:.0f} %{' ?' if doubts(row) else ''}"
+        drawn = draw_overlay(crop.image, crop.head, text=text)
+        write_image(self.overlay / page_name(self.names[page.path], page), drawn, parents=True)
 
     def write(
         self,

@@ -47,7 +47,7 @@ class Options:
         kind: What they are, one of `madrnet_timm.data.kinds.KINDS`.
         batch_size: Heads per batch.
         screen: Another model that says what is no sperm.
-        images: Where crops and overlays of fields are written.
+        images: Where crops of fields and overlays are written.
         quiet: Another process shows how far the prediction is.
     """
 
@@ -223,6 +223,8 @@ def _outcomes(
         rows = _rows(page, item, predictions[its], no_sperm[its])
         if options.images is not None and item.field is not None:
             options.images.write(page, item.image, item.crops, rows, item.field.reason)
+        elif options.images is not None:
+            options.images.write_crop(page, item.crops[0], rows[0])
         out.append((page, Outcome(tuple(rows), item.field)))
     return out
 

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cells import from_cell, printable
+from ..cells import flag_of, from_cell, printable
 from ..errors import InputError
 from ..files import check_table_name, fill_table, read_csv, replacing
 from ..morphology.head import MEASUREMENTS
@@ -32,6 +32,7 @@ _FORMAT = 1
 _LARGEST_INFO = 2**28  # bytes: a message for each file that was left out
 _MOST_SKIPPED = _MOST_FIELDS = 10**6
 _LONGEST_COMMAND = 10**6
+_ROUNDED = 1e-3  # by which probabilities may differ that are one
 
 Checked = Callable[[Any], Any]
 """Gives a value in its right type, or raises ValueError with what was expected."""
@@ -85,15 +86,8 @@ def _hash(value: Any) -> str:
     return value or ""
 
 
-_FLAGS = {
-    **dict.fromkeys(("true", "wahr", "vrai", "verdadero", "vero", "verdadeiro"), True),
-    **dict.fromkeys(("false", "falsch", "faux", "falso"), False),
-}
-"""As Python and the spreadsheets write them."""
-
-
 def _flag(value: Any) -> bool:
-    found = value if isinstance(value, bool) else _FLAGS.get(str(value).strip().lower())
+    found = value if isinstance(value, bool) else flag_of(str(value))
     if found is None:
         raise ValueError("True or False")
     return found
@@ -388,8 +382,14 @@ def _read_rows(path: Path, rows: Sequence[Mapping[str, Any]], labels: Sequence[s
         total = sum(found[name] for name in probabilities)
         if abs(total - 1) > 0.01:
             raise InputError(f"{where}: its probabilities add up to {total:.3g}; expected 1")
-        if found["probability"] is None:
-            found["probability"] = found[f"p_{found['prediction']}"]
+        own, highest = found[f"p_{found['prediction']}"], max(found[name] for name in probabilities)
+        stated = own if found["probability"] is None else found["probability"]
+        if own < highest - _ROUNDED or abs(own - stated) > _ROUNDED:
+            raise InputError(
+                f"{where}: the class {found['prediction']}, whose probability is {own:.3g}, is not what the model "
+                "said; leave the table as it is, and give your own classes by the report: madrnet report --reviewed"
+            )
+        found["probability"] = own
         out.append(found)
     return out
 

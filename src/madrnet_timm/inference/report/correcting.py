@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from ...cells import to_cell
-from ..counting import doubts, machine_says, shows_no_head
+from ..counting import doubts, machine_says
 from .review import heads_digest
 from .slide import Slide
 
@@ -31,7 +31,7 @@ def page_data(slide: Slide) -> dict[str, Any]:
         heads.append({
             "row": row["number"], "file": to_cell(row["file"]), "page": row["page"] or "", "head": row["head"] or "",
             "machine": NOTHING if machine is None else index[machine], "person": person,
-            "doubtful": bool(doubts(row)) and not shows_no_head(row, results.info.no_head_class),
+            "doubtful": machine is not None and bool(doubts(row)),
         })  # fmt: skip
     return {
         "table": heads_digest(results),

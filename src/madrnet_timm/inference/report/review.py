@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...cells import flag_of
 from ...errors import InputError
 from ...evaluation.agreement import Agreement, agreement
 from ...evaluation.prevalence import NormalShare, normal_share
@@ -82,11 +83,11 @@ def _read_row(where: str, cells: Mapping[str, str], results: Results) -> tuple[i
         number = 0
     if not 1 <= number <= len(results.rows):
         raise InputError(f"{where}: row {cells['row']!r}; expected a number from 1 to {len(results.rows)}")
-    struck = cells["struck"].strip().lower()
-    if struck not in ("", "true", "false"):
+    struck = flag_of(cells["struck"]) if cells["struck"].strip() else False
+    if struck is None:
         raise InputError(f"{where}: struck {cells['struck']!r}; expected True, or nothing")
     label = cells["person"]
-    if struck == "true":
+    if struck:
         return number, None
     if not label:
         return None

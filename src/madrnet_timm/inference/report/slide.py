@@ -96,21 +96,24 @@ def correction(slide: Slide) -> dict[str, Any] | None:
 
 
 def class_rows(slide: Slide) -> list[dict[str, Any]]:
-    """Counts of each class, their shares and 95 % Wilson intervals; last, in no share, images without a head."""
-    without = [row for row in slide.count.no_head if row["prediction"] != slide.results.info.no_head_class]
-    left_out = {row["number"] for row in without}
-    images = [row for row in slide.count.images if row["number"] not in left_out]
-    counts = Counter(row["prediction"] for row in images)
-    doubtful = Counter(row["prediction"] for row in slide.count.doubtful)
-    total = max(len(images), 1)
+    """Counts of each class, their shares of the heads and 95 % Wilson intervals.
+
+    The class without a head has a count and no share; last come images in which no head was found.
+    """
+    no_head_class = slide.results.info.no_head_class
+    without = [row for row in slide.count.no_head if row["prediction"] != no_head_class]
+    counts = Counter(row["prediction"] for row in slide.count.heads)
+    counts[no_head_class] = len(slide.count.no_head) - len(without)
+    doubtful = Counter(row["prediction"] for row in [*slide.count.doubtful, *slide.count.perhaps_heads])
+    total = max(len(slide.count.heads), 1)
     reviewed = slide.reviewed.classes
     of_heads = max(sum(reviewed.values()), 1)
     out: list[dict[str, Any]] = [
         {
             "name": name, "mark": slide.marks[name], "count": counts[name], "share": counts[name] / total,
-            "interval": wilson_interval(counts[name], total),
+            "interval": wilson_interval(min(counts[name], total), total),
             "doubtful": doubtful[name], "reviewed": reviewed[name], "reviewed_share": reviewed[name] / of_heads,
-            "head": name != slide.results.info.no_head_class,
+            "head": name != no_head_class,
         }
         for name in slide.results.info.label_names
     ]  # fmt: skip

@@ -1,10 +1,11 @@
 """What the page says of a number, a head or a table, in its templates' filters and functions."""
 
 import re
+from collections.abc import Sequence
 
 from ...cells import printable
 from ..class_marks import Mark
-from ..counting import Row, machine_says
+from ..counting import Row, machine_says, shows_no_head
 from ..field_record import FieldRecord
 from .slide import Slide
 
@@ -18,11 +19,13 @@ __all__ = [
     "judged_state",
     "machine_says",
     "nothing_there",
+    "object_of",
     "percent",
     "person_says",
     "scale_of",
     "shown_mark",
     "spaced",
+    "without_head",
 ]
 
 _NO_CLASS = Mark("–", (85, 85, 85))
@@ -91,6 +94,16 @@ def nothing_there(row: Row) -> str:
     return "no head" if "no_head" in row["flags"].split() else "no sperm"
 
 
+def object_of(slide: Slide) -> str:
+    """What a row stands for, a head or not: an ``image``, or an ``object`` of a field."""
+    return "object" if any(row["head"] is not None for row in slide.results.rows) else "image"
+
+
+def without_head(slide: Slide, rows: Sequence[Row]) -> int:
+    """How many of some rows show no head, as the machine says."""
+    return sum(shows_no_head(row, slide.results.info.no_head_class) for row in rows)
+
+
 def shown_mark(slide: Slide, row: Row) -> Mark:
     """Letter and colour of a head: the person's class before the machine's."""
     if judged_state(row) == "struck":
@@ -108,4 +121,10 @@ def scale_of(slide: Slide) -> str:
     if known:
         sources = dict.fromkeys(record.um_source for record in info.fields if record.um_per_px is not None)
         return f"{min(known):g} to {max(known):g} µm a pixel, by field ({', '.join(filter(None, sources))})"
+    measured = [row for row in slide.results.rows if row["head_length"]]
+    scales = [row["length_um"] / row["head_length"] for row in measured if row["length_um"] is not None]
+    if scales:
+        low, high = (f"{value:.3g}" for value in (min(scales), max(scales)))
+        span = low if low == high else f"{low} to {high}"
+        return f"{span} µm a pixel, known for {len(scales)} of {counted(len(measured), 'measured head')}"
     return "not known: lengths in pixels only"

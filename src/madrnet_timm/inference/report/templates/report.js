@@ -145,6 +145,7 @@ function start(document, window) {
         kappa: alike && alike.kappa !== null ? alike.kappa.toFixed(2) : "–",
       };
       const total = count.classes.reduce((sum, one) => sum + one, 0);
+      values.total = total;
       count.classes.forEach((one, label) => {
         values[`class-${label}`] = one;
         values[`class-share-${label}`] = percent(one / Math.max(total, 1));
