@@ -76,9 +76,9 @@ def attention_figure(
         for axes, image in zip(row, (item.view, *maps.values()), strict=True):
             axes.imshow(image)
             axes.axis("off")
-        row[0].settitle_of(title_of(prediction), fontsize=9)
+        row[0].set_title(title_of(prediction), fontsize=9)
         for axes, stage in zip(row[1:], stages, strict=True):
-            axes.settitle_of(STAGES[stage], fontsize=9)
+            axes.set_title(STAGES[stage], fontsize=9)
     figure.supxlabel(
         "Grad-CAM++, as coarse as the network's last map; all dark: nothing there speaks for the class.\n"
         "Research use only; not a medical device",
