@@ -32,6 +32,40 @@ def loop_triplet(embeddings, target, margin, reduction):
     return sum(values) / len(values) if values else 0.0
 
 
+def test_triplet_under_autocast_is_that_of_float32():
+    """Nearly alike embeddings, as early in training: their distances differ by less than a step of bfloat16."""
+    torch.manual_seed(0)
+    embeddings = (torch.randn(1, 32) + 0.05 * torch.randn(24, 32)).requires_grad_()
+    target = torch.arange(24) % 3
+    expected = BatchAllTriplet()(embeddings, target)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = BatchAllTriplet()(embeddings, target)
+    assert torch.equal(found, expected)
+    ours, theirs = (torch.autograd.grad(loss, embeddings)[0] for loss in (found, expected))
+    assert torch.equal(ours, theirs)
+
+
+def test_triplet_keeps_no_more_than_a_part(monkeypatch):
+    """Bytes held for the backward pass: by the square of the batch, not its cube."""
+
+    def kept(batch):
+        total = 0
+
+        def pack(x):
+            nonlocal total
+            total += x.numel() * x.element_size()
+            return x
+
+        embeddings, target = torch.randn(batch, 8, requires_grad=True), torch.arange(batch) % 4
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            loss = BatchAllTriplet()(embeddings, target)
+        loss.backward()
+        return total
+
+    monkeypatch.setattr("madrnet_timm.losses.triplet._CHUNK", 2**12)
+    assert kept(128) < 4.5 * kept(64) < 4.5 * 64**2 * 30
+
+
 @pytest.mark.parametrize("reduction", ["mean", "nonzero"])
 @pytest.mark.parametrize("margin", [0.0, 0.3, 1.0])
 def test_triplet_is_equation_13(reduction, margin):

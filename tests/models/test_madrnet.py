@@ -73,6 +73,30 @@ def test_map_of_other_layouts_is_the_backbones(backbone):
         torch.testing.assert_close(model.forward_features(x), expected)
 
 
+@pytest.mark.parametrize(("height", "width"), [(224, 208), (112, 448), (224, 448), (448, 448)])
+def test_tokens_of_oblong_images_lie_where_they_were_seen(height, width):
+    model = timm.create_model("madrnet_vit_tiny_patch16_224", num_classes=0, depth=0, dynamic_img_size=True).eval()
+    x = torch.randn(1, 3, height, width)
+    with torch.no_grad():
+        found = model.forward_features(x)
+        (expected,) = model.backbone.forward_intermediates(x, indices=1, norm=True, intermediates_only=True)
+    assert found.shape[2:] == (height // 16, width // 16)
+    torch.testing.assert_close(found, expected)
+    last, levels = model.forward_intermediates(x, norm=True)
+    assert torch.equal(last, found)
+    assert levels[0].shape[2:] == last.shape[2:]
+
+
+@pytest.mark.parametrize("name", ["madrnet_tf_efficientnet_lite0", "madrnet_resnet50", "madrnet_efficientnet_b0"])
+def test_pool_size_is_that_of_the_published_input_size(name):
+    cfg = timm.get_pretrained_cfg(name)
+    assert cfg.input_size == (3, 112, 112)
+    model = timm.create_model(name).eval()
+    with torch.no_grad():
+        size = model.forward_features(torch.zeros(1, *cfg.input_size)).shape[2:]
+    assert tuple(size) == tuple(cfg.pool_size) == tuple(model.pretrained_cfg["pool_size"]) == (4, 4)
+
+
 def test_is_the_composition_of_equation_1():
     model = timm.create_model("madrnet_test_resnet", num_classes=4).eval()
     x = torch.randn(2, 3, 96, 96)

@@ -36,6 +36,11 @@ _ONE_VIEW = (
 _NOTHING_MEASURED = "None of its own: no image was held out in its training. Measure it on images that it has not seen."
 
 
+def _cell(name: str) -> str:
+    """A class's name in a table of Markdown."""
+    return name.replace("|", "\\|").replace("<", "&lt;")
+
+
 @dataclass(frozen=True)
 class Card:
     """All that a model card says.
@@ -148,7 +153,7 @@ class Card:
                 f"| {name} | {known[key]:.4f} |" for key, name in (_METRICS | _MORE).items() if known[key] is not None
             ),
             per_class="\n".join(
-                f"| {name} | {p:.3f} | {r:.3f} | {f:.3f} | {n} |"
+                f"| {_cell(name)} | {p:.3f} | {r:.3f} | {f:.3f} | {n} |"
                 for name, p, r, f, n in zip(self._labels, *_by_class(matrix), strict=True)
             ),
             where=self.where,
@@ -199,10 +204,10 @@ class Card:
 
     def _matrix(self) -> str:
         rows = [
-            "| reference | " + " | ".join(self._labels) + " |",
+            "| reference | " + " | ".join(map(_cell, self._labels)) + " |",
             "|---" * (len(self._labels) + 1) + "|",
             *(
-                f"| {name} | " + " | ".join(map(str, row)) + " |"
+                f"| {_cell(name)} | " + " | ".join(map(str, row)) + " |"
                 for name, row in zip(self._labels, self._info.confusion_matrix or (), strict=True)
             ),
         ]

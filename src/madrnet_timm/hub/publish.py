@@ -1,6 +1,7 @@
 """Putting a model folder on the Hugging Face Hub."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import yaml
 from safetensors.torch import load_file
 
 from ..errors import InputError
+from ..models.pretrained import published_models
 from .card import ANYWHERE, check_license
 from .fetch import git_hash, is_repository
 from .folder_files import FILES
@@ -26,8 +28,11 @@ def _is_same(there: Any, data: bytes) -> bool:
 
 
 def _changes(files: Mapping[str, bytes], remote: Mapping[str, Any]) -> dict[str, str]:
-    """``added`` or ``changed`` for each file that is not on the Hub as it is here."""
-    out = {}
+    """``added``, ``changed`` or ``removed`` for each file of a model that is not on the Hub as it is here.
+
+    What an older model has left there goes: its ``seen.csv`` would be taken for this one's. Files of another kind stay.
+    """
+    out = {name: "removed" for name in FILES if name in remote and name not in files}
     for name, data in files.items():
         if name not in remote:
             out[name] = "added"
@@ -57,7 +62,8 @@ def publish(
         private: Make the repository private, if it has to be made.
         dry_run: Only say what would change. Where the Hub can't be asked, what would be sent to an empty repository.
         tag: Tag for the version, like ``v1.0``.
-        license: Identifier of the weights' licence for the card that is sent; without it that of the folder's card.
+        license: Identifier of the weights' licence for the card and the config.json that are sent; without it what the
+            folder says.
 
     Raises:
         InputError: No model folder, damaged weights, a card without front matter, no right to write, or the Hub can't
@@ -72,6 +78,8 @@ def publish(
     card = card.replace(f"local-dir:{ANYWHERE}", there).replace(ANYWHERE, there)
     files = {name: (folder.path / name).read_bytes() for name in FILES if (folder.path / name).is_file()}
     files["README.md"] = card.encode()
+    if license is not None:
+        files["config.json"] = _licensed(files["config.json"], license)
     try:
         yield from _publish(files, repo, private, dry_run, tag)
     except InputError:
@@ -104,9 +112,29 @@ def _card(path: Path, license: str | None) -> str:
     return f"{str(card).rstrip()}\n"
 
 
+def _licensed(config: bytes, license: str) -> bytes:
+    """A ``config.json`` with the licence that the card says.
+
+    Raises:
+        InputError: That of a model whose files the package knows by their hashes.
+    """
+    own = json.loads(config)
+    cfg = own.get("pretrained_cfg", own)
+    if cfg.get("license") == license:
+        return config
+    digest = hashlib.sha256(config).hexdigest()
+    if known := [entry.name for entry in published_models().values() if entry.config_sha256 == digest]:
+        raise InputError(
+            f"--license {license}: {known[0]} has the licence {cfg.get('license')}, which its config.json states and "
+            "whose hash the package knows; leave --license out"
+        )
+    cfg["license"] = license
+    return f"{json.dumps(own, indent=2)}\n".encode()
+
+
 def _sizes(files: Mapping[str, bytes], changes: Mapping[str, str]) -> Iterator[str]:
-    for name in sorted(files, key=FILES.index):
-        size = f", {len(files[name]) / 1e6:.1f} MB" if name in changes else ""
+    for name in sorted({*files, *changes}, key=FILES.index):
+        size = f", {len(files[name]) / 1e6:.1f} MB" if name in changes and name in files else ""
         yield f"{name}: {changes.get(name, 'unchanged')}{size}"
     if b"\nlicense: " not in files["README.md"]:
         yield "note: the card names no licence, so that nobody may use the weights; --license apache-2.0, for example"
@@ -122,7 +150,7 @@ def _unasked(error: Exception) -> bool:
 
 
 def _publish(files: Mapping[str, bytes], repo: str, private: bool, dry_run: bool, tag: str | None) -> Iterator[str]:
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
     from huggingface_hub.errors import RepositoryNotFoundError
 
     api = HfApi()
@@ -152,7 +180,12 @@ def _publish(files: Mapping[str, bytes], repo: str, private: bool, dry_run: bool
     if changes:
         done = api.create_commit(
             repo,
-            [CommitOperationAdd(path_in_repo=name, path_or_fileobj=files[name]) for name in changes],
+            [
+                CommitOperationAdd(path_in_repo=name, path_or_fileobj=files[name])
+                if name in files
+                else CommitOperationDelete(path_in_repo=name)
+                for name in changes
+            ],
             commit_message=f"Model {tag or ''}".strip(),
         )
         head = done.oid

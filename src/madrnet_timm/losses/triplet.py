@@ -1,10 +1,13 @@
 """Triplet loss over all triplets of a batch, eq. 13."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import distributed as dist
 from torch import nn
 from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 __all__ = ["BatchAllTriplet"]
 
@@ -38,14 +41,25 @@ class BatchAllTriplet(nn.Module):
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             embeddings, target = torch.cat(all_gather(embeddings)), torch.cat(all_gather(target))
         unit = F.normalize(embeddings if embeddings.dtype == torch.float64 else embeddings.float(), dim=1)
-        distance = 1 - unit @ unit.T
+        kind = unit.device.type
+        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+            distance = 1 - unit @ unit.T  # in 16 bits the differences that count would be lost
         same = target[:, None] == target[None, :]
         positive = same & ~torch.eye(len(target), dtype=torch.bool, device=target.device)
         total, count = distance.sum() * 0, torch.zeros((), dtype=torch.long, device=target.device)
         anchors = max(_CHUNK // max(len(target), 1) ** 2, 1)  # memory grows no further than with this many at a time
-        for part in torch.arange(len(target), device=target.device).split(anchors):
-            valid = positive[part, :, None] & ~same[part, None, :]
-            hinge = (distance[part, :, None] - distance[part, None, :] + self.margin).clamp(min=0) * valid
-            total = total + hinge.sum()
-            count = count + (valid if self.reduction == "mean" else hinge > 0).sum()
+        parts = torch.arange(len(target), device=target.device).split(anchors)
+        for part in parts:
+            args = (distance[part], positive[part], same[part])
+            # several parts are computed again in the backward pass, one after the other
+            loss, number = self._part(*args) if len(parts) == 1 else checkpoint(self._part, *args, use_reentrant=False)
+            total, count = total + loss, count + number
         return total / count.clamp(min=1)
+
+    def _part(
+        self, distance: torch.Tensor, positive: torch.Tensor, same: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum of the hinges and number of the triplets of some anchors, each argument ``(anchors, batch)``."""
+        valid = positive[:, :, None] & ~same[:, None, :]
+        hinge = (distance[:, :, None] - distance[:, None, :] + self.margin).clamp(min=0) * valid
+        return hinge.sum(), (valid if self.reduction == "mean" else hinge > 0).sum()

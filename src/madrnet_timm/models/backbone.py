@@ -18,17 +18,24 @@ __all__ = ["create_backbone", "remove_idle"]
 _logger = logging.getLogger(__name__)
 
 
+class _Map(nn.Module):
+    """A map as it is. Here and below, what makes a map is also told the height and width of the images."""
+
+    def forward(self, x: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        return x
+
+
 class _MapFromNHWC(nn.Module):
     """``(batch, h, w, C)`` to ``(batch, C, h, w)``."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, height: int, width: int) -> torch.Tensor:
         return x.permute(0, 3, 1, 2)
 
 
 @register_notrace_function
-def grid_rows(tokens: int, height: int, width: int) -> int:
-    """Rows of a grid of ``tokens`` tokens that has the shape of ``height × width``. (torch.fx skips names with "_".)"""
-    return int(math.sqrt(tokens * height / width) + 0.5)  # round() is a float in TorchScript
+def grid_rows(tokens: int, aspect: float) -> int:
+    """Rows of a grid of ``tokens`` tokens, ``aspect`` times as high as wide. (torch.fx skips names with "_".)"""
+    return int(math.sqrt(tokens * aspect) + 0.5)  # round() is a float in TorchScript
 
 
 class _MapFromTokens(nn.Module):
@@ -36,21 +43,33 @@ class _MapFromTokens(nn.Module):
 
     Prefix tokens are dropped, the rest is laid out on its grid.
 
-    Where the input's size is free, the number of tokens varies: the grid then keeps the shape found when built.
+    Where the input's size is free, the number of tokens varies: the grid then has the shape of the image.
+
+    Args:
+        num_prefix_tokens: Tokens that are no part of the grid.
+        grid_size: Height and width of the grid of images of ``image_size``.
+        image_size: Height and width in pixels.
+        channels_first: The tokens come as ``(batch, C, tokens)``.
     """
 
-    def __init__(self, num_prefix_tokens: int, grid_size: tuple[int, int], channels_first: bool = False) -> None:
+    def __init__(
+        self,
+        num_prefix_tokens: int,
+        grid_size: tuple[int, int],
+        image_size: tuple[int, int],
+        channels_first: bool = False,
+    ) -> None:
         super().__init__()
         self.num_prefix_tokens = num_prefix_tokens
         self.channels_first = channels_first
-        self.grid_height, self.grid_width = grid_size
+        self.stretch = grid_size[0] * image_size[1] / (grid_size[1] * image_size[0])  # 1 unless patches are oblong
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, height: int, width: int) -> torch.Tensor:
         if self.channels_first:
             x = x.transpose(1, 2)
         x = x[:, self.num_prefix_tokens :]
-        height = grid_rows(x.shape[1], self.grid_height, self.grid_width)
-        return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], height, x.shape[1] // height)
+        rows = grid_rows(x.shape[1], self.stretch * height / width)
+        return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], rows, x.shape[1] // rows)
 
 
 class _LastOfList(nn.Module):
@@ -60,8 +79,8 @@ class _LastOfList(nn.Module):
         super().__init__()
         self.to_map = to_map
 
-    def forward(self, x: list[torch.Tensor]) -> torch.Tensor:
-        return self.to_map(x[-1])
+    def forward(self, x: list[torch.Tensor], height: int, width: int) -> torch.Tensor:
+        return self.to_map(x[-1], height, width)
 
 
 class _AllOfList(nn.Module):
@@ -71,8 +90,8 @@ class _AllOfList(nn.Module):
         super().__init__()
         self.to_maps = nn.ModuleList(to_maps)
 
-    def forward(self, x: list[torch.Tensor]) -> torch.Tensor:
-        maps = [to_map(x[i]) for i, to_map in enumerate(self.to_maps)]
+    def forward(self, x: list[torch.Tensor], height: int, width: int) -> torch.Tensor:
+        maps = [to_map(x[i], height, width) for i, to_map in enumerate(self.to_maps)]
         return torch.cat([F.adaptive_avg_pool2d(one, maps[-1].shape[-2:]) for one in maps], dim=1)
 
 
@@ -163,13 +182,13 @@ def _to_map(
     if features.ndim == 4 and str(getattr(backbone, "output_fmt", "NCHW")).upper().endswith("NHWC"):
         return _MapFromNHWC(), (features.shape[3], features.shape[1], features.shape[2])
     if features.ndim == 4:
-        return nn.Identity(), tuple(features.shape[1:])
+        return _Map(), tuple(features.shape[1:])
     if features.ndim == 3:
         info = getattr(backbone, "feature_info", None) or [{}]
         channels_first = features.shape[1] == info[-1].get("num_chs") != features.shape[2]
         tokens, channels = features.shape[1:] if not channels_first else features.shape[:0:-1]
         prefix, grid = _grid(tokens, getattr(backbone, "num_prefix_tokens", None), input_size)
-        return _MapFromTokens(prefix, grid, channels_first), (channels, *grid)
+        return _MapFromTokens(prefix, grid, input_size[1:], channels_first), (channels, *grid)
     raise ValueError(f"forward_features gives the shape {tuple(features.shape)}, expected a map or tokens")
 
 
@@ -188,6 +207,10 @@ def _candidates(
     return [*out, (_AllOfList(to_maps), (sum(channels for channels, *_ in sizes), *size[1:]))]
 
 
+def _maps_of(backbone: Any, to_map: nn.Module, x: torch.Tensor) -> Maps:
+    return [to_map(backbone.forward_features(x), *x.shape[-2:])]
+
+
 def _probe(
     name: str, input_size: tuple[int, int, int], **kwargs: Any
 ) -> tuple[nn.Module, tuple[int, int, int], set[str]]:
@@ -203,7 +226,7 @@ def _probe(
         twin = timm.create_model(name, num_classes=0, in_chans=input_size[0], **kwargs).eval().requires_grad_()
         x = torch.empty((1, *input_size))
         for to_map, size in _candidates(twin.forward_features(x), twin, input_size):
-            idle, all_of_them = _idle_parameters(twin, lambda module: [to_map(module.forward_features(x))])  # noqa: B023
+            idle, all_of_them = _idle_parameters(twin, functools.partial(_maps_of, to_map=to_map, x=x))
             found.append((to_map, size, idle))
             if all_of_them:  # of several branches all are taken only where the last alone leaves layers idle
                 return found[-1]
@@ -263,8 +286,9 @@ def create_backbone(
         kwargs: Passed to `timm.create_model`.
 
     Returns:
-        The backbone, a module that brings the output of its `forward_features` to ``(batch, C, h, w)``, the size
-        ``(C, h, w)`` at the backbone's own input size, and that size ``(height, width)``.
+        The backbone, a module that brings the output of its `forward_features`, given the images' height and width,
+        too, to ``(batch, C, h, w)``, the size ``(C, h, w)`` at the backbone's own input size, and that size
+        ``(height, width)``.
 
     Raises:
         ValueError: Another name, an argument that names a file, or the output can't be laid out as a map.

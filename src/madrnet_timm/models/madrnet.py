@@ -7,8 +7,9 @@ that the installed timm lists.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from timm.optim import auto_group_layers
 from torch import nn
 
 from .._compat import feature_take_indices
+from ..errors import InputError
 from .backbone import create_backbone, remove_idle
 from .bilinear import BilinearPool
 from .interaction import ReversibleInteraction
@@ -45,6 +47,7 @@ MAX_EMBED_DIM = 8192
 """Largest width of the embedding; the paper's is 128."""
 
 _PREFIX = "madrnet_"
+_WEIGHTS = "model.safetensors"
 
 
 class MADRNet(nn.Module):
@@ -246,7 +249,7 @@ class MADRNet(nn.Module):
             maps = self.backbone.forward_intermediates(x, indices=backbone_take, **args)
             return maps if intermediates_only else (self.forward_features(x), maps)
         features, maps = self.backbone.forward_intermediates(x, indices=backbone_take or [levels - 2], **args)
-        features = self.reversible(self.to_map(features))
+        features = self.reversible(self.to_map(features, x.shape[-2], x.shape[-1]))
         maps = [*(maps if backbone_take else []), *([features] if levels - 1 in take else [])]
         return maps if intermediates_only else (features, maps)
 
@@ -297,7 +300,7 @@ class MADRNet(nn.Module):
             self._check_input(x)
         if self.pruned_to is not None:
             return self._forward_level(x)
-        return self.reversible(self.to_map(self.backbone(x)))
+        return self.reversible(self.to_map(self.backbone(x), x.shape[-2], x.shape[-1]))
 
     @torch.jit.unused
     def _check_input(self, x: torch.Tensor) -> None:
@@ -378,7 +381,15 @@ _plain = {_PREFIX + name: _cfg(name) for name in _backbones}
 def _published_cfg(entry: Published) -> PretrainedCfg:
     """Configuration of a name with weights; where they lie is found out when they are asked for."""
     found = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.cfg.items()}
-    return replace(_plain[entry.architecture], hf_hub_id=f"{entry.repository}@{entry.revision}", **found)
+    plain = _plain[entry.architecture]
+    if plain.pool_size is not None:
+        found["pool_size"] = _pool_size_at(found["input_size"][1:], plain.pool_size, plain.input_size[1:])
+    return replace(plain, hf_hub_id=f"{entry.repository}@{entry.revision}", **found)
+
+
+def _pool_size_at(size: Sequence[int], pool_size: Sequence[int], built_for: Sequence[int]) -> tuple[int, ...]:
+    """Size of the map of images of one size, given that of images of another; an incomplete cell at the edge counts."""
+    return tuple(-(-pool * wanted // built) for wanted, pool, built in zip(size, pool_size, built_for, strict=True))
 
 
 def _cfgs() -> dict[str, PretrainedCfg]:
@@ -391,6 +402,23 @@ def _cfgs() -> dict[str, PretrainedCfg]:
 
 
 default_cfgs = generate_default_cfgs(_cfgs())
+
+
+def _only_safetensors(variant: str, kwargs: dict[str, Any]) -> None:
+    """Keep timm from taking pickled weights out of a folder or repository that holds no ``model.safetensors``.
+
+    Raises:
+        InputError: A folder without.
+    """
+    cfg = kwargs.get("pretrained_cfg")
+    cfg = cfg.to_dict() if isinstance(cfg, PretrainedCfg) else cfg if isinstance(cfg, dict) else {}
+    if cfg.get("source") == "hf-hub":
+        overlay = dict(kwargs.get("pretrained_cfg_overlay") or {})
+        kwargs["pretrained_cfg_overlay"] = {"hf_hub_filename": _WEIGHTS} | overlay
+    elif cfg.get("source") == "local-dir" and not (Path(cfg["file"]) / _WEIGHTS).is_file():
+        raise InputError(
+            f"{cfg['file']}: {variant}: holds no {_WEIGHTS}; pickled weights are never opened, save the model again"
+        )
 
 
 def _create_madrnet(variant: str, pretrained: bool = False, **kwargs: Any) -> Any:
@@ -410,6 +438,8 @@ def _create_madrnet(variant: str, pretrained: bool = False, **kwargs: Any) -> An
             overlay = dict(kwargs.get("pretrained_cfg_overlay") or {})
             overlay.setdefault("file", str(weights_file(f"{variant}.{tag}")))
             kwargs["pretrained_cfg_overlay"] = overlay
+    if pretrained:
+        _only_safetensors(variant, kwargs)
     model: Any = build_model_with_cfg(
         MADRNet,
         variant,
@@ -417,8 +447,9 @@ def _create_madrnet(variant: str, pretrained: bool = False, **kwargs: Any) -> An
         feature_cfg={"feature_cls": "getter", "out_indices": 4},  # three levels of B and the map of R
         **kwargs,
     )
-    if not kwargs.get("features_only") and not model.pretrained_cfg.get("pool_size"):  # known once it is built
-        model.pretrained_cfg["pool_size"] = model.pool_size
+    if not kwargs.get("features_only"):  # known once it is built; that of a config.json may be of another size
+        size = model.pretrained_cfg["input_size"][1:]
+        model.pretrained_cfg["pool_size"] = _pool_size_at(size, model.pool_size, model.img_size)
     if pretrained:
         weights_loaded(model, kwargs.get("cache_dir"))
     return model

@@ -48,17 +48,25 @@ def _execute(f: Half, g: Half, x1: torch.Tensor, x2: torch.Tensor, exact: bool) 
     return x1, x2
 
 
-class _StatisticsKept(AbstractContextManager[None]):
-    """Lets training batch norms update copies of their running statistics; may be entered again and again.
+class _SecondRun(AbstractContextManager[None]):
+    """Around the forward pass that the backward pass repeats; may be entered again and again.
 
-    Switching `track_running_stats` off would do for the reversible mode, but `checkpoint` counts what is saved.
+    The parameters must be those of the first run. Training batch norms update copies of their running statistics:
+    switching `track_running_stats` off would do for the reversible mode, but `checkpoint` counts what is saved.
     """
 
-    def __init__(self, modules: Sequence[nn.Module]) -> None:
-        self.modules = modules
+    def __init__(self, module: nn.Module) -> None:
+        self.module, self.modules = module, list(module.modules())
+        self.params = list(module.parameters())
         self.own: list[list[tuple[nn.Module, dict[str, Any]]]] = []
 
     def __enter__(self) -> None:
+        now = list(self.module.parameters())
+        if len(now) != len(self.params) or any(one is not other for one, other in zip(now, self.params, strict=True)):
+            raise RuntimeError(
+                "parameters were exchanged between forward and backward of a reversible sequence, as by "
+                "torch.func.functional_call; use memory='plain'"
+            )
         norms = [m for m in self.modules if isinstance(m, AnyBatchNorm) and m.training and m.track_running_stats]
         self.own.append([(norm, dict(buffers_of(norm))) for norm in norms])
         for norm in norms:
@@ -148,9 +156,10 @@ class _BufferWatch:
 class _Sequence:
     """One call of a reversible sequence: what its backward pass needs besides tensors."""
 
-    def __init__(self, couplings: Couplings, modules: Sequence[nn.Module], exact: bool, x: torch.Tensor) -> None:
+    def __init__(self, couplings: Couplings, module: nn.Module, exact: bool, x: torch.Tensor) -> None:
         self.couplings = couplings
-        self.modules = modules
+        self.again = _SecondRun(module)
+        modules = self.modules = self.again.modules
         self.exact = exact
         self.modes = [module.training for module in modules]
         self.states = _RandomStates(2 * len(couplings), x.device)
@@ -191,11 +200,12 @@ class _Sequence:
         params: Sequence[torch.Tensor],
     ) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
         """Undo ``target += half(source)``; returns the target before, and gradients of source and parameters."""
-        with torch.enable_grad(), self.states.replayed(step), _StatisticsKept(self.modules):
+        with torch.enable_grad(), self.states.replayed(step), self.again:
             leaf = source.detach().requires_grad_()
             out = self._half(half, leaf)
         before = target - out.detach()
-        grads = torch.autograd.grad(out, [leaf, *params], d_target.to(out.dtype), allow_unused=True)
+        d_out = d_target.sum_to_size(out.shape).to(out.dtype)  # of an output that was broadcast
+        grads = torch.autograd.grad(out, [leaf, *params], d_out, allow_unused=True)
         return before, list(grads)
 
     def backward(
@@ -244,17 +254,17 @@ class _Reversible(torch.autograd.Function):
 @torch.compiler.disable
 def _apply(couplings: Couplings, module: nn.Module, x1: torch.Tensor, x2: torch.Tensor, exact: bool) -> Streams:
     params = [p for p in module.parameters() if p.requires_grad]
-    return _Reversible.apply(_Sequence(couplings, list(module.modules()), exact, x1), x1, x2, *params)
+    return _Reversible.apply(_Sequence(couplings, module, exact, x1), x1, x2, *params)
 
 
 @torch.compiler.disable  # a compiled graph takes no contexts but those of its own kind
 def _checkpointed(couplings: Couplings, module: nn.Module, x1: torch.Tensor, x2: torch.Tensor, exact: bool) -> Streams:
-    modules = list(module.modules())
-    watch = _BufferWatch(modules)
+    again = _SecondRun(module)
+    watch = _BufferWatch(again.modules)
     for f, g in couplings:
         x1, x2 = checkpoint(
             _execute, f, g, x1, x2, exact, use_reentrant=False,
-            context_fn=lambda: (nullcontext(), _StatisticsKept(modules)),
+            context_fn=lambda: (nullcontext(), again),
         )  # fmt: skip
     watch.check()
     return x1, x2
@@ -282,7 +292,7 @@ def run_couplings(
             output streams alone.
         keep_last: Run the last execution under plain autograd: 1/n of the recomputation is saved, and the peak grows
             only by one half step's graph, since that of the other is alive in the backward pass anyway.
-        exact: Round couplings to multiples of 2^-13, so that the inverse restores every bit; for bfloat16 and many
+        exact: Round couplings to multiples of 2^-13, so that the inverse restores every bit; for autocast and many
             executions.
 
     Returns:
@@ -290,9 +300,10 @@ def run_couplings(
 
     Raises:
         ValueError: Unknown memory mode.
-        RuntimeError: In the checkpoint and reversible modes: a module that changes its own buffers. In the reversible
-            mode: a device other than CPU and CUDA; and in the backward pass a change of train/eval mode or of a
-            parameter since the forward pass, or ``create_graph=True``.
+        RuntimeError: ``exact`` with streams of 16 bits. In the checkpoint and reversible modes: a module that changes
+            its own buffers; and in the backward pass parameters that were exchanged since the forward pass, as by
+            `torch.func.functional_call`. In the reversible mode: a device other than CPU and CUDA; and in the backward
+            pass a change of train/eval mode or of a parameter since the forward pass, or ``create_graph=True``.
     """
     if memory not in MEMORY_MODES:
         raise ValueError(f"memory={memory!r}: expected one of {', '.join(MEMORY_MODES)}")
@@ -303,6 +314,8 @@ def run_couplings(
         raise RuntimeError(f"memory='reversible' can't replay dropout on {x1.device.type}; use memory='checkpoint'")
     if not tracing and _autocasts(x1):
         x1, x2 = (x.float() if x.dtype in (torch.bfloat16, torch.float16) else x for x in (x1, x2))
+    if exact and x1.dtype in (torch.bfloat16, torch.float16):
+        raise RuntimeError(f"exact couplings need streams in float32, not {x1.dtype}: use autocast, or exact=False")
     if exact:
         x1, x2 = _on_grid(x1), _on_grid(x2)
     if memory == "checkpoint":
@@ -319,8 +332,10 @@ def run_couplings(
 
 
 @torch.no_grad()
-def invert_couplings(couplings: Couplings, module: nn.Module, y1: torch.Tensor, y2: torch.Tensor) -> Streams:
-    """The streams that `run_couplings` maps to ``(y1, y2)``, exact to rounding, eq. 6.
+def invert_couplings(
+    couplings: Couplings, module: nn.Module, y1: torch.Tensor, y2: torch.Tensor, exact: bool = False
+) -> Streams:
+    """The streams that `run_couplings` maps to ``(y1, y2)``, eq. 6: to rounding, or with ``exact`` to the last bit.
 
     Raises:
         RuntimeError: In train mode, where dropout and batch statistics make F and G differ from call to call.
@@ -328,8 +343,8 @@ def invert_couplings(couplings: Couplings, module: nn.Module, y1: torch.Tensor, 
     if module.training:
         raise RuntimeError("inverse() needs eval mode (call .eval() first): F and G vary from call to call here")
     for f, g in reversed(couplings):
-        y2 = y2 - g(y1)
-        y1 = y1 - f(y2)
+        y2 = y2 - (_on_grid(g(y1)) if exact else g(y1))
+        y1 = y1 - (_on_grid(f(y2)) if exact else f(y2))
     return y1, y2
 
 
@@ -368,4 +383,4 @@ class ReversibleSequence(nn.Module):
 
     def inverse(self, y1: torch.Tensor, y2: torch.Tensor) -> Streams:
         """The inputs that `forward` maps to ``(y1, y2)``, see `invert_couplings`."""
-        return invert_couplings(self._couplings(), self, y1, y2)
+        return invert_couplings(self._couplings(), self, y1, y2, self.exact)
