@@ -231,10 +231,10 @@ def test_explain_says_what_is_to_be_doubted(model_dir, crops):
     said = f"{head.label}  {100 * max(head.probabilities.values()):.0f} %"
     assert title_of(replace(head, out_of_domain=())) == said
     assert (
-        title_of(replace(head, abstain=True, out_of_domain=("hue",))) == f"{said}\nabstains, unlike its training images"
+        title_of(replace(head, abstain=True, out_of_domain=("hue",))) == f"{said}\nabstains\nunlike its training images"
     )
     (blank,) = Classifier(model_dir)([np.full((131, 131, 3), 200, np.uint8)])
-    assert title_of(blank) == "no head: the class means nothing"
+    assert title_of(blank) == "no head, so no class"
 
 
 def test_explain_draws_the_stages(madrnet, model_dir, crops, tmp_path):

@@ -48,12 +48,12 @@ def attention_overlays(classifier: Classifier, prepared: Sequence[Prepared]) -> 
 
 
 def title_of(prediction: Prediction) -> str:
-    """Class and probability, and below them why they are to be doubted."""
+    """Class and probability, and below them, a line for each, why they are to be doubted."""
     if "no_head" in prediction.head.flags:
-        return "no head: the class means nothing"
+        return "no head, so no class"
     doubts = ["abstains"] * prediction.abstain + ["unlike its training images"] * bool(prediction.out_of_domain)
     said = f"{prediction.label}  {100 * max(prediction.probabilities.values()):.0f} %"
-    return "\n".join([said, ", ".join(doubts)][: 1 + bool(doubts)])
+    return "\n".join([said, *doubts])
 
 
 def attention_figure(
