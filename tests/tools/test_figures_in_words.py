@@ -224,6 +224,18 @@ def test_another_stain():
     assert all(a > b for a, b in zip(first[:3], second[:3], strict=True))
     ahead = [b - a for a, b in zip(first[3:], second[3:], strict=True)]
     assert f"the frozen backbone is {min(ahead):.0f} to {max(ahead):.0f} points ahead" in text
+    tuned, shape, frozen, both = (
+        {name: row(f"few-labels {name} accuracy trained", way)[2:] for name in ("hushem", "smids")}
+        for way in ("fine-tuned", "shape and stain", "backbone", "backbone, shape and stain")
+    )
+    (_, twenty, fifty), (_, best, _), (_, _, best_of_fifty) = tuned["smids"], frozen["smids"], both["smids"]
+    said = f"({twenty} against {best} %, {fifty} against {best_of_fifty} % with 50)"
+    assert f"level with the best of the frozen ways on SMIDS {said}" in text
+    said = ", ".join(
+        f"{shape['hushem'][n]} against {tuned['hushem'][n]} % on {images['hushem', heads, '0']} images with {heads}"
+        for n, heads in ((1, "20"), (2, "40"))
+    )
+    assert f"On HuSHeM shape and stain stay ahead of it ({said})" in text
     fields = prose("docs/fields.md")
     for cells in ("| 62.0 (0.32) |", "| 84.0 (0.61) |", "| 84.0 (0.53) |", "| 82.0 (0.42) |"):
         assert cells in fields
