@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from madrnet_timm.data.pages import kinds_of, pages_of, read_page
 from madrnet_timm.data.stated_scale import stated_scale
@@ -77,6 +77,42 @@ def test_smaller_copies_and_masks_of_other_pages_are_left_out(tmp_path, caplog):
     assert [(page.number, page.stated.um_per_px) for page in pages] == [(1, 0.1), (3, 0.05)]
     assert "1 pages of TIFF files are smaller copies or masks of other pages; left out" in caplog.text
     assert all(np.array_equal(read_page(p), i) for p, i in zip(pages, images[:2], strict=True))
+
+
+def tagged(path, tags, cm=(None, None), sizes=((80, 60), (80, 60))):
+    """A TIFF of two pages, with what stands in tag 254 of each, and pixels per cm."""
+    pages = [Image.new("RGB", size) for size in sizes]
+    options = [
+        {"tiffinfo": {254: tag}, "resolution_unit": 1 if scale is None else 3}
+        | {"x_resolution": scale or 1, "y_resolution": scale or 1}
+        for tag, scale in zip(tags, cm, strict=True)
+    ]
+    pages[1].encoderinfo = options[1]
+    pages[0].save(path, save_all=True, append_images=pages[1:], **options[0])
+    return pages_of([path])
+
+
+def test_pages_of_which_none_is_whole_are_taken_as_they_are(tmp_path, caplog):
+    pages = tagged(tmp_path / "s.tif", (1, 1), (1e5, None))
+    assert [(page.number, page.size, page.stated.um_per_px) for page in pages] == [(n, (80, 60), 0.1) for n in (1, 2)]
+    Image.new("RGB", (80, 60)).save(tmp_path / "one.tif", tiffinfo={254: 1}, dpi=(254000, 254000))
+    (page,) = pages_of([tmp_path / "one.tif"])
+    assert (page.number, page.size, page.stated.um_per_px) == (None, (80, 60), pytest.approx(0.1))
+    assert "left out" not in caplog.text
+
+
+def test_a_page_has_not_the_scale_of_a_smaller_copy(tmp_path):
+    (page,) = tagged(tmp_path / "s.tif", (1, 0), (2.5e4, None), ((40, 30), (80, 60)))
+    assert (page.number, page.size, page.stated) == (2, (80, 60), None)
+
+
+@pytest.mark.parametrize("tag", ["full", b"\0\0\0\0"])
+def test_a_kind_of_page_that_is_no_number(tmp_path, tag):
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    info[254], info.tagtype[254] = tag, 2 if isinstance(tag, str) else 7
+    page = Image.new("RGB", (80, 60))
+    page.save(tmp_path / "s.tif", save_all=True, append_images=[page], tiffinfo=info)
+    assert [page.size for page in pages_of([tmp_path / "s.tif"])] == [(80, 60), (80, 60)]
 
 
 def test_a_stack_that_is_written_anew_is_read_anew(tmp_path):

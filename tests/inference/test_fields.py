@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from madrnet_timm.data.crops import HeadCrop
 from madrnet_timm.data.kinds import search
 from madrnet_timm.data.pages import Page, pages_of
 from madrnet_timm.data.reading import pixel_sha256, read_image
@@ -23,8 +24,7 @@ from madrnet_timm.hub.crop_scale import crop_side
 from madrnet_timm.hub.model_folder import ModelFolder
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.class_marks import class_marks
-from madrnet_timm.inference.counting import doubts
-from madrnet_timm.inference.field_images import field_overlay
+from madrnet_timm.inference.field_images import FieldImages, field_overlay
 from madrnet_timm.inference.finished import FinishedRows
 from madrnet_timm.inference.mirrored import mirrored_probabilities
 from madrnet_timm.inference.predict import Options, predict_files, predict_pages
@@ -185,14 +185,28 @@ def test_crops_and_overlays_are_written(predicted):
         assert drawn.height > SIZE[1]  # a legend
 
 
-def test_a_crop_has_an_overlay_too(predicted, slide):
+def test_a_crop_has_an_overlay_too(predicted, slide, tmp_path):
     _, folder = predicted
-    row = next(row for row in read_results(folder / "slide.csv").rows if row["file"].endswith("crop.png"))
-    text = f"{row['prediction']} {100 * row['probability']:.0f} %{' ?' if doubts(row) else ''}"
-    image = read_image(slide / "crop.png")
-    with Image.open(folder / "overlay" / "crop.png.png") as opened:
-        assert np.array_equal(np.asarray(opened), draw_overlay(image, measure(image), text=text))
+    assert (folder / "overlay" / "crop.png.png").exists()
     assert not (folder / "crops" / "crop.png.png").exists()
+    image = read_image(slide / "crop.png")
+    head, page = measure(image), Page(slide / "crop.png")
+    row = next(row for row in read_results(folder / "slide.csv").rows if row["file"].endswith("crop.png"))
+    row |= {
+        "prediction": "Tapered",
+        "probability": 0.914,
+        "abstain": False,
+        "out_of_domain": "",
+        "ok": True,
+        "flags": "",
+    }
+    images = FieldImages({page.path: "c.png"}, {}, None, tmp_path)
+    for change, text in (
+        ({}, "Tapered 91 %"), ({"abstain": True}, "Tapered 91 % ?"), ({"flags": "no_head", "abstain": True}, ""),
+    ):  # fmt: skip
+        images.write_crop(page, HeadCrop(image, head, (0, 0)), row | change)
+        with Image.open(tmp_path / "c.png") as opened:
+            assert np.array_equal(np.asarray(opened), draw_overlay(image, head, text=text))
 
 
 def test_an_overlay_can_be_read_without_colour():
@@ -249,7 +263,7 @@ def test_python_gives_the_same(predicted, slide, classifier):
         classifier.field(slide / "crop.png")
 
 
-@pytest.mark.parametrize(("heads", "um_per_px"), [(3, None), (3, 0.1), (7, 0.1)])
+@pytest.mark.parametrize(("heads", "um_per_px"), [(3, None), (3, 0.1), (7, 0.1), (7, 0.14)])
 def test_python_cuts_a_field_alone_as_the_command_does(classifier, tmp_path, heads, um_per_px):
     path = tmp_path / "field.png"
     Image.fromarray(draw_field(5, SIZE, heads, style=STYLE).image).save(path)

@@ -113,7 +113,7 @@ def test_a_spreadsheet_in_another_language(tmp_path):
     ("change", "words"),
     [
         ({"prediction": "Normal"}, "row 2: the class Normal, whose probability is 0.*, is not what the model said"),
-        ({"probability": "0.2"}, "row 2: the class .*madrnet report --reviewed"),
+        ({"probability": "0.2"}, "row 2: probability 0.2, but p_Tapered 0.8; expected the same"),
     ],
 )
 def test_a_class_that_somebody_typed_is_refused(tmp_path, change, words):

@@ -255,7 +255,7 @@ def test_a_scale_that_fits_or_of_few_heads(heads, tmp_path, caplog):
         SlideScale.of(pages_of(heads[:4]), 10)
         assert "did you mean 0.1?" in caplog.text
         caplog.clear()
-        # possible, but fields would be taken for empty
+        # possible, but fields may be taken for empty
         SlideScale.of(pages_of(heads), 0.2)
         assert "those of human sperm have 3 to 7; did you mean 0.083?" in caplog.text
         caplog.clear()

@@ -4,12 +4,11 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,47 +67,47 @@ def pages_of(paths: Sequence[Path]) -> list[Page]:
     """
     out, left_out = [], 0
     for path in progress(paths, len(paths), "looking at", "file", shown_from=500):
-        found = _pages(path)
-        kept = [page for page in found if page is not None] or [Page(path)]
-        left_out += len(found) - len(kept)
-        out += kept
+        found, serving = _pages(path)
+        out += found
+        left_out += serving
     if left_out:
         _logger.warning("%d pages of TIFF files are smaller copies or masks of other pages; left out", left_out)
     return out
 
 
-def _pages(path: Path) -> list[Page | None]:
-    """The pages of a file; None for each that only serves another."""
-    try:
-        with Image.open(path, formats=formats()) as opened:
-            if opened.format != "TIFF":
-                return [Page(path, None, opened.size, stated_scale(opened))]
-            found = list(_tiff_pages(path, opened))
-    except Exception:  # which ones Pillow's formats raise for broken files is nowhere written
-        return [Page(path)]
-    return found if len(found) > 1 or found[0] is None else [replace(found[0], number=None)]
-
-
-def _tiff_pages(path: Path, opened: Image.Image) -> Iterator[Page | None]:
-    """The pages of a TIFF; where the file is damaged, a last one that can't be read.
+def _pages(path: Path) -> tuple[list[Page], int]:
+    """The pages of a file, and how many more only serve others.
 
     A page that states no scale that can be has that of the first, as OME and ImageJ say it once.
     """
-    first: StatedScale | None = None
+    try:
+        with Image.open(path, formats=formats()) as opened:
+            if opened.format != "TIFF":
+                return [Page(path, None, opened.size, stated_scale(opened))], 0
+            found = list(_tiff_pages(path, opened))
+    except Exception:  # which ones Pillow's formats raise for broken files is nowhere written
+        return [Page(path)], 0
+    pages = [page for page, serves in found if not serves] or [page for page, _ in found]
+    first = pages[0].stated
+    pages = [page if page.stated and not page.stated.problem else replace(page, stated=first) for page in pages]
+    return (pages if len(found) > 1 else [replace(pages[0], number=None)]), len(found) - len(pages)
+
+
+def _tiff_pages(path: Path, opened: Image.Image) -> Iterator[tuple[Page, bool]]:
+    """The pages of a TIFF, and whether each only serves another; where the file is damaged, a last one that can't be
+    read.
+    """
     for number in count(1):
         try:
             opened.seek(number - 1)
         except EOFError:
             return
         except Exception:  # as above
-            yield Page(path, number)
+            yield Page(path, number), False
             return
-        stated = stated_scale(opened)
-        first = stated if number == 1 else first
-        tags: Mapping[int, Any] = getattr(opened, "tag_v2", {})
-        serves = int(tags.get(_SUBFILE_TYPE, 0)) & _SERVES_ANOTHER
-        own = stated is not None and not stated.problem
-        yield None if serves else Page(path, number, opened.size, stated if own else first)
+        kind = getattr(opened, "tag_v2", {}).get(_SUBFILE_TYPE)
+        serves = isinstance(kind, int) and bool(kind & _SERVES_ANOTHER)
+        yield Page(path, number, opened.size, stated_scale(opened)), serves
 
 
 def kinds_of(pages: Sequence[Page], wanted: str = "auto") -> str:

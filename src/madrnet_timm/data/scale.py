@@ -21,7 +21,7 @@ __all__ = ["SearchedField", "SlideScale", "searched_field"]
 
 _PLAUSIBLE = (2.0, 12.0)
 """Median length in µm: human sperm heads have 3 to 7, and no stain, swelling or other mammal is refused. Beyond
-`HUMAN_LENGTHS` a warning says so, as fields are then taken for empty."""
+`HUMAN_LENGTHS` a warning says so, as fields may then be taken for empty."""
 
 _CROPS, _FIELDS, _GROUPS = 24, 6, 20  # that are looked at: crops, fields of a group, groups of fields
 _ENOUGH = 5  # heads from which on a median is trusted
@@ -257,24 +257,23 @@ def searched_field(image: ImageLike, um_per_px: float | None = None) -> Searched
         um_per_px: Micrometres per pixel, if known.
 
     Raises:
-        InputError: It can't be read, is smaller than 300 pixels a side, or has several pages.
+        InputError: It can't be read, is smaller than 300 pixels a side, or has several pages; or by the scale given its
+            heads, five or more, would not be 2 to 12 µm long.
     """
     page = pages_of([Path(image)]) if isinstance(image, str | Path) else []
     if len(page) > 1:
         raise InputError(f"{page[0].path}: {len(page)} pages; give one of them, as an array or as Pillow's image")
     name = str(page[0]) if page else "image"
     pixels = read_image(image, name)
-    found = search(pixels, um_per_px, name)
+    found = search(pixels, None, name)
     seen = page[0] if page else Page(Path(name), size=(pixels.shape[1], pixels.shape[0]))
     slide = SlideScale(um_per_px)
     candidate = _candidate(seen, um_per_px)
     if candidate is not None:  # as of a slide; without one a field alone is its own scale
-        slide.groups[seen.path.parent, seen.size] = _trusted(found.heads)
-    if um_per_px is None and candidate is not None and found.head_length is not None:
-        slide.check({candidate: [found.head_length]})
+        slide.groups[seen.path.parent, seen.size] = lengths = _trusted(found.heads)
+        slide.check({candidate: lengths})
     scale, source = slide.um_per_px(seen)
-    if um_per_px is not None:
-        source = "given"
-    elif scale is not None:
+    if scale is not None:
         found = search(pixels, scale, name)
+    source = "given" if um_per_px is not None else source
     return SearchedField(pixels, found, scale, source, slide.head_length(seen, found, scale))

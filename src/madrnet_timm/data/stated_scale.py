@@ -42,7 +42,7 @@ def stated_scale(image: Image.Image) -> StatedScale | None:
     """The scale that an opened image file states: OME-XML before ImageJ before a resolution. None without any.
 
     Args:
-        image: As `PIL.Image.open` gives it, at its first page.
+        image: As `PIL.Image.open` gives it, at any of its pages.
     """
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     description = str(tags.get(_DESCRIPTION, ""))

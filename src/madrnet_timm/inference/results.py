@@ -32,7 +32,7 @@ _FORMAT = 1
 _LARGEST_INFO = 2**28  # bytes: a message for each file that was left out
 _MOST_SKIPPED = _MOST_FIELDS = 10**6
 _LONGEST_COMMAND = 10**6
-_ROUNDED = 1e-3  # by which probabilities may differ that are one
+_ROUNDED, _SHOWN = 1e-3, 0.01  # by which probabilities may differ, also where a spreadsheet shows two digits
 
 Checked = Callable[[Any], Any]
 """Gives a value in its right type, or raises ValueError with what was expected."""
@@ -384,11 +384,14 @@ def _read_rows(path: Path, rows: Sequence[Mapping[str, Any]], labels: Sequence[s
             raise InputError(f"{where}: its probabilities add up to {total:.3g}; expected 1")
         own, highest = found[f"p_{found['prediction']}"], max(found[name] for name in probabilities)
         stated = own if found["probability"] is None else found["probability"]
-        if own < highest - _ROUNDED or abs(own - stated) > _ROUNDED:
+        if own < highest - _ROUNDED:
             raise InputError(
                 f"{where}: the class {found['prediction']}, whose probability is {own:.3g}, is not what the model "
                 "said; leave the table as it is, and give your own classes by the report: madrnet report --reviewed"
             )
+        if abs(own - stated) > _SHOWN:
+            label = f"p_{found['prediction']}"
+            raise InputError(f"{where}: probability {stated:.3g}, but {label} {own:.3g}; expected the same")
         found["probability"] = own
         out.append(found)
     return out

@@ -24,6 +24,9 @@ class BatchAllTriplet(nn.Module):
     processes of 32 images have the loss, and after the mean of gradients that `DistributedDataParallel` takes the
     gradient, of one with 64. Every process must then have a batch of the same size.
 
+    A batch of more than 256 images is computed in parts, and these again in the backward pass: its memory grows with
+    the square of the batch, and `torch.func` can't differentiate it.
+
     Args:
         margin: Wanted difference of the distances.
         reduction: ``"mean"`` over all valid triplets, as eq. 13 says; ``"nonzero"`` over those above zero.

@@ -292,8 +292,8 @@ def run_couplings(
             output streams alone.
         keep_last: Run the last execution under plain autograd: 1/n of the recomputation is saved, and the peak grows
             only by one half step's graph, since that of the other is alive in the backward pass anyway.
-        exact: Round couplings to multiples of 2^-13, so that the inverse restores every bit; for autocast and many
-            executions.
+        exact: Round the inputs and the couplings to multiples of 2^-13, so that the inverse restores every bit of the
+            rounded inputs; for autocast and many executions.
 
     Returns:
         The output streams, at least float32 under autocast.
@@ -314,8 +314,8 @@ def run_couplings(
         raise RuntimeError(f"memory='reversible' can't replay dropout on {x1.device.type}; use memory='checkpoint'")
     if not tracing and _autocasts(x1):
         x1, x2 = (x.float() if x.dtype in (torch.bfloat16, torch.float16) else x for x in (x1, x2))
-    if exact and x1.dtype in (torch.bfloat16, torch.float16):
-        raise RuntimeError(f"exact couplings need streams in float32, not {x1.dtype}: use autocast, or exact=False")
+    if exact and not tracing and (short := {x1.dtype, x2.dtype} & {torch.bfloat16, torch.float16}):
+        raise RuntimeError(f"exact couplings need streams in float32, not {short.pop()}: use autocast, or exact=False")
     if exact:
         x1, x2 = _on_grid(x1), _on_grid(x2)
     if memory == "checkpoint":

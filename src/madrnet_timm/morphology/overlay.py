@@ -30,7 +30,7 @@ def draw_overlay(
         image: The measured image.
         head: Its measurement.
         scale: Enlargement.
-        text: First line of the strip; a letter that is not ASCII is a question mark there.
+        text: First line of the strip; a letter that is not ASCII is ``_`` there.
 
     Returns:
         RGB uint8, ``scale`` times the image's size, and a strip of text below.
@@ -62,7 +62,7 @@ def draw_overlay(
         if head.length_um is not None and head.width_um is not None:
             size = f"{head.length_um:.1f} x {head.width_um:.1f} um"
         lines = [f"ratio {head.aspect_ratio:.2f}  {size}"]
-    lines = [text.encode("ascii", "replace").decode()] * bool(text) + lines + sorted(head.flags - {"no_head"})
+    lines = ["".join(c if c.isascii() else "_" for c in text)] * bool(text) + lines + sorted(head.flags - {"no_head"})
     strip = np.full((16 * len(lines) + 6, canvas.shape[1], 3), 255, dtype=np.uint8)
     for number, line in enumerate(lines):
         cv2.putText(strip, line, (4, 15 + 16 * number), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (40, 40, 40), 1, cv2.LINE_AA)

@@ -101,22 +101,25 @@ def class_rows(slide: Slide) -> list[dict[str, Any]]:
     The class without a head has a count and no share; last come images in which no head was found.
     """
     no_head_class = slide.results.info.no_head_class
+    by_class = [row for row in slide.count.no_head if row["prediction"] == no_head_class]
     without = [row for row in slide.count.no_head if row["prediction"] != no_head_class]
     counts = Counter(row["prediction"] for row in slide.count.heads)
-    counts[no_head_class] = len(slide.count.no_head) - len(without)
-    doubtful = Counter(row["prediction"] for row in [*slide.count.doubtful, *slide.count.perhaps_heads])
+    doubtful = Counter(row["prediction"] for row in slide.count.doubtful)
     total = max(len(slide.count.heads), 1)
     reviewed = slide.reviewed.classes
     of_heads = max(sum(reviewed.values()), 1)
-    out: list[dict[str, Any]] = [
-        {
-            "name": name, "mark": slide.marks[name], "count": counts[name], "share": counts[name] / total,
-            "interval": wilson_interval(min(counts[name], total), total),
-            "doubtful": doubtful[name], "reviewed": reviewed[name], "reviewed_share": reviewed[name] / of_heads,
-            "head": name != no_head_class,
-        }
-        for name in slide.results.info.label_names
-    ]  # fmt: skip
+    out: list[dict[str, Any]] = []
+    for name in slide.results.info.label_names:
+        mark = slide.marks[name]
+        if name == no_head_class:
+            perhaps = len(slide.count.perhaps_heads)
+            out.append({"name": name, "mark": mark, "head": False, "count": len(by_class), "doubtful": perhaps})
+            continue
+        out.append({
+            "name": name, "mark": mark, "head": True, "count": counts[name], "share": counts[name] / total,
+            "interval": wilson_interval(counts[name], total), "doubtful": doubtful[name],
+            "reviewed": reviewed[name], "reviewed_share": reviewed[name] / of_heads,
+        })  # fmt: skip
     screened = sum("no_head" not in row["flags"].split() for row in without)
     for name, count in (("no head was found", len(without) - screened), ("no sperm, by the screen", screened)):
         if count:
