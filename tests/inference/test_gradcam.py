@@ -78,7 +78,7 @@ def test_maps_of_a_model(kwargs, stages):
 def test_the_backbones_maps_are_those_of_its_gradient():
     model = timm.create_model("madrnet_test_resnet", num_classes=3).eval()
     x = torch.randn(2, 3, 64, 64)
-    features = model.to_map(model.backbone(x)).detach().requires_grad_()
+    features = model.to_map(model.backbone(x), *x.shape[-2:]).detach().requires_grad_()
     logits = model.forward_head(model.reversible(features))
     gradient = torch.autograd.grad(logits[0, 2] + logits[1, 0], features)[0]
     cam = grad_cam_plus_plus(features.detach(), gradient)
