@@ -173,7 +173,7 @@ def test_corrections_by_clicking(field_table, classifier, page, browser, tmp_pat
     browser.find_element("id", "save").click()
     saved = tmp_path / "saved" / "slide.reviewed.csv"
     until = time.monotonic() + 20
-    while not (saved.exists() and saved.stat().st_size) and time.monotonic() < until:  # Chromium reserves the name first
+    while not (saved.exists() and saved.stat().st_size) and time.monotonic() < until:
         time.sleep(0.05)
     (review,) = read_reviews([saved], [field_table])
     assert (review.judged, review.reviewers) == (judged, ("A. B.",))
