@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from madrnet_timm.data.crops import HeadCrop
 from madrnet_timm.data.kinds import search
 from madrnet_timm.data.pages import Page, pages_of
 from madrnet_timm.data.reading import pixel_sha256, read_image
@@ -23,14 +22,12 @@ from madrnet_timm.errors import InputError
 from madrnet_timm.hub.crop_scale import crop_side
 from madrnet_timm.hub.model_folder import ModelFolder
 from madrnet_timm.inference import Classifier
-from madrnet_timm.inference.class_marks import class_marks
-from madrnet_timm.inference.field_images import FieldImages, field_overlay
 from madrnet_timm.inference.finished import FinishedRows
 from madrnet_timm.inference.mirrored import mirrored_probabilities
 from madrnet_timm.inference.predict import Options, predict_files, predict_pages
 from madrnet_timm.inference.results import read_results
 from madrnet_timm.inference.screen import Screen
-from madrnet_timm.morphology import draw_overlay, measure
+from madrnet_timm.morphology import measure
 
 from ..conftest import EXAMPLES
 from .conftest import Interrupted
@@ -185,61 +182,10 @@ def test_crops_and_overlays_are_written(predicted):
         assert drawn.height > SIZE[1]  # a legend
 
 
-def test_a_crop_has_an_overlay_too(predicted, slide, tmp_path):
+def test_a_crop_has_an_overlay_too(predicted):
     _, folder = predicted
     assert (folder / "overlay" / "crop.png.png").exists()
     assert not (folder / "crops" / "crop.png.png").exists()
-    image = read_image(slide / "crop.png")
-    head, page = measure(image), Page(slide / "crop.png")
-    row = next(row for row in read_results(folder / "slide.csv").rows if row["file"].endswith("crop.png"))
-    row |= {
-        "prediction": "Tapered",
-        "probability": 0.914,
-        "abstain": False,
-        "out_of_domain": "",
-        "ok": True,
-        "flags": "",
-    }
-    images = FieldImages({page.path: "c.png"}, {}, None, tmp_path)
-    for change, text in (
-        ({}, "Tapered 91 %"), ({"abstain": True}, "Tapered 91 % ?"), ({"flags": "no_head", "abstain": True}, ""),
-    ):  # fmt: skip
-        images.write_crop(page, HeadCrop(image, head, (0, 0)), row | change)
-        with Image.open(tmp_path / "c.png") as opened:
-            assert np.array_equal(np.asarray(opened), draw_overlay(image, head, text=text))
-
-
-def test_an_overlay_can_be_read_without_colour():
-    """Outline and plate stand out in gray, too, and a class is told by letters."""
-    image = np.full((300, 400, 3), 225, np.uint8)
-    angle = np.linspace(0, 2 * np.pi, 80, endpoint=False)
-    contours = [np.column_stack([x + 25 * np.cos(angle), 150 + 40 * np.sin(angle)]) for x in (100, 250)]
-    rows = [
-        {"head": number, "prediction": name, "flags": "", "counted": True, "abstain": number == 2, "out_of_domain": "",
-         "ok": True, "x0": x - 25, "y0": 110, "x1": x + 25, "y1": 190}
-        for number, name, x in ((1, "Normal", 100), (2, "Tapered", 250))
-    ]  # fmt: skip
-    marks = class_marks(["Normal", "Tapered"], "Normal")
-    drawn = field_overlay(image, rows, [c.astype(np.float32) for c in contours], marks)
-    gray = drawn[:300].mean(axis=2)
-    ring = [[gray[round(y), round(x)] for x, y in contour] for contour in contours]
-    assert np.mean(np.array(ring[0]) < 140) > 0.9  # a line
-    assert 0.3 < np.mean(np.array(ring[1]) < 140) < 0.75  # dashes
-    for row in rows:  # dark plate with white letters beside the box, not on it
-        beside = gray[60:240, row["x1"] + 2 : row["x1"] + 60]
-        assert (beside < 120).sum() > 150
-        assert (beside > 250).sum() > 20
-    black = {name: type(mark)(mark.letter, (0, 0, 0)) for name, mark in marks.items()}
-    rows[1]["prediction"] = "Normal"
-    other = field_overlay(image, rows, [c.astype(np.float32) for c in contours], black)
-    rows[1]["prediction"] = "Tapered"
-    same = field_overlay(image, rows, [c.astype(np.float32) for c in contours], black)
-    assert not np.array_equal(other[:300, 200:], same[:300, 200:])  # the letters differ
-    assert np.array_equal(other[:300, :200], same[:300, :200])
-    empty = field_overlay(image, (), (), marks, "nothing is stained: no object stands out from the background " * 3)
-    assert (empty[: len(image)] == image).all()
-    assert empty.shape[1] == image.shape[1]
-    assert (empty[len(image) :] < 100).any(axis=(1, 2)).sum() > 20  # lines of text
 
 
 def test_python_gives_the_same(predicted, slide, classifier):

@@ -82,9 +82,14 @@ def search_field(image: UInt8Array | Image.Image, um_per_px: float | None = None
             f"image: {rgb.shape[1]}×{rgb.shape[0]} pixels; expected a field of at least {LEAST_SIDE}×{LEAST_SIDE}; "
             "measure a crop with `measure`"
         )
-    found = _searched(rgb, um_per_px)
+    coarse = cv2.resize(rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    ground = find_ground(coarse)
+    dark = ground.absorbed_green(coarse)
+    if reason := _unusable(dark, ground):
+        return FieldSearch([], None, reason)
+    found = _searched(rgb, coarse, dark, ground, um_per_px)
     if not found.heads and um_per_px is not None:
-        other = _searched(rgb, None)
+        other = _searched(rgb, coarse, dark, ground, None)
         if other.head_length is not None:
             low, high = HUMAN_LENGTHS
             reason = (
@@ -96,12 +101,10 @@ def search_field(image: UInt8Array | Image.Image, um_per_px: float | None = None
     return found
 
 
-def _searched(rgb: UInt8Array, um_per_px: float | None) -> FieldSearch:
-    coarse = cv2.resize(rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    ground = find_ground(coarse)
-    dark = ground.absorbed_green(coarse)
-    if reason := _unusable(dark, ground):
-        return FieldSearch([], None, reason)
+def _searched(
+    rgb: UInt8Array, coarse: UInt8Array, dark: UInt8Array, ground: Ground, um_per_px: float | None
+) -> FieldSearch:
+    """The heads of a field, of the lengths of human heads where the scale is known; ``coarse`` is its half size."""
     lengths = head_lengths(coarse, dark, ground, um_per_px and 2 * um_per_px)
     if not lengths:
         return FieldSearch([], None, "no dark compact objects of one size stand out from the background")
