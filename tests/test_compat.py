@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from madrnet_timm import _compat
 
@@ -32,6 +33,26 @@ def test_is_functorch_wrapped_tensor():
 
     torch.vmap(look)(look(torch.zeros(2)))
     assert seen == [False, True]
+
+
+def test_uncached_parametrizations():
+    made = []
+
+    class Counted(nn.Module):
+        def forward(self, x):
+            made.append(x)
+            return x + 0
+
+    layer = nn.Linear(2, 2)
+    parametrize.register_parametrization(layer, "weight", Counted())
+    with parametrize.cached():
+        kept = layer.weight
+        assert layer.weight is kept
+        made.clear()
+        with _compat.uncached_parametrizations():
+            assert layer.weight is not layer.weight
+        assert len(made) == 2
+        assert layer.weight is kept
 
 
 def test_any_batch_norm():

@@ -3,6 +3,8 @@
 Nothing else of the package names any: an upgrade that breaks one fails in tests/test_compat.py first.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import nn
 from torch._C._functorch import is_functorch_wrapped_tensor  # torch 2.7 to 2.14
 from torch.multiprocessing.reductions import StorageWeakRef  # torch 2.7 to 2.14
 from torch.nn.modules.batchnorm import _BatchNorm as AnyBatchNorm  # torch 2.7 to 2.14
+from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode  # torch 2.7 to 2.14
 from torch.utils._pytree import tree_iter  # torch 2.7 to 2.14
 
@@ -24,6 +27,7 @@ __all__ = [
     "is_replica",
     "storage_key",
     "tree_iter",
+    "uncached_parametrizations",
     "version_of",
 ]
 
@@ -46,3 +50,13 @@ def version_of(tensor: torch.Tensor) -> int:
 def storage_key(storage: torch.UntypedStorage) -> int:
     """A number that no other storage has while this one is alive or a `StorageWeakRef` to it (torch 2.7 to 2.14)."""
     return storage._cdata
+
+
+@contextmanager
+def uncached_parametrizations() -> Iterator[None]:
+    """Parametrized tensors are computed at each use, also within `parametrize.cached` (torch 2.7 to 2.14)."""
+    enabled, parametrize._cache_enabled = parametrize._cache_enabled, 0
+    try:
+        yield
+    finally:
+        parametrize._cache_enabled = enabled

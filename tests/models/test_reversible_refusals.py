@@ -3,6 +3,8 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import weight_norm
 
 from madrnet_timm.models.reversible import MEMORY_MODES, ReversibleSequence, run_couplings
 
@@ -25,6 +27,28 @@ def test_parameters_that_are_exchanged_raise(memory, graph):
     plain = torch.func.functional_call(module, taken, tuple(streams()))
     sum(y.sum() for y in plain).backward()
     assert all(p.grad is not None for p in others.values())
+
+
+@pytest.mark.parametrize("memory", FRUGAL)
+@pytest.mark.parametrize("keep_last", [False, True])
+@pytest.mark.parametrize("backward_inside", [False, True])
+def test_parametrizations_that_are_cached(memory, keep_last, backward_inside):
+    """A weight that the first run, without a graph, puts there would have no gradient, also in the kept execution."""
+
+    def grads(mode):
+        torch.manual_seed(0)
+        pair = weight_norm(nn.Linear(4, 3)), weight_norm(nn.Linear(3, 4))
+        module = ReversibleSequence([pair] * 3, memory=mode, keep_last=keep_last).double()
+        inputs = [torch.randn(5, width, dtype=torch.float64) for width in (3, 4)]
+        with parametrize.cached():
+            loss = sum(y.square().sum() for y in module(*inputs))
+            if backward_inside:
+                loss.backward()
+        if not backward_inside:
+            loss.backward()
+        return [p.grad for p in module.parameters()]
+
+    torch.testing.assert_close(grads(memory), grads("plain"))
 
 
 class _Pooled(nn.Module):

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from .._compat import AnyBatchNorm, buffers_of, is_replica, version_of
+from .._compat import AnyBatchNorm, buffers_of, is_replica, uncached_parametrizations, version_of
 
 __all__ = ["MEMORY_MODES", "ReversibleSequence", "invert_couplings", "run_couplings"]
 
@@ -164,7 +164,7 @@ class _Sequence:
         self.modes = [module.training for module in modules]
         self.states = _RandomStates(2 * len(couplings), x.device)
         kind = x.device.type
-        # never cached: a cast made without a graph would be taken for one with a graph
+        # no cache, of casts or of parametrizations: what was made without a graph would be taken for one with a graph
         self.autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
         if _autocasts(x):
             dtype = torch.get_autocast_dtype(kind)
@@ -173,7 +173,7 @@ class _Sequence:
             self.autocast = partial(torch.autocast, kind, enabled=False)
 
     def _half(self, half: Half, source: torch.Tensor) -> torch.Tensor:
-        with self.autocast():
+        with self.autocast(), uncached_parametrizations():
             out = half(source)
         return _on_grid(out) if self.exact else out
 
@@ -261,9 +261,10 @@ def _apply(couplings: Couplings, module: nn.Module, x1: torch.Tensor, x2: torch.
 def _checkpointed(couplings: Couplings, module: nn.Module, x1: torch.Tensor, x2: torch.Tensor, exact: bool) -> Streams:
     again = _SecondRun(module)
     watch = _BufferWatch(again.modules)
+    execute = uncached_parametrizations()(_execute)  # the cache of the first run would be empty in the second, or full
     for f, g in couplings:
         x1, x2 = checkpoint(
-            _execute, f, g, x1, x2, exact, use_reentrant=False,
+            execute, f, g, x1, x2, exact, use_reentrant=False,
             context_fn=lambda: (nullcontext(), again),
         )  # fmt: skip
     watch.check()
