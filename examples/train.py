@@ -1,6 +1,6 @@
 """Train MADRNet, or any timm model, on all folds but one, and measure it on the images of that one.
 
-    python examples/train.py                                                        # drawn heads, a minute
+    python examples/train.py --model madrnet_test_resnet --epochs 20                # drawn heads, a minute
     accelerate launch examples/train.py --dataset hushem --data-dir DIR --fold 0    # HuSHeM
 
 The same as `madrnet train`, whose --help explains every option.

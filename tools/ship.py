@@ -64,6 +64,7 @@ def same_classes(shipment: "Shipment", target: Path) -> tuple[int, int]:
     """On how many of the training images the stored weights give the class that the full ones give, and of how many."""
     from madrnet_timm.data.sources import images_of, load
     from madrnet_timm.inference import Classifier
+    from madrnet_timm.morphology import measure
     from madrnet_timm.progress import progress
     from madrnet_timm.training.stored import cross_validated_config
 
@@ -71,9 +72,9 @@ def same_classes(shipment: "Shipment", target: Path) -> tuple[int, int]:
     records = load(config.dataset, config.data_dir, skip_unreadable=config.skip_unreadable)
     full, stored = Classifier(shipment.final or config.output), Classifier(target)
     images = progress(images_of(records), len(records), "comparing", "image", shown_from=100)
-    views = [full.prepare(image).view for image in images]
-    first, second = (classifier.probabilities(views).argmax(axis=1) for classifier in (full, stored))
-    return int((first == second).sum()), len(views)
+    prepared = [full.prepare(image, head=measure(image)) for image in images]
+    first, second = (classifier.answers(prepared).argmax(axis=1) for classifier in (full, stored))
+    return int((first == second).sum()), len(prepared)
 
 
 if __name__ == "__main__":

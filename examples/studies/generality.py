@@ -159,6 +159,8 @@ def main() -> None:
     if args.batch_size < 2:
         raise InputError(f"--batch-size {args.batch_size}: expected at least 2, for the batch norms' statistics")
     classifier = Classifier(args.model)
+    if classifier.folder.info.second_view is not None:
+        raise InputError(f"--model {args.model}: a model of two views; expected one of one view")
     records, labels = heads_of(args, classifier)
     images = tqdm(images_of(records), total=len(records), desc="images", disable=None)
     views = [classifier.prepare(image, head=measure(image)).view for image in images]

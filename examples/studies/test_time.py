@@ -8,7 +8,10 @@ a row per held-out image: seed, fold, file, label, prediction, probabilities.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,9 @@ from numpy.typing import NDArray
 from madrnet_timm.command import run_command
 
 from .held_out import predict_held_out
+
+if TYPE_CHECKING:
+    from madrnet_timm.inference.classifier import Prepared
 
 Image = NDArray[np.uint8]
 
@@ -39,6 +45,13 @@ def changed(view: Image) -> Iterator[Image]:
         yield cv2.warpAffine(view, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
+def changed_heads(head: "Prepared") -> "Iterator[Prepared]":
+    """What `changed` makes of a head, and of its second view where the model has one."""
+    seconds = repeat(None) if head.second is None else changed(head.second)
+    for view, second in zip(changed(head.view), seconds, strict=False):
+        yield replace(head, view=view, second=second)
+
+
 def probabilities(folder: Path, images: Iterable[Image], classes: Sequence[str]) -> NDArray[np.float64]:
     """The mean of what a model says of all views of images, ``(images, classes)``."""
     from madrnet_timm.inference import Classifier
@@ -46,8 +59,8 @@ def probabilities(folder: Path, images: Iterable[Image], classes: Sequence[str])
 
     classifier = Classifier(folder)
     order = [classifier.label_names.index(name) for name in classes]
-    views = [list(changed(classifier.prepare(image, head=measure(image)).view)) for image in images]
-    return np.mean([classifier.probabilities(each)[:, order] for each in zip(*views, strict=True)], axis=0)
+    heads = [list(changed_heads(classifier.prepare(image, head=measure(image)))) for image in images]
+    return np.mean([classifier.answers(each)[:, order] for each in zip(*heads, strict=True)], axis=0)
 
 
 def main() -> None:

@@ -23,14 +23,14 @@ from PIL import Image
 from madrnet_timm.data.crops import HeadCrop, cut_head
 from madrnet_timm.data.kinds import examine, kind_by_size
 from madrnet_timm.data.measuring import place_row
-from madrnet_timm.data.reading import read_image
+from madrnet_timm.data.pages import read_single
 from madrnet_timm.data.synthetic import SHAPES, draw_head
 from madrnet_timm.data.synthetic_field import FieldStyle, draw_field
 from madrnet_timm.errors import InputError
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.class_marks import class_marks
 from madrnet_timm.inference.classifier import FieldPrediction, Prediction
-from madrnet_timm.inference.counting import count_slides, doubts, normal_class, share_of
+from madrnet_timm.inference.counting import count_slides, doubts, normal_class, share_of, shows_no_head
 from madrnet_timm.inference.explain import attention_overlays
 from madrnet_timm.inference.field_images import field_overlay
 from madrnet_timm.inference.glossary import explain_word
@@ -83,7 +83,7 @@ def _scale(text: str) -> float | None:
         found = float(text.replace(",", "."))
     except ValueError:
         return None
-    return found if 0 < found < math.inf else None
+    return found if 1e-6 < found < 1e6 else None
 
 
 def _words(names: Any) -> str:
@@ -139,7 +139,7 @@ def one(file: str | None, scale: str) -> tuple[Any, ...]:
     um_per_px = _scale(scale)
     note = f"{UNKNOWN_SCALE}\n\n" if scale.strip() and um_per_px is None else ""
     try:
-        image = read_image(Path(file))
+        image = read_single(Path(file))
         kind = kind_by_size(image.shape[1], image.shape[0])
         found = None if kind == "field" else examine(image, um_per_px=um_per_px, name=Path(file).name)
         if not isinstance(found, HeadMorphology):
@@ -178,11 +178,13 @@ def _one_field(image: np.ndarray, field: FieldPrediction, note: str) -> tuple[An
 
 def _field_summary(rows: list[dict[str, Any]], field: FieldPrediction) -> str:
     """How many heads of each class, without those at the border."""
-    counted = [row for row in rows if row["counted"]]
+    inside = [row for row in rows if row["counted"]]
+    counted = [row for row in inside if not shows_no_head(row, info.no_head_class)]
     decided = [row for row in counted if not doubts(row)]
     classes = Counter(row["prediction"] for row in counted)
-    said = f"**{len(counted)} heads counted**, {len(rows) - len(counted)} at the border. "
-    said += ", ".join(f"{name} {classes[name]}" for name in classifier.label_names)
+    said = f"**{len(counted)} heads counted**, {len(rows) - len(inside)} at the border"
+    said += f", {len(inside) - len(counted)} {info.no_head_class}" if info.no_head_class is not None else ""
+    said += ". " + ", ".join(f"{name} {classes[name]}" for name in classifier.label_names if name != info.no_head_class)
     said += f"; {len(counted) - len(decided)} of them doubtful"
     if (share := share_of(decided, info.normal_class)) is not None:
         said += (
@@ -257,11 +259,15 @@ def many(files: list[str] | None, scale: str) -> tuple[Any, ...]:
     while len(made) > KEPT:  # long fetched
         shutil.rmtree(made.popleft(), ignore_errors=True)
     table, page, archive = folder / "results.csv", folder / "report.html", folder / "results.zip"
-    images = _copied(files, folder)
-    found = _found(images, folder, um_per_px)
-    write_results(table, found, classifier)
-    results = read_results(table)
-    write_report([results], page, classifier=classifier)
+    try:
+        images = _copied(files, folder)
+        found = _found(images, folder, um_per_px)
+        write_results(table, found, classifier)
+        results = read_results(table)
+        write_report([results], page, classifier=classifier)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     for image in images:  # what was dropped is not kept
         image.unlink()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
@@ -290,7 +296,7 @@ def _lines(found: Predicted) -> list[list[str]]:
     """A line for each head, each field without one, and each image that could not be read."""
     lines = [
         [
-            row["file"] if row["head"] is None else f"{row['file']}, head {row['head']}",
+            row["file"] + "".join(f", {what} {row[what]}" for what in ("page", "head") if row[what] is not None),
             *(("", "") if "no_head" in row["flags"] else (row["prediction"], f"{row['probability']:.3f}")),
             _doubts(row),
             "" if row["aspect_ratio"] is None else f"{row['aspect_ratio']:.2f}",

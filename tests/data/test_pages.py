@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from madrnet_timm.data.pages import kinds_of, pages_of, read_page
+from madrnet_timm.data.pages import kinds_of, pages_of, read_page, read_single
 from madrnet_timm.data.stated_scale import stated_scale
 from madrnet_timm.errors import InputError
 
@@ -99,6 +99,17 @@ def test_pages_of_which_none_is_whole_are_taken_as_they_are(tmp_path, caplog):
     (page,) = pages_of([tmp_path / "one.tif"])
     assert (page.number, page.size, page.stated.um_per_px) == (None, (80, 60), pytest.approx(0.1))
     assert "left out" not in caplog.text
+
+
+def test_a_single_page_is_not_the_smaller_copy_before_it(tmp_path):
+    small, whole = (Image.fromarray(image) for image in colours(2))
+    whole.encoderinfo = {"tiffinfo": {254: 0}}
+    small.save(tmp_path / "s.tif", save_all=True, append_images=[whole], tiffinfo={254: 1})
+    assert np.array_equal(read_single(tmp_path / "s.tif"), np.asarray(whole))
+    assert np.array_equal(read_single(whole), np.asarray(whole))
+    small.save(tmp_path / "two.tif", save_all=True, append_images=[whole])
+    with pytest.raises(InputError, match=r"two.tif: 2 pages; give one of them, as an array or as Pillow's image"):
+        read_single(tmp_path / "two.tif")
 
 
 def test_a_page_has_not_the_scale_of_a_smaller_copy(tmp_path):

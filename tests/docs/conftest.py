@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from madrnet_timm.data.synthetic import SHAPES, draw_head
+from madrnet_timm.data.synthetic_field import FieldStyle, draw_field
+from madrnet_timm.files import write_image
 
 from ..hub.loopback import WRITER, LoopbackHub
 from .pages import ROOT
@@ -27,6 +29,8 @@ def place(tmp_path_factory, hushem_dir, lite0_weights):
         (folder / slide).mkdir()
         for index in range(6):
             Image.fromarray(draw_head(SHAPES[index % 4], first + index).image).save(folder / slide / f"{index}.png")
+    field = draw_field(3, (900, 720), heads=8, style=FieldStyle("rose", 48.0))
+    write_image(folder / "slide1" / "field.png", field.image)
     with zipfile.ZipFile(folder / "HuSHeM.zip", "w") as archive:
         for path in hushem_dir.rglob("*.BMP"):
             archive.write(path, path.relative_to(hushem_dir))

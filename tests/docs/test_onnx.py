@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 from madrnet_timm.errors import InputError
+from madrnet_timm.evaluation.calibration import softmax, tempered
 from madrnet_timm.hub.model_folder import ModelFolder
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.export import export_onnx
@@ -29,7 +31,9 @@ def place(fresh_python, model_dir, crops, tmp_path_factory):  # noqa: F811
     pytest.importorskip("onnxruntime")
     folder = tmp_path_factory.mktemp("onnx")
     for command in commands("onnx"):
-        words = [{"runs/crops/model": model_dir, "slide1": crops}.get(word, word) for word in shlex.split(command)]
+        words = [
+            {"runs/crops/model": model_dir, "slide1-crops": crops}.get(word, word) for word in shlex.split(command)
+        ]
         run = fresh_python("-m", "madrnet_timm.cli", *words[1:], cwd=folder)
         assert run.returncode == (1 if "prepare" in words else 0), run.stderr  # two of the files are no crops
     assert "skipped" in run.stderr
@@ -47,6 +51,17 @@ def test_the_program_gives_what_predict_gives(place, model_dir, crops):  # noqa:
         assert row[1] == prediction.label
         assert float(row[2]) == pytest.approx(max(prediction.probabilities.values()), abs=2e-4)
         assert bool(row[3]) == prediction.abstain
+
+
+@pytest.mark.parametrize("temperature", [0.7, 3.0])
+def test_the_program_calibrates_sure_answers_as_predict_does(temperature):
+    """Of a model whose logits lie far apart: what is below `LOWEST` counts as that."""
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    logits = np.array([[18.0, 0.0, -3.0, 1.0]], dtype=np.float32)
+    calibrating = program[program.index("    powers = ") : program.index("    best = ")]
+    known = {"np": np, "logits": logits, "temperature": temperature}
+    exec(textwrap.dedent(calibrating), known)
+    assert known["probabilities"] == pytest.approx(tempered(softmax(logits), temperature)[0], abs=1e-6)
 
 
 def test_what_the_file_says_of_itself(place):

@@ -1,6 +1,7 @@
 """The Space, also in a real browser. Skipped without gradio, the browser's part without selenium or Chromium."""
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -11,10 +12,14 @@ import time
 import tomllib
 import urllib.request
 import zipfile
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.data.synthetic_field import FieldStyle, draw_field
@@ -148,6 +153,9 @@ def test_a_folder_gives_all_that_a_report_needs(model_dir, tmp_path, monkeypatch
     heads = [str(shutil.copy(drawn[1], tmp_path / f"head{number}.png")) for number in range(5)]
     with pytest.raises(app.gr.Error, match=r"heads would be .* µm long"):
         app.many(heads, "10")
+    assert not app.made[-1].exists()  # what was dropped is not kept
+    with pytest.raises(app.gr.Error, match="no number of micrometres"):
+        app.many(heads, "1e300")
     summary, shown, (archive, report), scale = app.many([*map(str, drawn), str(tmp_path / "broken.png")], "0,1")
     assert scale == "0,1"
     assert "without a head 1, copies 1" in summary
@@ -162,6 +170,42 @@ def test_a_folder_gives_all_that_a_report_needs(model_dir, tmp_path, monkeypatch
     assert write_report([results], tmp_path / "again.html") == []
     assert results.info.um_per_px == 0.1
     assert [row["file"] for row in results.rows] == ["a.png", "b.png", "copy.png", "blank.png"]
+
+
+def test_a_field_counts_alike_alone_and_in_a_folder(model_dir, tmp_path, monkeypatch):
+    """Also by a model with a class without a head, whose share counts none of these."""
+    path = tmp_path / "field.png"
+    Image.fromarray(draw_field(5, (900, 720), 9, style=FieldStyle("rose", 60.0)).image).save(path)
+    folder = shutil.copytree(model_dir, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    said = [list(one.probabilities.values()) for one in Classifier(folder).field(path)]
+    weights["classifier.bias"] -= torch.from_numpy(1.5 * np.log(said).mean(0)).float()  # of several classes, then
+    save_file(weights, folder / "model.safetensors")
+    classes = Counter(one.label for one in Classifier(folder).field(path).counted)
+    nothing, *others = sorted(classes, key="Normal".__eq__)
+    assert others
+    config = json.loads((folder / "config.json").read_text())
+    config["madrnet"] |= {"no_head_class": nothing}
+    config["madrnet"].pop("domain", None)  # so that drawn heads are without a doubt
+    (folder / "config.json").write_text(json.dumps(config))
+    app = load_app(folder, monkeypatch)
+    app.classifier.threshold = 0.0
+    said, of_a_folder = app.one(str(path), "")[7], app.many([str(path)], "")[0]
+    assert f"**{sum(classes[name] for name in others)} heads counted**, " in said
+    assert f", {classes[nothing]} {nothing}. " in said
+    assert f"{nothing} " not in said.partition(f" {nothing}. ")[2]
+    (interval,) = re.findall(r"95 % Wilson interval [\d.]+ to [\d.]+ %", said)
+    assert interval in of_a_folder
+
+
+def test_a_file_of_several_pages(model_dir, tmp_path, monkeypatch):
+    """The first tab takes one image; the second names the pages."""
+    app = load_app(model_dir, monkeypatch)
+    pages = [Image.fromarray(draw_head("Normal", number).image) for number in range(2)]
+    pages[0].save(tmp_path / "s.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(app.gr.Error, match=r"s.tif: 2 pages; give one of them"):
+        app.one(str(tmp_path / "s.tif"), "")
+    assert [row[0] for row in app.many([str(tmp_path / "s.tif")], "")[1]] == ["s.tif, page 1", "s.tif, page 2"]
 
 
 def test_what_the_space_installs_is_what_the_package_needs():

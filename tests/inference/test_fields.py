@@ -205,6 +205,8 @@ def test_python_gives_the_same(predicted, slide, classifier):
     assert empty.reason
     with pytest.raises(InputError, match="2 pages; give one of them"):
         classifier.field(slide / "stack.tif")
+    with pytest.raises(InputError, match="2 pages; give one of them"):
+        classifier([slide / "stack.tif"])
     with pytest.raises(InputError, match="expected a field of at least 300"):
         classifier.field(slide / "crop.png")
 

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from madrnet_timm.data.reading import pixel_sha256
+from madrnet_timm.data.synthetic import draw_head
 from madrnet_timm.errors import InputError
 from madrnet_timm.evaluation.calibration import tempered
 from madrnet_timm.evaluation.domain import outside_ranges
@@ -20,7 +21,7 @@ from madrnet_timm.hub.model_folder import ModelFolder
 from madrnet_timm.hub.model_info import ModelInfo
 from madrnet_timm.inference import Classifier
 from madrnet_timm.inference.decision import decision_rule
-from madrnet_timm.inference.explain import embed, title_of, tsne
+from madrnet_timm.inference.explain import attention_figure, attention_overlays, embed, title_of, tsne
 from madrnet_timm.inference.predict import predict_files
 from madrnet_timm.inference.results import read_results, write_results
 from madrnet_timm.morphology import measure
@@ -152,6 +153,11 @@ def test_parquet_and_onnx_give_the_same(madrnet, predicted, model_dir, crops, tm
         (["predict", "{crops}", "--model", "{model}", "--um-per-px", "10"], "did you mean 0.1?"),
         (["predict", "{crops}", "--model", "{model}", "--um-per-px", "inf"], "--um-per-px inf: expected micrometres"),
         (["measure", "{crops}", "--um-per-px", "nan"], "--um-per-px nan: expected micrometres"),
+        (["measure", "{crops}", "--um-per-px", "1e200"], "--um-per-px 1e+200: expected micrometres"),
+        (
+            ["predict", "{crops}", "--model", "{model}", "--um-per-px", "1e-300"],
+            "--um-per-px 1e-300: expected micrometres",
+        ),
         (["measure", "{crops}", "--um-per-px", "10"], "did you mean 0.1?"),
         (["measure", "{crops}", "--overlay", "{crops}"], "--overlay {crops}: lies in {crops}, so what is written"),
         (
@@ -235,6 +241,21 @@ def test_explain_says_what_is_to_be_doubted(model_dir, crops):
     )
     (blank,) = Classifier(model_dir)([np.full((131, 131, 3), 200, np.uint8)])
     assert title_of(blank) == "no head, so no class"
+
+
+@pytest.mark.parametrize("lines", [1, 3])
+def test_explain_cuts_no_title(model_dir, lines, tmp_path):
+    """The first rows of the figure are its margin, also where reasons for doubt stand below the class."""
+    classifier = Classifier(model_dir, threshold=0)
+    prepared = [classifier.prepare(draw_head("Normal", 1).image)]
+    (found,) = classifier.predict(prepared)
+    found = replace(found, abstain=lines == 3, out_of_domain=("hue",) if lines == 3 else ())
+    assert title_of(found).count("\n") == lines - 1
+    attention_figure(prepared, [found], attention_overlays(classifier, prepared), tmp_path / "f.png")
+    dark = (np.asarray(Image.open(tmp_path / "f.png").convert("L")) < 128).any(axis=1)
+    above = np.flatnonzero(dark)[0]
+    assert above > 3
+    assert dark[above : above + 15 * lines].any()
 
 
 def test_explain_draws_the_stages(madrnet, model_dir, crops, tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 from html.parser import HTMLParser
@@ -338,6 +339,8 @@ def test_what_a_person_says_of_the_sample_and_of_its_heads(verb, table, results,
     run = verb("report", table, "--output", page, *options, "--reviewed", corrected)
     assert (run.returncode, run.stderr) == (0, "")
     text = Page(page).text
+    command = shlex.join(["madrnet", "report", *map(str, (table, "--output", page, *options, "--reviewed", corrected))])
+    assert f"give the file to {command} --reviewed FILE" in text
     assert "Sample 17/2026 <b> Slide A Stain Diff-Quik Operator A. B. Microscope CX43 Date of the report 20" in text
     assert "A person checked 2 heads, gave 1 another class and struck out 1" in text
     assert "Person and machine agree on 0 of 1 heads" in text

@@ -96,6 +96,13 @@ def test_corrections_belong_to_the_heads_of_a_table(tmp_path):
     write_csv(tmp_path / "table.csv", first.rows)
     with pytest.raises(InputError, match=r"table.csv: has no column table; expected the file that the report's page"):
         read_reviews([tmp_path / "table.csv"], [first])
+    (tmp_path / "empty.csv").write_text(f"{','.join(COLUMNS)}\n")
+    (tmp_path / "notes.txt").write_text("x\n")
+    for name in ("empty.csv", "notes.txt"):
+        with pytest.raises(
+            InputError, match=rf"{name}: holds no heads; expected the file that the report's page saved"
+        ):
+            read_reviews([tmp_path / name], [first])
     for change, message in (
         (("Abnormal", "Fine"), r"line 2: person 'Fine'; expected one of Normal, Abnormal, Debris"),
         ((",1,f.png", ",9,f.png"), r"line 2: row '9'; expected a number from 1 to 2"),

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from examples.studies.test_time import CHANGES, changed, changed_heads, probabilities
 from madrnet_timm import cli
 from madrnet_timm.data.pipelines import prepare
 from madrnet_timm.data.synthetic import draw_head
@@ -43,6 +45,26 @@ def by_hand(folder, images, change=lambda view: view):
             powers = np.exp(model(torch.from_numpy(x).float()).double().numpy())
         shares.append(powers / powers.sum(1, keepdims=True))
     return sum(shares) / 2
+
+
+def test_studies_ask_about_both_views(both_dir, images, example, tmp_path):
+    """`test_time` changes both; `generality`, which asks about one, says so."""
+    prepared = Classifier(both_dir).prepare(images[0])
+    found = list(changed_heads(prepared))
+    assert len(found) == 2 + len(CHANGES)
+    for one, view, second in zip(found, changed(prepared.view), changed(prepared.second), strict=True):
+        assert np.array_equal(one.view, view)
+        assert np.array_equal(one.second, second)
+    (alone,) = {one.second for one in changed_heads(replace(prepared, second=None))}
+    assert alone is None
+    expected = [by_hand(both_dir, images[:1], change) for change in (np.asarray, lambda view: view[:, ::-1])]
+    names = Classifier(both_dir).label_names
+    assert Classifier(both_dir).answers(found[:2]) == pytest.approx(np.concatenate(expected), abs=1e-5)
+    assert probabilities(both_dir, images, names).shape == (3, 4)
+    (tmp_path / "Normal").mkdir()
+    run = example("studies/generality.py", "--model", both_dir, "--dataset", "folder", "--data-dir", tmp_path)
+    assert run.returncode == 2
+    assert "a model of two views; expected one of one view" in run.stderr
 
 
 def test_a_prediction_is_the_calibrated_mean_of_both(both_dir, model_dir, images):

@@ -144,6 +144,8 @@ def test_resume_of_the_command(madrnet, crops, model_dir, tmp_path):
     skipped = [line for line in run.stderr.splitlines() if line.startswith("skipped: ")]
     assert skipped == [line for line in again.stderr.splitlines() if line.startswith("skipped: ")] != []
     assert [(path.name, path.stat().st_mtime_ns) for path in sorted(tmp_path.iterdir())] == before
+    other = madrnet(*args, "--threshold", "0.9")
+    assert "r.csv: made of other images or with other options, or changed since; starting anew" in other.stderr
     (tmp_path / "r.csv.part").write_text('{"the model": "another"}\n')
     run = madrnet(*args)
     assert run.returncode == 2

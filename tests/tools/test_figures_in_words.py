@@ -224,6 +224,7 @@ def test_another_stain():
     assert all(a > b for a, b in zip(first[:3], second[:3], strict=True))
     ahead = [b - a for a, b in zip(first[3:], second[3:], strict=True)]
     assert f"the frozen backbone is {min(ahead):.0f} to {max(ahead):.0f} points ahead" in text
+
     def on_the_same_draws(name, way):
         return [cell.split(" ± ")[0] for cell in row(f"few-labels {name} accuracy trained", way)[2:]]
 

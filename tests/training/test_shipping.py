@@ -12,7 +12,7 @@ import timm
 import torch
 import yaml
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from madrnet_timm.data.reading import images_below
 from madrnet_timm.errors import InputError
@@ -32,6 +32,7 @@ from madrnet_timm.training.run_folder import RunFolder
 from madrnet_timm.training.shipping import MODELS, Shipment, promise_anew, promises, ship, write_entry
 from madrnet_timm.training.stored import cross_validated_config
 from madrnet_timm.training.training_command import training_command
+from tools.ship import same_classes
 
 from .conftest import write_heads
 
@@ -344,3 +345,25 @@ def test_promises_rest_on_outlined_heads_of_cells_that_were_held_out_alone():
     assert calibration.images == counted.sum()
     assert calibration.temperature == calibrate(p[counted], labels[counted], groups[counted]).temperature
     assert promises([row | {"aspect_ratio": ""} for row in rows], ["a", "b"]) == (None, None)
+
+
+def test_the_stored_weights_are_compared_by_the_model_s_class(shipped, tmp_path):
+    """Which a model of two views has from both."""
+    images = images_below(shipped / "heads")
+    full, stored = (shutil.copytree(shipped / "hub" / NAME, tmp_path / name) for name in ("full", "stored"))
+    weights, classifier = load_file(full / "model.safetensors"), Classifier(full)
+    with torch.inference_mode():  # after so short a training all images would be of one class
+        weights["classifier.bias"] -= classifier.model(classifier.tensors(images)).mean(0)
+    save_file(weights, full / "model.safetensors")
+
+    def same():
+        one, other = ([prediction.label for prediction in Classifier(folder)(images)] for folder in (full, stored))
+        return sum(a == b for a, b in zip(one, other, strict=True))
+
+    by_one_view = same()
+    for folder in (full, stored):
+        config = json.loads((folder / "config.json").read_text())
+        config["madrnet"] |= {"mixed_views": True, "second_view": "raw"}
+        (folder / "config.json").write_text(json.dumps(config))
+    assert same() != by_one_view
+    assert same_classes(Shipment(shipped / "cv", NAME, tmp_path, final=full), stored) == (same(), len(images))

@@ -1,7 +1,6 @@
 """Options that several verbs share, and how they report what they skipped."""
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -158,9 +157,9 @@ def number(text: str) -> float:
 
 
 def check_scale(um_per_px: float | None) -> None:
-    """Raise `InputError` for a scale that is none."""
-    if um_per_px is not None and not 0 < um_per_px < math.inf:
-        raise InputError(f"--um-per-px {um_per_px:g}: expected micrometres per pixel, more than 0, such as 0.1")
+    """Raise `InputError` for a scale that no image can have."""
+    if um_per_px is not None and not 1e-6 < um_per_px < 1e6:
+        raise InputError(f"--um-per-px {um_per_px:g}: expected micrometres per pixel, such as 0.1")
 
 
 def say_found(given: Sequence[str], paths: Sequence[Path], pages: int = 0, kinds: str = "") -> None:

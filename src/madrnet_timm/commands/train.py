@@ -19,7 +19,7 @@ timm.create_model("local-dir:...") after `import madrnet_timm`.
 """
 _EXAMPLES = """\
 examples:
-  madrnet train    # drawn heads, a minute
+  madrnet train --model madrnet_test_resnet --epochs 20    # drawn heads, a minute
   madrnet train --data-dir my_crops --model madrnet_resnet18 --pretrained-backbone
   accelerate launch -m madrnet_timm.commands.train --data-dir HuSHeM --fold 0
 """

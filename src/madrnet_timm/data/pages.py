@@ -18,10 +18,10 @@ from ..errors import InputError
 from ..morphology.field import LEAST_SIDE
 from ..progress import progress
 from .kinds import kind_by_size
-from .reading import formats, read_image, shown
+from .reading import ImageLike, formats, read_image, shown
 from .stated_scale import StatedScale, stated_scale
 
-__all__ = ["Page", "kinds_of", "page_name", "pages_of", "read_page"]
+__all__ = ["Page", "kinds_of", "page_name", "pages_of", "read_page", "read_single", "single_page"]
 
 _NEARLY_FIELD = 250  # px of the longer side, from which on a person may take a crop for a field
 _WHY_CROPS = f" (a field has at least {LEAST_SIDE} pixels each way)"
@@ -147,6 +147,27 @@ def read_page(page: Page, crop: bool = False) -> NDArray[np.uint8]:
         reason = str(error).split(" <")[0] or type(error).__name__
         raise InputError(f"{page}: can't read it as an image ({reason}); replace or remove the file") from None
     return read_image(image, str(page), crop)
+
+
+def single_page(path: str | Path) -> Page:
+    """The page of a file that has one alone, see `pages_of`.
+
+    Raises:
+        InputError: It has several.
+    """
+    page, *more = pages_of([Path(path)])
+    if more:
+        raise InputError(f"{page.path}: {1 + len(more)} pages; give one of them, as an array or as Pillow's image")
+    return page
+
+
+def read_single(image: ImageLike, crop: bool = False) -> NDArray[np.uint8]:
+    """What `read_image` reads, but no file of several pages.
+
+    Raises:
+        InputError: See `read_image` and `single_page`.
+    """
+    return read_page(single_page(image), crop) if isinstance(image, str | Path) else read_image(image, crop=crop)
 
 
 def _stack(path: Path) -> Image.Image:

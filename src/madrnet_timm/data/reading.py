@@ -196,7 +196,7 @@ def check_crop(width: int, height: int, name: str) -> None:
         raise InputError(
             f"{name}: {width}×{height} pixels look like a whole field of view; expected the crop of a single head, at "
             f"most {LARGEST_CROP} pixels wide; `madrnet predict` without --input crop and `Classifier.field` find the "
-            "heads of a field"
+            "heads of a field, `madrnet predict --crops DIR` cuts them out"
         )
 
 

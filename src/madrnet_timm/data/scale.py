@@ -14,8 +14,8 @@ from ..morphology import FieldSearch, HeadMorphology, HeadRanges
 from ..morphology.scale import HUMAN_LENGTHS
 from ..progress import progress
 from .kinds import examine, kind_by_size, search
-from .pages import Page, pages_of, read_page
-from .reading import ImageLike, read_image
+from .pages import Page, read_page, read_single, single_page
+from .reading import ImageLike
 
 __all__ = ["SearchedField", "SlideScale", "searched_field"]
 
@@ -260,13 +260,11 @@ def searched_field(image: ImageLike, um_per_px: float | None = None) -> Searched
         InputError: It can't be read, is smaller than 300 pixels a side, or has several pages; or by the scale given its
             heads, five or more, would not be 2 to 12 µm long.
     """
-    page = pages_of([Path(image)]) if isinstance(image, str | Path) else []
-    if len(page) > 1:
-        raise InputError(f"{page[0].path}: {len(page)} pages; give one of them, as an array or as Pillow's image")
-    name = str(page[0]) if page else "image"
-    pixels = read_image(image, name)
+    page = single_page(image) if isinstance(image, str | Path) else None
+    name = "image" if page is None else str(page)
+    pixels = read_single(image)
     found = search(pixels, None, name)
-    seen = page[0] if page else Page(Path(name), size=(pixels.shape[1], pixels.shape[0]))
+    seen = page or Page(Path(name), size=(pixels.shape[1], pixels.shape[0]))
     slide = SlideScale(um_per_px)
     candidate = _candidate(seen, um_per_px)
     if candidate is not None:  # as of a slide; without one a field alone is its own scale

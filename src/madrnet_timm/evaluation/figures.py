@@ -8,21 +8,29 @@ import numpy as np
 __all__ = ["confusion_matrix_figure", "learning_curves_figure", "mean_curves_figure"]
 
 
+def _marker(epochs: Sequence[float]) -> str | None:
+    """For a single epoch, which makes no line."""
+    return "o" if len(epochs) == 1 else None
+
+
 def learning_curves_figure(history: Sequence[Mapping[str, float]], path: Path) -> None:
     """Loss parts and held-out accuracy and F1 over the epochs, as a PNG file."""
     from matplotlib.figure import Figure
 
     epochs = [row["epoch"] for row in history]
+    marker = _marker(epochs)
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for key in history[0]:
         if key == "loss" or key.startswith("loss_"):
             name = key.removeprefix("loss_").replace("_", " ") if key != "loss" else "total"
-            left.plot(epochs, [row[key] for row in history], label=name, linewidth=2 if key == "loss" else 1)
+            left.plot(
+                epochs, [row[key] for row in history], label=name, marker=marker, linewidth=2 if key == "loss" else 1
+            )
     left.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
     left.legend(frameon=False)
     for key in ("accuracy", "f1"):
-        right.plot(epochs, [row[key] for row in history], label="F1 (macro)" if key == "f1" else key)
+        right.plot(epochs, [row[key] for row in history], label="F1 (macro)" if key == "f1" else key, marker=marker)
     right.set(xlabel="epoch", ylabel="held-out fold", ylim=(0, 1.02))
     right.legend(frameon=False, loc="lower right")
     for axes in (left, right):
@@ -42,7 +50,8 @@ def mean_curves_figure(histories: Sequence[Sequence[Mapping[str, float]]], path:
         values = np.array([[row[key] for row in history] for history in histories])
         epochs = [row["epoch"] for row in histories[0]]
         axes.plot(epochs, values.T, color="C0", alpha=0.3, linewidth=0.8)
-        axes.plot(epochs, values.mean(axis=0), color="C0", linewidth=2, label=f"mean of {len(histories)} folds")
+        label, marker = f"mean of {len(histories)} folds", _marker(epochs)
+        axes.plot(epochs, values.mean(axis=0), color="C0", linewidth=2, marker=marker, label=label)
         axes.set(xlabel="epoch", ylabel=title, ylim=(0, 1.02 if key == "accuracy" else None))
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)

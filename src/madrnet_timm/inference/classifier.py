@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ..data.crops import cut_head
 from ..data.domain import domain_features
 from ..data.kinds import head_of_crop
-from ..data.reading import ImageLike, read_image
+from ..data.pages import read_single
+from ..data.reading import ImageLike
 from ..data.scale import searched_field
 from ..errors import InputError
 from ..evaluation.calibration import softmax, tempered
@@ -192,7 +193,7 @@ class Classifier:
         Raises:
             InputError: See `prepare` and `read_image`.
         """
-        return torch.from_numpy(self.normalized([self.prepare(read_image(image, crop=True)).view for image in images]))
+        return torch.from_numpy(self.normalized([self.prepare(read_single(image, crop=True)).view for image in images]))
 
     def probabilities(self, views: Sequence[NDArray[np.uint8]], batch_size: int = 32) -> NDArray[np.float64]:
         """The network's own probabilities ``(images, classes)`` for single views, not calibrated."""
@@ -262,10 +263,10 @@ class Classifier:
         """Classify crops of heads in any form: paths, files' bytes, Pillow images or arrays, see `read_image`.
 
         Raises:
-            InputError: An image that can't be read, or is a field of view: see `field`.
+            InputError: An image that can't be read, or is a field of view: see `field`; or a file of several pages.
         """
         if isinstance(images, str | Path):
             raise InputError(f"{images}: expected a list of images; write [{str(images)!r}]")
-        prepared = [self.prepare(read_image(image, crop=True), um_per_px) for image in images]
+        prepared = [self.prepare(read_single(image, crop=True), um_per_px) for image in images]
         batches = (prepared[start : start + batch_size] for start in range(0, len(prepared), batch_size))
         return [prediction for batch in batches for prediction in self.predict(batch)]

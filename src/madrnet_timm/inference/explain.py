@@ -85,8 +85,8 @@ def attention_figure(
         fontsize=8,
         color="gray",
     )
-    with replacing(path) as beside:
-        figure.savefig(beside, dpi=110, format="png")
+    with replacing(path) as beside:  # tight: the layout cuts titles of several lines
+        figure.savefig(beside, dpi=110, format="png", bbox_inches="tight", pad_inches=0.05)
 
 
 @torch.inference_mode()

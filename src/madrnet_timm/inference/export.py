@@ -77,7 +77,7 @@ def _metadata(folder: ModelFolder, probabilities: bool) -> dict[str, str]:
         **{key: json.dumps(config[key]) for key in ("input_size", "mean", "std", "crop_pct", "interpolation")},
         "output": (
             "probabilities, calibrated by the temperature" if probabilities else
-            "logits; probabilities are softmax(logits / temperature)"
+            "logits; probabilities are softmax(logits / temperature), where those below 1e-7 before it count as 1e-7"
         ),
         "temperature": json.dumps(1.0 if calibration is None else calibration.temperature),
         "threshold": json.dumps(folder.info.threshold),

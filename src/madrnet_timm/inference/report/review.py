@@ -125,8 +125,10 @@ def read_reviews(paths: Sequence[Path], slides: Sequence[Results]) -> list[Revie
     for path in paths:
         if not path.is_file():
             raise InputError(f"--reviewed {path}: no such file; expected the one that the report's page saved")
-        digest = sha256_of(path)
-        for line, cells in enumerate(read_csv(path), 2):
+        digest, rows = sha256_of(path), read_csv(path)
+        if not rows:
+            raise InputError(f"{path}: holds no heads; expected the file that the report's page saved")
+        for line, cells in enumerate(rows, 2):
             if missing := [name for name in COLUMNS if name not in cells]:
                 raise InputError(f"{path}: has no column {missing[0]}; expected the file that the report's page saved")
             if cells["table"] not in tables:
