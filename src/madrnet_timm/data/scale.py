@@ -14,8 +14,8 @@ from ..morphology import FieldSearch, HeadMorphology, HeadRanges
 from ..morphology.scale import HUMAN_LENGTHS
 from ..progress import progress
 from .kinds import examine, kind_by_size, search
-from .pages import Page, read_page, read_single, single_page
-from .reading import ImageLike
+from .pages import Page, read_page, single_page
+from .reading import ImageLike, read_image
 
 __all__ = ["SearchedField", "SlideScale", "searched_field"]
 
@@ -262,7 +262,7 @@ def searched_field(image: ImageLike, um_per_px: float | None = None) -> Searched
     """
     page = single_page(image) if isinstance(image, str | Path) else None
     name = "image" if page is None else str(page)
-    pixels = read_single(image)
+    pixels = read_image(image, name) if page is None else read_page(page)
     found = search(pixels, None, name)
     seen = page or Page(Path(name), size=(pixels.shape[1], pixels.shape[0]))
     slide = SlideScale(um_per_px)

@@ -191,7 +191,7 @@ class Classifier:
         """Images as the network sees them, ``(images, 3, size, size)`` float32, normalised.
 
         Raises:
-            InputError: See `prepare` and `read_image`.
+            InputError: See `prepare` and `read_single`.
         """
         return torch.from_numpy(self.normalized([self.prepare(read_single(image, crop=True)).view for image in images]))
 
