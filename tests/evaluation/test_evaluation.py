@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import stats
 
 from madrnet_timm.evaluation.calibration import expected_calibration_error
-from madrnet_timm.evaluation.figures import confusion_matrix_figure, learning_curves_figure
+from madrnet_timm.evaluation.figures import confusion_matrix_figure, learning_curves_figure, mean_curves_figure
 from madrnet_timm.evaluation.intervals import t_interval, wilson_interval
 from madrnet_timm.evaluation.metrics import ClassificationMetrics, classification_metrics, with_probabilities
 from madrnet_timm.evaluation.results import ClassMetrics
@@ -97,3 +97,14 @@ def test_figures_are_png_files(tmp_path):
     for name in ("curves.png", "matrix.png"):
         with Image.open(tmp_path / name) as image:
             assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 20
+
+
+def test_curves_of_one_epoch_are_points(tmp_path):
+    """A line through one point would be nothing."""
+    history = [{"epoch": 1, "loss": 1.2, "accuracy": 0.6, "f1": 0.3}]
+    learning_curves_figure(history, tmp_path / "one.png")
+    mean_curves_figure([history, history], tmp_path / "mean.png")
+    for name in ("one.png", "mean.png"):
+        image = np.asarray(Image.open(tmp_path / name).convert("RGB")).astype(int)
+        inside = image[: 2 * len(image) // 3, 2 * image.shape[1] // 3 : 5 * image.shape[1] // 6]  # beside the legend
+        assert (np.ptp(inside, axis=2) > 60).sum() > 20, name

@@ -166,7 +166,7 @@ def test_a_finished_run_given_again_stays_what_it_is(run, tmp_path, train_comman
     assert written(again) == written(folder)
 
 
-def test_killed_before_its_checkpoint_is_removed(run, tmp_path, train_command):
+def test_killed_before_its_checkpoint_is_removed(run, tmp_path, train_command, capsys):
     folder, _, args = run
     other = tmp_path / "other"
     args = [other if a == folder else a for a in args]
@@ -177,6 +177,7 @@ def test_killed_before_its_checkpoint_is_removed(run, tmp_path, train_command):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RunFolder, "remove_checkpoint", killed)
         assert train_command(*args) == 130
+    assert f"{other}: go on with the same command and --resume\n" in capsys.readouterr().err
     assert (other / "checkpoint").is_dir()
     assert train_command(*args, "--resume") == 0
     assert not (other / "checkpoint").exists()

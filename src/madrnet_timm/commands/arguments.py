@@ -3,7 +3,8 @@
 import argparse
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,6 +29,7 @@ __all__ = [
     "report_skipped",
     "say_found",
     "say_no_table",
+    "saying_how_to_go_on",
 ]
 
 MODEL_HELP = (
@@ -160,6 +162,17 @@ def check_scale(um_per_px: float | None) -> None:
     """Raise `InputError` for a scale that no image can have."""
     if um_per_px is not None and not 1e-6 < um_per_px < 1e6:
         raise InputError(f"--um-per-px {um_per_px:g}: expected micrometres per pixel, such as 0.1")
+
+
+@contextmanager
+def saying_how_to_go_on(output: Path, how: str) -> Iterator[None]:
+    """Where the training in it is interrupted, say how to continue it, if there is a run below ``output``."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if any(output.glob("**/config.yaml")):
+            print(f"\n{output}: go on with {how}", file=sys.stderr)
+        raise
 
 
 def say_found(given: Sequence[str], paths: Sequence[Path], pages: int = 0, kinds: str = "") -> None:

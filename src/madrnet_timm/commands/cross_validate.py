@@ -7,7 +7,7 @@ from madrnet_command import VERBS
 
 from ..cli import run_verb
 from ..command import check_extra
-from .arguments import add_training_seeds
+from .arguments import add_training_seeds, saying_how_to_go_on
 from .training_arguments import add_arguments, from_arguments
 
 __all__ = ["add_parser"]
@@ -48,7 +48,9 @@ def _cross_validate(args: argparse.Namespace) -> int:
 
     from ..training.cross_validation import cross_validate
 
-    table = cross_validate(from_arguments(args), sorted(set(args.seeds)))
+    config = from_arguments(args)
+    with saying_how_to_go_on(config.output, "the same command"):
+        table = cross_validate(config, sorted(set(args.seeds)))
     PartialState().print(table)  # by the first process alone
     return 0
 

@@ -8,7 +8,7 @@ from madrnet_command import VERBS
 
 from ..cli import run_verb
 from ..command import check_extra
-from .arguments import add_refused, add_training_seeds
+from .arguments import add_refused, add_training_seeds, saying_how_to_go_on
 from .training_arguments import add_arguments, from_arguments
 
 __all__ = ["add_parser"]
@@ -45,7 +45,9 @@ def _distill(args: argparse.Namespace) -> int:
     def show(text: str) -> None:  # by the first process alone, which is known once a training has set Accelerate up
         PartialState().print(text)
 
-    alone, distilled = distill(from_arguments(args), args.teacher, sorted(set(args.seeds)), show)
+    config = from_arguments(args)
+    with saying_how_to_go_on(config.output, "the same command"):
+        alone, distilled = distill(config, args.teacher, sorted(set(args.seeds)), show)
     found = compare_runs(alone, distilled)
     show(
         f"gain, points: {found} (corrected 95 % t interval over folds; noise: it contains 0, or the p that follows is "

@@ -7,6 +7,7 @@ from typing import Any
 from madrnet_command import VERBS
 
 from ..command import check_extra
+from .arguments import saying_how_to_go_on
 
 __all__ = ["add_parser"]
 
@@ -32,5 +33,6 @@ def _quickstart(args: argparse.Namespace) -> int:
     check_extra("train")
     from ..quickstart import quickstart
 
-    quickstart(args.output, args.epochs)
+    with saying_how_to_go_on(args.output, "the same command"):
+        quickstart(args.output, args.epochs)
     return 0

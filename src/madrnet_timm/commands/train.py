@@ -7,6 +7,7 @@ from madrnet_command import VERBS
 
 from ..cli import run_verb
 from ..command import check_extra
+from .arguments import saying_how_to_go_on
 from .training_arguments import add_arguments, from_arguments
 
 __all__ = ["add_parser"]
@@ -65,11 +66,14 @@ def _train(args: argparse.Namespace) -> int:
     from ..training.train import train, train_on_all
 
     config = from_arguments(args, teachers=tuple(args.teachers))
+    going_on = saying_how_to_go_on(config.output, "the same command and --resume")
     if config.fold is None:
-        train_on_all(config)
+        with going_on:
+            train_on_all(config)
         PartialState().print(f"trained on every image; nothing was measured; {config.output}")
         return 0
-    metrics = train(config)
+    with going_on:
+        metrics = train(config)
     show = PartialState().print  # by the first process alone, which is known once the training has set Accelerate up
     controls = ", ".join(f"{name} {value:.3f}" for name, value in metrics.controls.items())
     show(f"fold {config.fold}: accuracy {metrics.accuracy:.3f}, F1 {metrics.f1:.3f}; {config.output}")
