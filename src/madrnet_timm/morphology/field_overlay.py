@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..opencv import cv2
 
-__all__ = ["HeadMark", "LegendEntry", "draw_field_overlay"]
+__all__ = ["HeadMark", "LegendEntry", "draw_field_overlay", "free_place"]
 
 _SHIFT = 4
 _LEAST_TEXT = 15  # px
@@ -103,8 +103,22 @@ def _plate(
 ) -> None:
     """The text of a mark, at the first place around its head that nothing takes; ``taken`` grows by it."""
     left, top, right, bottom = pen.textbbox((0, 0), mark.text, font=font)
-    width, height = round(right - left) + 8, round(bottom - top) + 6
-    x0, y0, x1, y1 = mark.box
+    least = free_place(mark.box, (round(right - left) + 8, round(bottom - top) + 6), taken, size)
+    pen.rectangle((least[0], least[1], least[2] - 1, least[3] - 1), fill=mark.colour, outline=_WHITE)
+    pen.text((least[0] + 4 - left, least[1] + 3 - top), mark.text, fill=_WHITE, font=font)
+    taken.append(least)
+
+
+def free_place(box: Box, text: tuple[int, int], taken: Sequence[Box], size: tuple[int, int]) -> Box:
+    """Where around a head a text has least of what is taken under it.
+
+    Args:
+        box: Of the head.
+        text: Width and height of the text.
+        taken: By other heads, whose boxes are among them, and by other texts.
+        size: Width and height of the image.
+    """
+    (x0, y0, x1, y1), (width, height) = box, text
     middle_x, middle_y = (x0 + x1 - width) // 2, (y0 + y1 - height) // 2
     places = [
         (x1 + 2, y0 - height // 2), (x0 - width - 2, y0 - height // 2), (x1 + 2, y1 - height // 2),
@@ -112,12 +126,9 @@ def _plate(
         (x1 + 3, middle_y), (x0 - width - 3, middle_y),
     ]  # fmt: skip
     boxes = [(x, y, x + width, y + height) for x, y in places]
-    inside = [box for box in boxes if box[0] >= 0 and box[1] >= 0 and box[2] <= size[0] and box[3] <= size[1]]
-    others = [box for box in taken if box != mark.box]
-    least = min(inside or boxes[:1], key=lambda box: sum(_overlap(box, other) for other in others))
-    pen.rectangle((least[0], least[1], least[2] - 1, least[3] - 1), fill=mark.colour, outline=_WHITE)
-    pen.text((least[0] + 4 - left, least[1] + 3 - top), mark.text, fill=_WHITE, font=font)
-    taken.append(least)
+    inside = [one for one in boxes if one[0] >= 0 and one[1] >= 0 and one[2] <= size[0] and one[3] <= size[1]]
+    others = [other for other in taken if other != box]
+    return min(inside or boxes[:1], key=lambda one: sum(_overlap(one, other) for other in others))
 
 
 def _overlap(one: Box, other: Box) -> int:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...errors import InputError
+from ...morphology.field_overlay import free_place
 from ...progress import progress
 from ..counting import HeadCount, Row
 from ..field_record import FieldRecord
@@ -24,6 +25,8 @@ _FIELD_SIDES = ((40, 1000), (80, 800), (_MOST_FIELDS, 600))
 """Longest side in px of the fields' images where there are up to so many of them, for a page of less than 15 MB."""
 
 _QUALITY = 75
+_BOX = ("x0", "y0", "x1", "y1")
+_LETTER = 0.62  # width of a bold letter or digit, of the size of the font
 
 _Place = tuple[str, int | None]  # file and page
 
@@ -62,6 +65,24 @@ class FieldView:
     heads: list[Row]
     border: list[Row]
     missing: str = ""
+
+    @property
+    def font_size(self) -> int:
+        """Of the texts on the image, in its pixels."""
+        return max(round(self.record.width / 45), 12)
+
+    @property
+    def texts(self) -> dict[int, tuple[int, int]]:
+        """Left end and base line of the text at each head, by the row's number: where least is under it."""
+        rows = [row for row in self.heads + self.border if None not in (row[name] for name in _BOX)]
+        boxes = [(row["x0"], row["y0"], row["x1"], row["y1"]) for row in rows]
+        taken, out = list(boxes), {}
+        for row, box in zip(rows, boxes, strict=True):
+            width = round(_LETTER * self.font_size * len(f"{row['head']} W"))
+            place = free_place(box, (width, self.font_size), taken, (self.record.width, self.record.height))
+            taken.append(place)
+            out[row["number"]] = place[0], place[3] - self.font_size // 6
+        return out
 
 
 def _address(image: NDArray[np.uint8], side: int) -> str:
