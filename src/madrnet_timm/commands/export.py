@@ -1,7 +1,6 @@
 """``madrnet export``: a model as ONNX."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,6 @@ def _export(args: argparse.Namespace) -> int:
         raise InputError(f"--output {args.output}: expected a name that ends in .onnx")
     check_output(args.output)
     folder = ModelFolder(find_model(args.model))
-    print(f"exporting {args.model}, and comparing with PyTorch", file=sys.stderr, flush=True)
     difference = export_onnx(folder, args.output, args.probabilities)
     what = "logits"
     if args.probabilities:

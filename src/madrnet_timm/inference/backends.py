@@ -3,7 +3,6 @@
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
@@ -80,7 +79,6 @@ def _onnx_backend(folder: ModelFolder) -> Backend:
     path = _cached_path(folder)
     session = _cached_session(path)
     if session is None:
-        print("exporting the model to ONNX; the next time it is there", file=sys.stderr, flush=True)
         # beside nothing that is kept: a cache that is full or can't be written must not end the run
         with tempfile.TemporaryDirectory() as elsewhere:
             made = Path(elsewhere) / path.name
