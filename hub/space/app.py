@@ -23,7 +23,7 @@ from PIL import Image
 from madrnet_timm.data.crops import HeadCrop, cut_head
 from madrnet_timm.data.kinds import examine, kind_by_size
 from madrnet_timm.data.measuring import place_row
-from madrnet_timm.data.pages import read_single
+from madrnet_timm.data.pages import Page, read_single
 from madrnet_timm.data.synthetic import SHAPES, draw_head
 from madrnet_timm.data.synthetic_field import FieldStyle, draw_field
 from madrnet_timm.errors import InputError
@@ -285,7 +285,7 @@ def _found(images: list[Path], folder: Path, um_per_px: float | None) -> Predict
     found.skipped = [why.replace(f"{folder}{os.sep}", "") for why in found.skipped]
     found.fields = [replace(field, file=Path(field.file).name) for field in found.fields]
     if not found.rows:
-        reasons = [*found.skipped, *(f"{field.file}: {field.reason}" for field in found.fields)]
+        reasons = [*found.skipped, *(f"{Page(Path(field.file), field.page)}: {field.reason}" for field in found.fields)]
         raise gr.Error("No head was found in any of these. " + "; ".join(reasons[:3]))
     for row in found.rows:
         row["file"] = Path(row["file"]).name
@@ -304,7 +304,11 @@ def _lines(found: Predicted) -> list[list[str]]:
         ]
         for row in found.rows
     ]
-    lines += [[field.file, "", "", f"no heads: {field.reason}", "", ""] for field in found.fields if field.reason]
+    lines += [
+        [str(Page(Path(field.file), field.page)), "", "", f"no heads: {field.reason}", "", ""]
+        for field in found.fields
+        if field.reason
+    ]
     return lines + [[why.split(":")[0], "skipped", "", why, "", ""] for why in found.skipped]
 
 

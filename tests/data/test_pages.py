@@ -1,5 +1,7 @@
 """Pages of files, and the scale that a file states."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -110,6 +112,12 @@ def test_a_single_page_is_not_the_smaller_copy_before_it(tmp_path):
     small.save(tmp_path / "two.tif", save_all=True, append_images=[whole])
     with pytest.raises(InputError, match=r"two.tif: 2 pages; give one of them, as an array or as Pillow's image"):
         read_single(tmp_path / "two.tif")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "p.tif")
+    with pytest.raises(InputError, match=r"p.tif: not a file; expected an image"):
+        read_single(tmp_path / "p.tif")
 
 
 def test_a_page_has_not_the_scale_of_a_smaller_copy(tmp_path):

@@ -196,6 +196,12 @@ def test_a_field_counts_alike_alone_and_in_a_folder(model_dir, tmp_path, monkeyp
     assert f"{nothing} " not in said.partition(f" {nothing}. ")[2]
     (interval,) = re.findall(r"95 % Wilson interval [\d.]+ to [\d.]+ %", said)
     assert interval in of_a_folder
+    blank = Image.new("RGB", (900, 720), "lightgray")
+    Image.open(path).save(tmp_path / "s.tif", save_all=True, append_images=[blank])
+    lines = app.many([str(tmp_path / "s.tif")], "")[1]
+    assert lines[0][0] == "s.tif, page 1, head 1"
+    assert lines[-1][0] == "s.tif, page 2"
+    assert lines[-1][3].startswith("no heads: ")
 
 
 def test_a_file_of_several_pages(model_dir, tmp_path, monkeypatch):

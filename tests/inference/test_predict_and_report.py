@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -87,6 +88,20 @@ def test_predict_says_what_is_promised(predicted, model_dir, crops, tmp_path):
         write_results(tmp_path / "r.csv", predict_files([crops / "head00.png"], classifier), classifier)
         info = read_results(tmp_path / "r.csv").info
         assert (info.threshold, info.promised_risk, info.promise_level) == wanted
+
+
+@pytest.mark.parametrize("bound", [0.055, 0.4])
+def test_predict_says_where_cells_are_too_few_to_promise(madrnet, model_dir, crops, bound, tmp_path):
+    """Not where a person wants less to be promised than could be."""
+    folder = shutil.copytree(model_dir, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    for candidate in config["madrnet"]["guarantee"]["candidates"]:
+        candidate["bound"] = max(candidate["bound"], bound)
+    (folder / "config.json").write_text(json.dumps(config))
+    run = madrnet("predict", crops / "head00.png", "--model", folder, "--risk", "0.4", "--output", tmp_path / "r.csv")
+    assert "at most 40 % are wrong" in run.stderr
+    few = "; its 180 held-out cells are too few to promise less: look at all heads)"
+    assert (few in run.stderr) == (bound == 0.4)
 
 
 def test_what_can_not_be_promised(model_dir):

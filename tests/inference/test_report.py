@@ -322,6 +322,11 @@ def test_a_report_does_not_take_the_place_of_its_table(madrnet, table, tmp_path)
     assert not os.path.exists(tmp_path / "nowhere")
 
 
+def test_a_page_made_in_python_names_no_folder(results, tmp_path):
+    write_report([results], tmp_path / "r.html")
+    assert f"give the file to madrnet report {results.path.name} --reviewed FILE" in Page(tmp_path / "r.html").text
+
+
 def test_what_a_person_says_of_the_sample_and_of_its_heads(verb, table, results, tmp_path):
     said = {"sample": "17/2026 <b>", "slide": "A", "stain": "Diff-Quik", "operator": "A. B.", "microscope": "CX43"}
     options = [word for name, text in said.items() for word in (f"--{name}", text)]

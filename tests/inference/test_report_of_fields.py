@@ -213,22 +213,25 @@ def test_nothing_is_wider_than_a_telephone(page, browser):
 
 
 def test_texts_of_heads_that_touch_lie_beside_each_other():
-    boxes = [(300, 300, 360, 350), (340, 330, 400, 380), (930, 10, 998, 60), (2, 700, 60, 748), (None,) * 4]
+    boxes = [
+        (300, 300, 360, 350), (340, 330, 400, 380), (600, 300, 660, 350), (620, 302, 660, 352), (930, 10, 998, 60),
+        (2, 700, 60, 748), (None,) * 4,
+    ]  # fmt: skip
     rows = [
         {"number": number, "head": 8 + number, **dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))}
         for number, box in enumerate(boxes, 1)
     ]
-    view = FieldView(1, FieldRecord("f.png", width=1000, height=750), None, rows[:3], rows[3:])
+    view = FieldView(1, FieldRecord("f.png", width=1000, height=750), None, rows[:4], rows[4:])
     assert view.font_size == 22
     texts = {
         number: (x, base - 18, x + 0.62 * 22 * len(f"{8 + number} W"), base + 4)
         for number, (x, base) in view.texts.items()
     }
-    assert sorted(texts) == [1, 2, 3, 4]
+    assert sorted(texts) == [1, 2, 3, 4, 5, 6]
     for number, (x0, y0, x1, y1) in texts.items():
         assert 0 <= x0 < x1 <= 1001
         assert 0 <= y0 < y1 <= 751
         others = [other for key, other in texts.items() if key != number] + [
-            b for b in boxes[:4] if b != boxes[number - 1]
+            b for b in boxes[:6] if b != boxes[number - 1]
         ]
         assert all(x1 <= a + 1 or c <= x0 + 1 or y1 <= b + 1 or d <= y0 + 1 for a, b, c, d in others)

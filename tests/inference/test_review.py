@@ -99,9 +99,7 @@ def test_corrections_belong_to_the_heads_of_a_table(tmp_path):
     (tmp_path / "empty.csv").write_text(f"{','.join(COLUMNS)}\n")
     (tmp_path / "notes.txt").write_text("x\n")
     for name in ("empty.csv", "notes.txt"):
-        with pytest.raises(
-            InputError, match=rf"{name}: holds no heads; expected the file that the report's page saved"
-        ):
+        with pytest.raises(InputError, match=rf"{name}: holds no heads, so there is nothing to take from it"):
             read_reviews([tmp_path / name], [first])
     for change, message in (
         (("Abnormal", "Fine"), r"line 2: person 'Fine'; expected one of Normal, Abnormal, Debris"),

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 _SAYS_LITTLE = 0.25
-"""A promised share of wrong ones above it."""
+"""A promise of more wrong ones than this share says little."""
 
 
 def add_parser(verbs: Any) -> None:
@@ -77,7 +77,7 @@ def add_parser(verbs: Any) -> None:
         "--backend",
         default="torch",
         choices=("torch", "onnx"),
-        help="onnx: ONNX Runtime, which pays for thousands of images on the CPU (%(default)s)",
+        help="onnx: ONNX Runtime, worth it on the CPU from thousands of images on (%(default)s)",
     )
     predict.add_argument("--device", default="cpu", help="of the backend torch: cpu or cuda (%(default)s)")
     predict.add_argument(
@@ -318,8 +318,8 @@ def _say(found: "Predicted", classifier: "Classifier") -> None:
             f" (of the others at most {100 * classifier.promised_risk:.3g} % are wrong, with "
             f"{100 * classifier.guarantee.level:.3g} % confidence, if they are like its held-out heads"
         )
-        if classifier.promised_risk > _SAYS_LITTLE:
-            doubt += f"; its {classifier.guarantee.cells} held-out cells are too few to promise more: look at all heads"
+        if classifier.guarantee.least_risk > _SAYS_LITTLE:
+            doubt += f"; its {classifier.guarantee.cells} held-out cells are too few to promise less: look at all heads"
         doubt += ")"
     if classifier.threshold is None:
         doubt += " (it has no threshold: only where it finds no head)"

@@ -81,6 +81,8 @@ def _pages(path: Path) -> tuple[list[Page], int]:
     A page that states no scale that can be has that of the first, as OME and ImageJ say it once.
     """
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return [Page(path)], 0
         with Image.open(path, formats=formats()) as opened:
             if opened.format != "TIFF":
                 return [Page(path, None, opened.size, stated_scale(opened))], 0
@@ -157,12 +159,14 @@ def single_page(path: str | Path) -> Page:
     """
     page, *more = pages_of([Path(path)])
     if more:
-        raise InputError(f"{page.path}: {1 + len(more)} pages; give one of them, as an array or as Pillow's image")
+        raise InputError(
+            f"{shown(page.path)}: {1 + len(more)} pages; give one of them, as an array or as Pillow's image"
+        )
     return page
 
 
 def read_single(image: ImageLike, crop: bool = False) -> NDArray[np.uint8]:
-    """What `read_image` reads, but no file of several pages.
+    """What `read_image` reads; the path of a file of several pages is refused.
 
     Raises:
         InputError: See `read_image` and `single_page`.

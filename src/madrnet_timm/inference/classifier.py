@@ -263,7 +263,7 @@ class Classifier:
         """Classify crops of heads in any form: paths, files' bytes, Pillow images or arrays, see `read_image`.
 
         Raises:
-            InputError: An image that can't be read, or is a field of view: see `field`; or a file of several pages.
+            InputError: An image that can't be read, or is a field of view: see `field`; or a path of several pages.
         """
         if isinstance(images, str | Path):
             raise InputError(f"{images}: expected a list of images; write [{str(images)!r}]")

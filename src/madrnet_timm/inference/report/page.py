@@ -130,7 +130,7 @@ def _page(slides: Sequence[Slide], origin: Origin, save_name: str) -> str:
         data=[page_data(slide) for slide in slides],
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         save_name=save_name,
-        again=origin.command or shlex.join(["madrnet", "report", *(str(slide.results.path) for slide in slides)]),
+        again=origin.command or shlex.join(["madrnet", "report", *(slide.results.path.name for slide in slides)]),
         reviewer=", ".join(reviewers) or origin.operator,
     )
 

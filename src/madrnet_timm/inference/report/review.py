@@ -127,7 +127,7 @@ def read_reviews(paths: Sequence[Path], slides: Sequence[Results]) -> list[Revie
             raise InputError(f"--reviewed {path}: no such file; expected the one that the report's page saved")
         digest, rows = sha256_of(path), read_csv(path)
         if not rows:
-            raise InputError(f"{path}: holds no heads; expected the file that the report's page saved")
+            raise InputError(f"{path}: holds no heads, so there is nothing to take from it")
         for line, cells in enumerate(rows, 2):
             if missing := [name for name in COLUMNS if name not in cells]:
                 raise InputError(f"{path}: has no column {missing[0]}; expected the file that the report's page saved")
