@@ -113,22 +113,19 @@ def transfers() -> str:
     return table(("model", "tested on", "norms", "images", *last), rows)
 
 
-def few_labels(dataset: str, figure: str = "accuracy", draws: str = "all") -> str:
+def few_labels(dataset: str, figure: str = "accuracy") -> str:
     """How many labelled heads bring how much; mean and standard deviation over the draws, or the one draw.
 
     Args:
         dataset: That the heads are of.
         figure: ``accuracy``, or ``normal``: balanced, normal heads against all other heads.
-        draws: ``all``, or ``trained``: those on which a network was trained.
     """
-    from examples.studies.few_labels import LINEAR, WAYS, accuracy, normal_or_not, per_draw
+    from examples.studies.few_labels import WAYS, accuracy, normal_or_not, per_draw
     from madrnet_timm.data.sources import SOURCES
 
     source = SOURCES[dataset]
     judged = accuracy if figure == "accuracy" else partial(normal_or_not, normal=source.normal, no_head=source.no_head)
-    stored = predictions(f"few-labels-{dataset}")
-    trained = {(row["heads"], row["draw"]) for row in stored if row["way"] not in LINEAR}
-    found = per_draw([row for row in stored if draws == "all" or (row["heads"], row["draw"]) in trained], judged)
+    found = per_draw(predictions(f"few-labels-{dataset}"), judged)
     sizes = sorted({heads for _, heads in found})
     rows: list[list[str]] = []
     for way in WAYS:
