@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from madrnet_timm.commands import arguments
 from madrnet_timm.data.crops import HeadCrop, cut_head
 from madrnet_timm.data.kinds import examine, kind_by_size
 from madrnet_timm.data.measuring import place_row
@@ -80,10 +81,11 @@ class Head:
 def _scale(text: str) -> float | None:
     """Micrometres per pixel as typed, with a decimal point or comma; None if empty or not typed to the end."""
     try:
-        found = float(text.replace(",", "."))
-    except ValueError:
+        found = arguments.number(text)
+        arguments.check_scale(found)
+    except (ValueError, InputError):
         return None
-    return found if 1e-6 < found < 1e6 else None
+    return found
 
 
 def _words(names: Any) -> str:
